@@ -1,0 +1,1 @@
+"""MLflow -> tidy frames -> statistics -> figures -> report. Never imports torch."""

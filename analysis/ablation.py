@@ -1,0 +1,167 @@
+"""One question: the typed form of `sweeps/ablation/*.yaml`, read by sweep and report alike."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from harness import checks
+from harness.config import Budget
+from harness.errors import ConfigError
+from harness.schema import METRICS
+
+
+class Relation(Enum):
+    """What a prediction says about variant minus baseline, d.
+
+    GREATER: d > margin. LESS: d < -margin. EQUAL: |d| < margin.
+    """
+
+    GREATER = "greater"
+    LESS = "less"
+    EQUAL = "equal"
+
+
+class Checkpoint(Enum):
+    """Which evaluation of a trial is its result; chosen before the run."""
+
+    LAST = "last"
+    BEST = "best"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A named set of overrides."""
+
+    label: str
+    overrides: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Primary:
+    """The number that answers the question."""
+
+    metric: str = "eval/accuracy"
+    checkpoint: Checkpoint = Checkpoint.LAST
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What is expected, written down before the run.
+
+    Attributes:
+        metric: a declared metric key; its value at the primary checkpoint is compared.
+        variant: label of the variant.
+        relation: greater, less or equal (see Relation).
+        baseline: label that the variant is compared with.
+        margin: smallest difference that matters (greater, less) or largest that does not (equal),
+            in the metric's unit.
+        because: the reason, for the reader of the report.
+    """
+
+    metric: str
+    variant: str
+    relation: Relation
+    baseline: str
+    margin: float
+    because: str
+
+    def __post_init__(self) -> None:
+        checks.at_least(f"prediction on {self.metric}: margin", self.margin, 0)
+        if self.relation is Relation.EQUAL and self.margin == 0:
+            raise ConfigError(
+                f"prediction on {self.metric}: `equal` needs a margin above 0, received 0; "
+                f"no finite sample shows exact equality"
+            )
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """Baseline, variants, seeds, budget and predictions of one question.
+
+    Attributes:
+        name: the file's name; also the MLflow experiment.
+        overrides: applied to every variant alike.
+        factors: the only config keys that may differ between a variant and the baseline.
+        primary: metric and checkpoint rule of the result.
+    """
+
+    name: str
+    question: str
+    hypothesis: str
+    baseline: str
+    variants: list[Variant]
+    factors: list[str]
+    seeds: list[int]
+    budget: Budget
+    primary: Primary = field(default_factory=Primary)
+    predictions: list[Prediction] = field(default_factory=list)
+    overrides: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        labels = self.labels
+        if len(set(labels)) < len(labels):
+            raise ConfigError(f"ablation {self.name}: labels repeat: {', '.join(labels)}")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ConfigError(f"ablation {self.name}: seeds repeat: {self.seeds}")
+        if not self.seeds or not labels:
+            raise ConfigError(
+                f"ablation {self.name} has no trial: it needs at least one seed and one variant, "
+                f"received seeds {self.seeds} and variants {labels}"
+            )
+        named = [("baseline", self.baseline)]
+        for p in self.predictions:
+            named += [("prediction.variant", p.variant), ("prediction.baseline", p.baseline)]
+        for what, label in named:
+            if label not in labels:
+                raise ConfigError(
+                    f"ablation {self.name}: {what} {label!r} is no variant; "
+                    f"valid: {', '.join(labels)}"
+                )
+        for metric in [self.primary.metric, *(p.metric for p in self.predictions)]:
+            if metric not in METRICS:
+                valid = ", ".join(key for key in METRICS if key.startswith("eval/"))
+                raise ConfigError(
+                    f"ablation {self.name}: metric {metric!r} is not declared; valid: {valid}"
+                )
+
+    @property
+    def labels(self) -> list[str]:
+        """Labels of the variants, in the file's order."""
+        return [v.label for v in self.variants]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One row of a manifest: one trial."""
+
+    trial: str
+    variant: str
+    seed: int
+    config_hash: str
+    group_hash: str
+    differs: dict[str, Any] = field(default_factory=dict)
+    """Dotted key -> [baseline's value, variant's value]."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a sweep planned, written before its first trial starts.
+
+    Attributes:
+        created: UTC time, ISO 8601.
+        code_hash: sha256 over the sources of harness, conf and sweeps.
+        deviations: where the command line departed from the ablation file.
+        versions: library name -> version.
+    """
+
+    ablation: Ablation
+    jobs: list[Job]
+    created: str
+    code_hash: str
+    git_commit: str
+    git_dirty: bool
+    model_hash: str
+    task_digest: str
+    command: str
+    deviations: list[str] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)

@@ -1,0 +1,97 @@
+"""The report's evidence: unfinished trials, sample responses, versions."""
+
+import polars as pl
+
+from analysis import text
+from analysis.gates import unfinished
+from analysis.study import Study
+
+SAMPLES = 10  # prompts shown; enough to see habits, few enough to be read
+# Longer responses are cut in the middle of the report, not in the store.
+SHOWN_CHARACTERS = 1500
+
+
+def failures(study: Study) -> str:
+    """Planned trials without a result; they are in no number of the report."""
+    rows = [
+        [text.code(r["trial"]), r["variant"], str(r["seed"]), r["status"], text.code(r["run_id"] or "")]
+        for r in unfinished(study).iter_rows(named=True)
+    ]
+    title = "## Failed or missing trials"
+    if not rows:
+        return f"{title}\n\nnone"
+    return "\n\n".join([
+        title,
+        text.table(["trial", "variant", "seed", "status", "run"], rows),
+        "They are in no number above. If they failed because of what the variant does, the "
+        "results flatter it. The sweep's command runs them again.",
+    ])
+
+
+def samples(study: Study) -> str:
+    """Responses of every variant to the same prompts, from each one's lowest seed."""
+    title = "## Sample responses"
+    tables = {
+        label: table for label in study.labels if (table := _lowest_seed(study, label)) is not None
+    }
+    if not tables:
+        return f"{title}\n\nNo evaluation table is stored."
+    first = next(iter(tables.values()))
+    count = len(first)
+    # Spread evenly over the held-out set, so that the choice cannot favour anyone.
+    rows = sorted({i * count // SAMPLES for i in range(SAMPLES)}) if count else []
+    note = (
+        f"{len(rows)} of {count} held-out prompts, evenly spaced in the set; the last evaluation "
+        f"of each variant's lowest seed, one sampled response each."
+    )
+    blocks = [text.fenced(_sample(tables, first[i, "item"], first[i, "prompt"])) for i in rows]
+    return "\n\n".join([title, note, *blocks])
+
+
+def _lowest_seed(study: Study, label: str) -> pl.DataFrame | None:
+    """Last evaluation table of the variant's lowest seed that has one."""
+    own = study.finished.filter(pl.col("variant") == label).sort("seed")
+    return next((study.tables[t] for t in own["trial"] if t in study.tables), None)
+
+
+def _sample(tables: dict[str, pl.DataFrame], item: object, prompt: object) -> str:
+    lines = [f"prompt: {prompt}"]
+    for label, table in tables.items():
+        row = next(table.filter(pl.col("item") == item).iter_rows(named=True), None)
+        if row is None:
+            lines.append(f"\n{label}: has no such item")
+            continue
+        facts = ["right" if row["correct"] else "wrong", f"{row['length']:.0f} tokens"]
+        facts += ["cut by the budget"] if row["truncated"] else []
+        lines += [f"\n{label} ({', '.join(facts)})", f"  {_short(str(row['response']))}"]
+    return "\n".join(lines)
+
+
+def _short(response: str) -> str:
+    more = len(response) - SHOWN_CHARACTERS
+    cut = response if more <= 0 else f"{response[:SHOWN_CHARACTERS]} … ({more} characters more)"
+    return cut.replace("\n", "\n  ")
+
+
+def provenance(study: Study) -> str:
+    """Versions, hashes, and which run each number comes from."""
+    manifest = study.manifest
+    facts = {
+        "command": manifest.command,
+        "manifest written": manifest.created,
+        "git commit": manifest.git_commit + (" (uncommitted changes)" if manifest.git_dirty else ""),
+        "code hash": manifest.code_hash,
+        "base model hash": manifest.model_hash,
+        "held-out set digest": manifest.task_digest,
+        **{name: version for name, version in sorted(manifest.versions.items())},
+    }
+    trials = [
+        [text.code(r["trial"]), text.code(r["config_hash"][: text.SHORT_HASH]),
+         text.code(r["run_id"] or ""), r["status"], str(r["attempt"] or 0)]
+        for r in study.trials.iter_rows(named=True)
+    ]
+    return "\n\n".join([
+        "## Versions and hashes",
+        text.table(["what", "value"], [[name, text.code(value)] for name, value in facts.items()]),
+        text.table(["trial", "config hash", "MLflow run", "status", "attempt"], trials),
+    ])

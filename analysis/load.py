@@ -1,0 +1,194 @@
+"""MLflow and manifest -> tidy polars frames. The only module that imports mlflow."""
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+from omegaconf import OmegaConf
+
+from analysis.ablation import Manifest
+from harness.config import typed
+from harness.errors import ConfigError
+
+# The files of a local store are not even copied; a bar per file would bury the summary.
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+PAGE = 1000  # MLflow's own default; a larger page only moves the memory peak
+NO_SEED = -1  # of a run without a usable seed tag; seeds themselves are never negative
+
+RUNS = {
+    "run_id": pl.String,
+    "trial": pl.String,
+    "variant": pl.String,
+    "seed": pl.Int64,
+    "status": pl.String,
+    "attempt": pl.Int64,
+    "started_ms": pl.Int64,
+    "git_commit": pl.String,
+    "git_dirty": pl.Boolean,
+}
+METRICS = {
+    "run_id": pl.String,
+    "trial": pl.String,
+    "variant": pl.String,
+    "seed": pl.Int64,
+    "metric": pl.String,
+    "step": pl.Int64,
+    "value": pl.Float64,
+}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One MLflow experiment.
+
+    Attributes:
+        runs: columns RUNS, one row per trial (its newest attempt), sorted by trial.
+        metrics: columns METRICS, one row per run, metric and step. NaN and ±inf stay as logged.
+    """
+
+    runs: pl.DataFrame
+    metrics: pl.DataFrame
+
+
+def read_manifest(runs: Path, name: str) -> Manifest:
+    """The manifest that the sweep wrote before its first trial.
+
+    Raises:
+        ConfigError: there is none; names the ablations that have one.
+    """
+    path = runs / "sweeps" / name / "manifest.json"
+    if not path.is_file():
+        found = sorted(p.parent.name for p in (runs / "sweeps").glob("*/manifest.json"))
+        raise ConfigError(
+            f"a report needs the manifest of its sweep, {path} does not exist; "
+            f"run the ablation first or pass --runs; valid: {', '.join(found) or 'none'}"
+        )
+    manifest = typed(json.loads(path.read_text(encoding="utf-8")))
+    if not isinstance(manifest, Manifest):
+        raise ConfigError(
+            f"{path} must hold an analysis.ablation.Manifest, received "
+            f"{type(manifest).__name__}; run the ablation again"
+        )
+    return manifest
+
+
+def open_store(runs: Path) -> MlflowClient:
+    """Client of the store in `runs`.
+
+    Raises:
+        ConfigError: there is no store (MLflow itself would create an empty one).
+    """
+    path = runs.resolve() / "mlflow.db"
+    if not path.is_file():
+        raise ConfigError(
+            f"no MLflow store at {path}; run an ablation first or pass the folder with --runs"
+        )
+    return MlflowClient(tracking_uri=f"sqlite:///{path}")
+
+
+def load_experiment(client: MlflowClient, name: str) -> Experiment:
+    """All runs of one experiment with their metric histories.
+
+    A step that was logged twice (a resumed trial) keeps its latest record; a trial that has
+    several runs keeps its newest attempt.
+
+    Raises:
+        ConfigError: unknown experiment; names the experiments of the store.
+    """
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        known = ", ".join(sorted(e.name for e in client.search_experiments())) or "none"
+        raise ConfigError(f"experiment {name!r} is not in the MLflow store; valid: {known}")
+    records = _all_runs(client, experiment.experiment_id)
+    rows = pl.DataFrame([_run_row(run) for run in records], schema=RUNS, orient="row")
+    newest = (
+        rows.sort("trial", "attempt", "started_ms", "run_id")
+        .unique("trial", keep="last", maintain_order=True)
+    )
+    kept = set(newest["run_id"])
+    parts = [_history(client, run) for run in records if run.info.run_id in kept]
+    metrics = pl.concat([pl.DataFrame(schema=METRICS), *parts])
+    return Experiment(newest, metrics.sort("trial", "metric", "step"))
+
+
+def _all_runs(client: MlflowClient, experiment_id: str) -> list[Run]:
+    runs: list[Run] = []
+    token: str | None = None
+    while True:
+        page = client.search_runs([experiment_id], max_results=PAGE, page_token=token)
+        runs += page
+        token = page.token
+        if not token:
+            return runs
+
+
+def _integer(text: str, missing: int) -> int:
+    return int(text) if text.isdecimal() else missing
+
+
+def _run_row(run: Run) -> list[Any]:
+    """One row of RUNS."""
+    tags = run.data.tags
+    return [
+        run.info.run_id,
+        tags.get("trial", run.info.run_name),
+        tags.get("variant", ""),
+        _integer(tags.get("seed", ""), NO_SEED),
+        run.info.status,
+        _integer(tags.get("attempt", ""), 0),
+        run.info.start_time,
+        tags.get("git_commit", ""),
+        tags.get("git_dirty", "").lower() in ("true", "1"),
+    ]
+
+
+def _history(client: MlflowClient, run: Run) -> pl.DataFrame:
+    """Every metric of one run; columns METRICS."""
+    run_id, trial, variant, seed = _run_row(run)[:4]
+    rows = [
+        (run_id, trial, variant, seed, key, m.step, m.value, m.timestamp)
+        for key in sorted(run.data.metrics)
+        for m in client.get_metric_history(run_id, key)
+    ]
+    frame = pl.DataFrame(rows, schema={**METRICS, "timestamp": pl.Int64}, orient="row")
+    largest = sys.float_info.max  # MLflow stores ±inf as the largest finite number
+    value = pl.col("value")
+    return (
+        frame.with_columns(
+            pl.when(value.abs() >= largest)
+            .then(value.sign() * float("inf"))
+            .otherwise(value)
+            .alias("value")
+        )
+        .sort("metric", "step", "timestamp", "value")
+        .unique(["metric", "step"], keep="last", maintain_order=True)
+        .drop("timestamp")
+    )
+
+
+def last_table(client: MlflowClient, run_id: str) -> pl.DataFrame | None:
+    """The last evaluation's table of one run, one row per held-out prompt; None if there is none.
+
+    Columns: item, problem, difficulty, prompt, response, correct, length, truncated.
+    """
+    names = sorted(file.path for file in client.list_artifacts(run_id, "eval"))
+    if not names:
+        return None
+    data = json.loads(Path(client.download_artifacts(run_id, names[-1])).read_text("utf-8"))
+    columns = zip(*data["data"], strict=True)
+    return pl.DataFrame(dict(zip(data["columns"], columns, strict=True)), strict=False)
+
+
+def run_config(client: MlflowClient, run_id: str) -> dict[str, Any]:
+    """The resolved config of one run; empty if the run stored none."""
+    if "config.yaml" not in {file.path for file in client.list_artifacts(run_id)}:
+        return {}
+    plain = OmegaConf.to_container(OmegaConf.load(client.download_artifacts(run_id, "config.yaml")))
+    return {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}

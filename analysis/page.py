@@ -1,0 +1,87 @@
+"""Markdown -> one HTML page that needs nothing beside itself."""
+
+import base64
+from collections.abc import Iterable
+from html import escape
+from itertools import pairwise
+from pathlib import Path
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+# Words that stand alone in a table cell and carry a colour.
+MARKS = {
+    "OK": "good", "WARN": "fair", "FAIL": "bad",
+    "supported": "good", "undecided": "fair", "refuted": "bad",
+    "FAILED": "bad", "MISSING": "bad", "KILLED": "bad", "RUNNING": "fair", "NO RESULT": "bad",
+}
+STYLE = """
+:root { color-scheme: light; }
+body { margin: 0 auto; max-width: 62rem; padding: 1.5rem 1.25rem 4rem; color: #1c1c1c;
+  background: #fff; font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
+  overflow-wrap: break-word; }
+h1 { font-size: 1.8rem; line-height: 1.2; margin: 0.5rem 0 1rem; }
+h2 { font-size: 1.3rem; margin: 2.6rem 0 0.8rem; padding-bottom: 0.25rem;
+  border-bottom: 1px solid #ddd; }
+h3 { font-size: 1.05rem; margin: 1.6rem 0 0.5rem; }
+.table { overflow-x: auto; margin: 0.8rem 0; }
+table { border-collapse: collapse; font-size: 0.86rem; font-variant-numeric: tabular-nums; }
+th, td { padding: 0.3rem 0.65rem; text-align: left; vertical-align: top;
+  border-bottom: 1px solid #e7e7e7; overflow-wrap: normal; }
+th { border-bottom: 2px solid #bbb; white-space: nowrap; }
+td.number { white-space: nowrap; }
+td.long { min-width: 15rem; }
+code { font: 0.88em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace;
+  background: #f3f3f3; padding: 0.05em 0.3em; border-radius: 3px; }
+pre { background: #f7f7f7; border: 1px solid #e7e7e7; border-radius: 4px; padding: 0.7rem 0.9rem;
+  white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.45; }
+pre code { background: none; padding: 0; font-size: 0.84rem; }
+img { display: block; max-width: 100%; height: auto; margin: 0.5rem 0; }
+.good, .fair, .bad { font-weight: 600; white-space: nowrap; }
+.good { color: #0a6b3d; } .fair { color: #8a5a00; } .bad { color: #b00020; }
+@media (max-width: 40rem) { body { padding: 1rem 0.9rem 3rem; font-size: 15px; } }
+"""
+LONG_CELL = 45  # characters from which a cell is prose that may wrap, given room
+
+
+def render(markdown: str, title: str, folder: Path) -> str:
+    """A self-contained page.
+
+    Args:
+        markdown: CommonMark with tables. HTML in it is shown as text.
+        title: of the browser's tab.
+        folder: where the images named in `markdown` lie; they are inlined.
+    """
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    tokens = parser.parse(markdown)
+    for token, following in pairwise(tokens):
+        if token.type == "td_open":
+            _mark_cell(token, following.content)
+        _inline_images(token.children or (), folder)
+    body = str(parser.renderer.render(tokens, parser.options, {}))
+    body = body.replace("<table>", '<div class="table"><table>')
+    body = body.replace("</table>", "</table></div>")
+    return (
+        "<!doctype html>\n"
+        '<html lang="en"><head><meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{STYLE}</style></head>\n"
+        f"<body>\n{body}</body></html>\n"
+    )
+
+
+def _mark_cell(cell: Token, content: str) -> None:
+    """Class of a table cell by what it holds."""
+    if content in MARKS:
+        cell.attrSet("class", MARKS[content])
+    elif len(content) >= LONG_CELL and " " in content:
+        cell.attrSet("class", "long")
+    else:
+        cell.attrSet("class", "number")
+
+
+def _inline_images(tokens: Iterable[Token], folder: Path) -> None:
+    for token in tokens:
+        if token.type == "image":
+            data = (folder / str(token.attrs["src"])).read_bytes()
+            token.attrs["src"] = "data:image/png;base64," + base64.b64encode(data).decode()

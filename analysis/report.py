@@ -1,0 +1,131 @@
+"""An ablation's report: Markdown, figures, and one HTML page that holds everything."""
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from rich.console import RenderableType
+
+from analysis import appendix, figures, page, sections, tables
+from analysis.ablation import Prediction, Relation
+from analysis.figures import Contrast
+from analysis.frame import Axis
+from analysis.study import Study, compare, read_study
+from analysis.summary import summary
+
+STEPS_PNG, TOKENS_PNG, FOREST_PNG = "curves_steps.png", "curves_tokens.png", "differences.png"
+CURVES_NOTE = (
+    "Thin lines: one trial each, not smoothed. Thick line and band: mean over seeds and its 95 % t "
+    "interval, up to where the shortest trial ended. The view fits the trials, so a wide band may "
+    "be cut."
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Where a report lies, and what to print about it."""
+
+    markdown: Path
+    html: Path
+    summary: RenderableType
+
+
+def build(runs: Path, name: str) -> Report:
+    """Write `runs/reports/<name>/`: report.md, report.html and the figures.
+
+    A pure function of the manifest and the MLflow store: the same input gives the same bytes.
+    Files are written beside the folder and moved into it, so a reader never sees half of one.
+
+    Raises:
+        ConfigError: no manifest, no store, or no such experiment.
+    """
+    study = read_study(runs, name)
+    folder = runs / "reports" / name
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".report-") as scratch:
+        new = Path(scratch)
+        drawn = draw(study)
+        for file, figure in drawn.items():
+            figures.save(figure, new / file)
+        markdown = write(study, set(drawn))
+        (new / "report.md").write_text(markdown, encoding="utf-8")
+        (new / "report.html").write_text(page.render(markdown, name, new), encoding="utf-8")
+        folder.mkdir(exist_ok=True)
+        for file in sorted(new.iterdir()):
+            os.replace(file, folder / file.name)
+    return Report(folder / "report.md", folder / "report.html", summary(study))
+
+
+def draw(study: Study) -> dict[str, Figure]:
+    """Every figure of the report by file name."""
+    drawn = {
+        STEPS_PNG: figures.learning_curves(study.metrics, study.labels, Axis.STEPS),
+        TOKENS_PNG: figures.learning_curves(study.metrics, study.labels, Axis.TOKENS),
+    }
+    if panels := _forest(study):
+        drawn[FOREST_PNG] = figures.differences(panels, study.labels, study.baseline)
+    return drawn
+
+
+def _forest(study: Study) -> dict[str, list[Contrast]]:
+    """Rows of the forest plot for the primary and every predicted metric that has results."""
+    predicted = [p.metric for p in study.manifest.ablation.predictions]
+    panels = {}
+    for metric in dict.fromkeys([study.primary, *predicted]):
+        base = study.values(metric, study.baseline)
+        if not len(base) or not study.others:
+            continue
+        rows = [Contrast(study.baseline, None, base - np.mean(base), [])]
+        for label in study.others:
+            points = study.values(metric, label) - np.mean(base)
+            d = compare(study, metric, label).difference
+            rows.append(Contrast(label, d, points, _margins(study, metric, label)))
+        panels[metric] = rows
+    return panels
+
+
+def _margins(study: Study, metric: str, label: str) -> list[float]:
+    """Signed margins of the predictions that compare this variant with the baseline."""
+    return [
+        margin
+        for p in study.manifest.ablation.predictions
+        if (p.metric, p.variant, p.baseline) == (metric, label, study.baseline)
+        for margin in _signed_margins(p)
+    ]
+
+
+def _signed_margins(p: Prediction) -> list[float]:
+    return {
+        Relation.GREATER: [p.margin],
+        Relation.LESS: [-p.margin],
+        Relation.EQUAL: [-p.margin, p.margin],
+    }[p.relation]
+
+
+def write(study: Study, drawn: set[str]) -> str:
+    """The report in Markdown; `drawn` names the figures that exist."""
+    parts = [sections.head(study), sections.predictions(study)]
+    if FOREST_PNG in drawn:
+        parts += [
+            f"![Differences from the baseline]({FOREST_PNG})",
+            "Diamond and bar: difference and 95 % Welch interval. Dots: seeds. Dotted red: the "
+            "margins of the predictions.",
+        ]
+    parts += [
+        tables.final(study),
+        "## Learning curves",
+        f"![Learning curves against steps]({STEPS_PNG})",
+        f"Against training steps. {CURVES_NOTE}",
+        f"![Learning curves against tokens]({TOKENS_PNG})",
+        f"Against sampled training tokens, interpolated linearly on a common grid. {CURVES_NOTE}",
+        tables.taught(study),
+        sections.trust(study),
+        appendix.failures(study),
+        sections.methods(study),
+        appendix.samples(study),
+        appendix.provenance(study),
+    ]
+    return "\n\n".join(parts) + "\n"

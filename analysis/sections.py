@@ -1,0 +1,183 @@
+"""The report's first half: answer, predictions, methods, trust. Each function is one section."""
+
+import math
+
+from analysis import stats, text
+from analysis.ablation import Checkpoint, Prediction, Relation
+from analysis.gates import Gate, Level, gates
+from analysis.stats import Outcome, Verdict
+from analysis.study import Study, compare, verdicts
+
+
+def head(study: Study) -> str:
+    """Title, question, and the answer in one paragraph."""
+    ablation = study.manifest.ablation
+    checks = [gate.level for gate in gates(study)]
+    trust = f"Trust gates: {checks.count(Level.FAIL)} FAIL, {checks.count(Level.WARN)} WARN."
+    sentences = [*_effects(study), _detectable(study), _tally(study), trust]
+    return "\n\n".join([
+        f"# {ablation.name}",
+        f"**Question.** {text.prose(ablation.question)}",
+        f"**Answer.** {' '.join(s for s in sentences if s)}",
+    ])
+
+
+def _effects(study: Study) -> list[str]:
+    """One sentence per variant on the primary metric."""
+    metric = study.primary
+    if not study.others:
+        e = stats.mean_interval(study.values(metric, study.baseline))
+        return [
+            f"{text.code(study.baseline)} reaches {text.code(metric)} {text.estimate(e, metric)} "
+            f"(mean and 95 % t interval, n = {text.seeds(e.n)}); there is no other variant to "
+            f"compare it with."
+        ]
+    return [_effect(study, label) for label in study.others]
+
+
+def _effect(study: Study, label: str) -> str:
+    metric = study.primary
+    c = compare(study, metric, label)
+    d, (n, m) = c.difference, c.difference.n
+    names = f"{text.code(label)} minus {text.code(study.baseline)} on {text.code(metric)}"
+    if math.isnan(d.value):
+        return f"{names}: no result (n = {n} and {text.seeds(m)})."
+    if math.isnan(d.low):
+        value = text.signed(d.value, metric)
+        return f"{names}: {value} (n = {n} and {text.seeds(m)}: no interval)."
+    reading = "no difference was shown"
+    if d.low > 0 or d.high < 0:
+        reading = "higher" if d.low > 0 else "lower"
+    return (
+        f"{names}: **{text.difference(d, metric)}** (95 % Welch interval, n = {n} and "
+        f"{text.seeds(m)}): {reading}."
+    )
+
+
+def _detectable(study: Study) -> str:
+    """What the study could not have seen on the primary metric."""
+    metric = study.primary
+    sizes = {label: compare(study, metric, label).detectable for label in study.others}
+    known = {label: size for label, size in sizes.items() if not math.isnan(size)}
+    if not study.others:
+        return ""
+    if not known:
+        return "The spread over seeds is unknown, so what could have been detected is unknown too."
+    listed = ", ".join(f"{text.number(v, metric)} ({text.code(k)})" for k, v in known.items())
+    return (
+        f"At this spread and number of seeds it could not reliably have detected true differences "
+        f"smaller than {listed} (80 % power, two-sided .05)."
+    )
+
+
+def _tally(study: Study) -> str:
+    found = [v.outcome for v in verdicts(study)]
+    if not found:
+        return "No prediction was written down, so nothing here is confirmatory."
+    counts = ", ".join(f"{found.count(o)} {o.value}" for o in Outcome if o in found)
+    noun = "prediction" if len(found) == 1 else "predictions"
+    return f"Of {len(found)} {noun}: {counts}."
+
+
+def predictions(study: Study) -> str:
+    """Hypothesis, then one row per prediction with its verdict."""
+    parts = ["## Predictions", f"**Hypothesis.** {text.prose(study.manifest.ablation.hypothesis)}"]
+    planned = study.manifest.ablation.predictions
+    if not planned:
+        return "\n\n".join([*parts, "No predictions were written down before the run."])
+    tested = verdicts(study)
+    header = ["prediction", "verdict", "difference", "margin", "p (Holm)", "n", "because"]
+    rows = [
+        _prediction_row(p, v, adjusted)
+        for p, v, adjusted in zip(planned, tested, _adjusted(tested), strict=True)
+    ]
+    method = (
+        "Difference: variant minus its baseline over seeds, 95 % Welch interval (90 % for *equal*, "
+        "which is two one-sided tests at .05). Supported: the interval lies wholly on the "
+        "predicted side of the margin. Refuted: wholly on the other side. The verdict uses the "
+        "unadjusted interval; p belongs to the same rule and is adjusted by Holm over the "
+        "predictions that have one (at least 3 seeds per variant). It says how firmly the interval "
+        "excludes the margin, on either side; a verdict with p above .05 does not survive the "
+        "number of predictions."
+    )
+    return "\n\n".join([*parts, text.table(header, rows), method])
+
+
+def _adjusted(tested: list[Verdict]) -> list[float | None]:
+    adjusted = iter(stats.holm([v.p for v in tested if v.p is not None]))
+    return [None if v.p is None else next(adjusted) for v in tested]
+
+
+def claim(p: Prediction) -> str:
+    """A prediction in words, `grpo − reinforce on eval/accuracy is greater than 0.020`."""
+    words = {
+        Relation.GREATER: f"greater than {text.number(p.margin, p.metric)}",
+        Relation.LESS: f"less than {text.number(-p.margin, p.metric)}",
+        Relation.EQUAL: f"within ±{text.number(p.margin, p.metric)}",
+    }
+    return f"{p.variant} − {p.baseline} on {p.metric} is {words[p.relation]}"
+
+
+def _prediction_row(p: Prediction, v: Verdict, adjusted: float | None) -> list[str]:
+    shown = v.narrow if p.relation is Relation.EQUAL else v.difference
+    n, m = v.difference.n
+    return [
+        claim(p),
+        v.outcome.value,
+        text.difference(shown, p.metric),
+        text.number(p.margin, p.metric),
+        text.p_value(adjusted),
+        f"{n} and {m}",
+        text.prose(p.because),
+    ]
+
+
+def methods(study: Study) -> str:
+    """What was compared, on what budget, and what the claims are conditional on."""
+    manifest, ablation = study.manifest, study.manifest.ablation
+    rule = {Checkpoint.LAST: "the last", Checkpoint.BEST: "the best"}[ablation.primary.checkpoint]
+    facts = [
+        f"Baseline {text.code(ablation.baseline)}; seeds {ablation.seeds}; the seed is the "
+        f"replicate, so every n counts seeds.",
+        f"Budget: {ablation.budget.amount:,.0f} {ablation.budget.unit.value} per trial.",
+        f"Result of a trial: its values at {rule} evaluation of {text.code(study.primary)}.",
+        f"Claims are conditional on one base model {text.code(manifest.model_hash)} and one "
+        f"held-out set {text.code(manifest.task_digest)}: the intervals cover neither another "
+        f"base nor other prompts.",
+        f"Overrides of every variant: {_codes(ablation.overrides)}.",
+        f"Deviations from the ablation file: {'; '.join(manifest.deviations) or 'none'}.",
+    ]
+    return "\n\n".join([
+        "## Methods",
+        "\n".join(f"- {fact}" for fact in facts),
+        f"What differs between the variants (declared factors: {_codes(ablation.factors)}):",
+        _differences(study),
+    ])
+
+
+def _codes(items: list[str]) -> str:
+    return ", ".join(map(text.code, items)) or "none"
+
+
+def _differences(study: Study) -> str:
+    """Config keys that differ from the baseline, from the manifest's own diff."""
+    first = {job.variant: job for job in reversed(study.manifest.jobs)}
+    rows = [
+        [text.code(label), text.code(key), text.code(before), text.code(after)]
+        for label in study.others
+        if label in first
+        for key, (before, after) in sorted(first[label].differs.items())
+    ]
+    if not rows:
+        return "Nothing: there is no variant whose config differs from the baseline's."
+    return text.table(["variant", "key", "baseline's value", "variant's value"], rows)
+
+
+def trust(study: Study) -> str:
+    """Every gate with its outcome."""
+    rows = [_gate_row(gate) for gate in gates(study)]
+    return "\n\n".join(["## Trust gates", text.table(["gate", "outcome", "facts"], rows)])
+
+
+def _gate_row(gate: Gate) -> list[str]:
+    return [gate.question, gate.level.value, gate.detail]

@@ -1,0 +1,144 @@
+"""One ablation as loaded: its plan, its trials and their numbers."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from analysis import frame, load, stats
+from analysis.ablation import Manifest
+from analysis.stats import Difference, Estimate, FloatArray, Verdict
+
+MISSING = "MISSING"
+NO_RESULT = "NO RESULT"
+FINISHED = "FINISHED"
+
+TRIALS = {"trial": pl.String, "variant": pl.String, "seed": pl.Int64, "config_hash": pl.String}
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything a report is made of.
+
+    Attributes:
+        trials: one row per planned trial in the manifest's order: TRIALS, then the columns of
+            `load.RUNS` that describe its run. `status` is MLflow's, MISSING for a trial without
+            a run and NO RESULT for a finished one that never evaluated the primary metric.
+        metrics: columns of `load.METRICS`, finished trials only.
+        results: `frame.results` of `metrics`.
+        tables: trial -> its last evaluation table.
+        config: resolved config of the first finished trial; empty if none was stored.
+        strangers: trials in the store that the manifest does not plan.
+    """
+
+    manifest: Manifest
+    trials: pl.DataFrame
+    metrics: pl.DataFrame
+    results: pl.DataFrame
+    tables: dict[str, pl.DataFrame]
+    config: dict[str, Any]
+    strangers: list[str]
+
+    @property
+    def labels(self) -> list[str]:
+        """Labels of the variants, in the file's order."""
+        return self.manifest.ablation.labels
+
+    @property
+    def baseline(self) -> str:
+        """Label of the baseline."""
+        return self.manifest.ablation.baseline
+
+    @property
+    def others(self) -> list[str]:
+        """Labels of the variants that are not the baseline."""
+        return [label for label in self.labels if label != self.baseline]
+
+    @property
+    def primary(self) -> str:
+        """Key of the primary metric."""
+        return self.manifest.ablation.primary.metric
+
+    @property
+    def finished(self) -> pl.DataFrame:
+        """Rows of `trials` that have a result."""
+        return self.trials.filter(pl.col("status") == FINISHED)
+
+    def values(self, metric: str, variant: str) -> FloatArray:
+        """Results of one metric, shape (n,), ordered by seed."""
+        return frame.values(self.results, metric, variant)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One metric of one variant, beside the baseline.
+
+    Attributes:
+        difference: variant minus baseline.
+        g: Hedges g; NaN without spread.
+        detectable: smallest true difference that 80 % of such studies would find; NaN if unknown.
+    """
+
+    estimate: Estimate
+    difference: Difference
+    g: float
+    detectable: float
+
+
+def compare(study: Study, metric: str, variant: str) -> Comparison:
+    """A variant against the ablation's baseline, on one metric."""
+    own, base = study.values(metric, variant), study.values(metric, study.baseline)
+    return Comparison(
+        stats.mean_interval(own),
+        stats.welch(own, base),
+        stats.hedges_g(own, base),
+        stats.minimum_detectable(len(own), len(base), stats.pooled_sd(own, base)),
+    )
+
+
+def verdicts(study: Study) -> list[Verdict]:
+    """One verdict per prediction, in the file's order."""
+    return [
+        stats.verdict(p, study.values(p.metric, p.variant), study.values(p.metric, p.baseline))
+        for p in study.manifest.ablation.predictions
+    ]
+
+
+def read_study(runs: Path, name: str) -> Study:
+    """Load an ablation from its manifest and the MLflow store under `runs`.
+
+    Raises:
+        ConfigError: no manifest, no store, or no such experiment.
+    """
+    manifest = load.read_manifest(runs, name)
+    client = load.open_store(runs)
+    experiment = load.load_experiment(client, name)
+    planned = pl.DataFrame(
+        [(j.trial, j.variant, j.seed, j.config_hash) for j in manifest.jobs],
+        schema=TRIALS,
+        orient="row",
+    )
+    found = experiment.runs.drop("variant", "seed")
+    trials = planned.join(found, on="trial", how="left", maintain_order="left")
+    trials = trials.with_columns(pl.col("status").fill_null(MISSING))
+    finished = trials.filter(pl.col("status") == FINISHED)
+    # The plan, not the tags, says which variant and seed a trial is.
+    metrics = experiment.metrics.drop("variant", "seed").join(
+        finished.select("trial", "variant", "seed"), on="trial"
+    )
+    results = frame.results(metrics, manifest.ablation.primary)
+    empty = (pl.col("status") == FINISHED) & ~pl.col("trial").is_in(results["trial"].to_list())
+    run_ids = dict(zip(finished["trial"], finished["run_id"], strict=True))
+    read = {trial: load.last_table(client, run_id) for trial, run_id in run_ids.items()}
+    return Study(
+        manifest=manifest,
+        trials=trials.with_columns(
+            status=pl.when(empty).then(pl.lit(NO_RESULT)).otherwise(pl.col("status"))
+        ),
+        metrics=metrics.select(list(load.METRICS)),
+        results=results.select(list(load.METRICS)),
+        tables={trial: table for trial, table in read.items() if table is not None},
+        config=load.run_config(client, next(iter(run_ids.values()))) if run_ids else {},
+        strangers=sorted(set(experiment.runs["trial"]) - set(planned["trial"])),
+    )

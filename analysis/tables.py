@@ -1,0 +1,166 @@
+"""The report's numbers: final values, before and after. Each public function is one section."""
+
+import math
+
+from analysis import frame, stats, text
+from analysis.stats import FloatArray
+from analysis.study import Study, compare
+from harness.schema import EVAL, METRICS
+
+TRAINING_REWARD = "critic/score/mean"
+# The same policy, measured in four ways.
+DECODINGS = {
+    "eval/accuracy": "sampled",
+    "eval/greedy_accuracy": "greedy",
+    "eval/pass_at_k": "pass@{k}",
+    "eval/accuracy_no_early_stop": "sampled, early stop suppressed",
+}
+SUPPRESSED = "eval/accuracy_no_early_stop"
+TAUGHT = [
+    "eval/accuracy",
+    "eval/behaviour/give_up_rate",
+    "eval/behaviour/attempts",
+    "eval/behaviour/computed_rightly",
+    "eval/behaviour/success_per_attempt",
+    "eval/truncated",
+    "eval/response_length/mean",
+    "eval/response_length/right",
+    "eval/response_length/wrong",
+    "eval/entropy",
+    "eval/kl",
+]
+
+
+def final(study: Study) -> str:
+    """Result of every variant on every metric, with its difference from the baseline."""
+    planned = {p.metric for p in study.manifest.ablation.predictions}
+    known = set(study.results["metric"])
+    shown = [m for m in METRICS if m in known and (m in EVAL or m == TRAINING_REWARD)]
+    first = [study.primary, *(m for m in METRICS if m in planned and m != study.primary)]
+    rest = [m for m in shown if m not in first]
+    method = (
+        "Mean over seeds with its 95 % t interval; difference from the baseline with its 95 % "
+        "Welch interval; g: Hedges' g; detectable: smallest true difference found with 80 % power "
+        "at this spread and n (two-sided .05). A trial in which a metric does not exist, such as "
+        "the length of wrong responses when none is wrong, reduces n."
+    )
+    parts = ["## Results", "### Primary and predicted metrics", _results(study, first), method]
+    if rest:
+        parts += [
+            "### All other metrics",
+            "Exploratory: nothing was predicted about these, and with this many intervals some "
+            "exclude 0 by chance.",
+            _results(study, rest),
+        ]
+    return "\n\n".join([*parts, equal_tokens(study)])
+
+
+def _results(study: Study, metrics: list[str]) -> str:
+    header = ["metric", "variant", "mean [95 %]", "n", "difference [95 %]", "g", "detectable"]
+    rows = []
+    for metric in metrics:
+        for label in study.labels:
+            c = compare(study, metric, label)
+            row = [text.code(metric), label, text.estimate(c.estimate, metric), str(c.estimate.n)]
+            if label == study.baseline:
+                row += ["baseline", "", ""]
+            else:
+                row.append(text.difference(c.difference, metric))
+                row += [text.plain(c.g, 2), text.number(c.detectable, metric)]
+            rows.append(row)
+    return text.table(header, rows)
+
+
+def equal_tokens(study: Study) -> str:
+    """The primary metric where the trial with the fewest sampled tokens ended."""
+    tokens, rows = frame.at_equal_tokens(study.metrics, study.primary)
+    title = "### At equal tokens"
+    if math.isnan(tokens):
+        return f"{title}\n\nThe trials share no range of tokens."
+    arms = {
+        label: rows.filter(variant=label).sort("seed")["value"].to_numpy()
+        for label in study.labels
+    }
+    lines = [
+        [label, text.estimate(stats.mean_interval(x), study.primary), str(len(x)),
+         "baseline" if label == study.baseline
+         else text.difference(stats.welch(x, arms[study.baseline]), study.primary)]
+        for label, x in arms.items()
+    ]
+    return "\n\n".join([
+        title,
+        text.table(["variant", f"{study.primary} [95 %]", "n", "difference [95 %]"], lines),
+        f"Every trial read at {tokens:,.0f} sampled tokens, where the one with the fewest ended; "
+        f"interpolated linearly between its evaluations, never beyond the last.",
+    ])
+
+
+def taught(study: Study) -> str:
+    """What training changed: the base measured in four ways, then behaviour before and after."""
+    return "\n\n".join([
+        "## What RL taught",
+        _accuracies(study),
+        "Mean over seeds with its 95 % t interval. Early stop suppressed: the answer marker may "
+        "not follow directly on a miss. The base measured so, and its pass@k, show how much of "
+        "the final accuracy it had already and did not use.",
+        *_explained(study),
+        _behaviour(study),
+        "Base: step 0, before any update. Variants: at the result's checkpoint. Mean over seeds "
+        "with its 95 % t interval; a value without an interval is the same in every seed or "
+        "comes from one seed.",
+    ])
+
+
+def _shown(x: FloatArray, metric: str) -> str:
+    e = stats.mean_interval(x)
+    return text.number(e.mean, metric) if e.low == e.high else text.estimate(e, metric)
+
+
+def _accuracies(study: Study) -> str:
+    k = study.config.get("evaluation", {}).get("pass_k", "k")
+    policies = {"base": None, **{label: label for label in study.labels}}
+    rows = []
+    for policy, label in policies.items():
+        for metric, how in DECODINGS.items():
+            x = _values(study, metric, label)
+            if len(x):
+                name = f"{policy}, {how.format(k=k)}"
+                rows.append([name, _shown(x, metric), str(len(x))])
+    return text.table(["policy and decoding", "accuracy [95 %]", "n"], rows)
+
+
+def _values(study: Study, metric: str, label: str | None) -> FloatArray:
+    """Results of a variant, or of the base where label is None."""
+    if label is None:
+        return frame.base_values(study.metrics, metric)
+    return study.values(metric, label)
+
+
+def _explained(study: Study) -> list[str]:
+    """Per variant, the part of its gain that suppressing the base's early stop already gives."""
+    base = frame.base_values(study.metrics, "eval/accuracy")
+    patient = frame.base_values(study.metrics, SUPPRESSED)
+    if not len(base) or not len(patient):
+        return []
+    head_start = float(patient.mean() - base.mean())
+    lines = []
+    for label in study.labels:
+        after = study.values("eval/accuracy", label)
+        gain = float(after.mean() - base.mean()) if len(after) else 0.0
+        if gain > 0:
+            lines.append(
+                f"- {text.code(label)} gains {gain:+.3f} over the base; suppressing the base's "
+                f"early stop alone gives {head_start:+.3f}, {head_start / gain:.0%} of that."
+            )
+    return ["\n".join(lines)] if lines else []
+
+
+def _behaviour(study: Study) -> str:
+    rows = []
+    for metric in TAUGHT:
+        before = frame.base_values(study.metrics, metric)
+        after = [study.values(metric, label) for label in study.labels]
+        if len(before) or any(len(x) for x in after):
+            cells = [_shown(x, metric) for x in (before, *after)]
+            rows.append([text.code(metric), METRICS[metric].meaning, *cells])
+    return text.table(["metric", "meaning", "base", *study.labels], rows)

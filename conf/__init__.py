@@ -1,0 +1,1 @@
+"""YAML tree of one trial; a package so that Hydra finds it as pkg://conf."""

@@ -1,0 +1,1 @@
+"""One trial: the training core and its plug-ins."""

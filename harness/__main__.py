@@ -1,0 +1,40 @@
+"""The one way in: `harness` and `python -m harness`."""
+
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+
+def use_sweeper_plugin() -> None:
+    """Let Hydra 1.3 find our sweeper, which it seeks under the namespace `hydra_plugins` only."""
+    spec = find_spec("sweeps")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    folder = str(Path(spec.submodule_search_locations[0]) / "hydra_plugins")
+    try:
+        import hydra_plugins
+    except ImportError:
+        hydra_plugins = ModuleType("hydra_plugins")
+        hydra_plugins.__path__ = []
+        sys.modules["hydra_plugins"] = hydra_plugins
+    if folder not in hydra_plugins.__path__:
+        hydra_plugins.__path__.append(folder)
+
+
+def main() -> None:
+    """Compose the config and run what it asks for; exit code 2 when the request is wrong."""
+    # One thread per trial: two processes of two threads on two cores run ten times slower.
+    # Read by OpenMP when torch is imported, so set before anything else is.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, we word the message
+    use_sweeper_plugin()
+    from harness.cli import run
+
+    sys.exit(run())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Dr. GRPO: GRPO without its two biases.
+
+    A_i   = r_i - mean(r)                                  over the G responses of one prompt
+    loss  = 1/N Σ_i 1/C Σ_t max(-A_i ρ_it, -A_i clip(ρ_it, 1-ε_low, 1+ε_high))
+
+Paper: "Understanding R1-Zero-like training", arXiv 2503.20783, section 3.2.
+What differs from GRPO: no division by the standard deviation, and the constant C (the maximum
+response budget, also under a moving window) in place of each response's own length.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from harness import checks
+from harness.tensor_ops import Reduction, clipped_policy_loss, group_center, on_tokens
+from harness.types import Batch, Loss, LossTerm, Minibatch, RolloutPlan
+
+
+@dataclass(frozen=True)
+class DrGrpo:
+    """Hyper-parameters of Dr. GRPO.
+
+    Degenerate cases: equal rewards give advantage 0; a group of one keeps its raw reward.
+
+    Attributes:
+        group_size: responses per prompt, at least 2.
+        clip_low: ε_low of the ratio clip.
+        clip_high: ε_high of the ratio clip.
+
+    Raises:
+        ConfigError: a group of fewer than two, or a clip range outside [0, 1) and [0, ∞).
+    """
+
+    group_size: int = 8
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+
+    def __post_init__(self) -> None:
+        checks.group_size(self.group_size)
+        checks.clip_range(self.clip_low, self.clip_high)
+
+    @property
+    def columns(self) -> frozenset[str]:
+        return frozenset({"old_logprobs_BT"})
+
+    def rollout_plan(self, progress: float) -> RolloutPlan:
+        return RolloutPlan(group_size=self.group_size)
+
+    def advantages(self, batch: Batch) -> Tensor:
+        return on_tokens(group_center(batch.scores_B, batch.group_B), batch.mask_BT)
+
+    def loss(self, minibatch: Minibatch) -> Loss:
+        clipped = clipped_policy_loss(
+            minibatch.logprobs_BT,
+            minibatch["old_logprobs_BT"],
+            minibatch.advantages_BT,
+            self.clip_low,
+            self.clip_high,
+        )
+        policy = LossTerm(
+            name="policy", values=clipped.loss_BT, reduction=Reduction.CONSTANT_BUDGET
+        )
+        diagnostics = {"actor/pg_clipfrac": clipped.clipped_BT, "actor/ppo_kl": clipped.kl_BT}
+        return Loss(terms=(policy,), diagnostics=diagnostics)

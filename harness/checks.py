@@ -1,0 +1,39 @@
+"""Range checks of config fields: rule, received value, remedy, in one line."""
+
+from harness.errors import ConfigError
+
+
+def at_least(name: str, value: float, minimum: float) -> None:
+    """Raise ConfigError unless value >= minimum."""
+    if not value >= minimum:
+        raise ConfigError(f"{name} must be at least {minimum}, received {value}")
+
+
+def above(name: str, value: float, bound: float) -> None:
+    """Raise ConfigError unless value > bound."""
+    if not value > bound:
+        raise ConfigError(f"{name} must be above {bound}, received {value}")
+
+
+def share(name: str, value: float) -> None:
+    """Raise ConfigError unless 0 < value <= 1."""
+    if not 0 < value <= 1:
+        raise ConfigError(f"{name} is a share and must be in (0, 1], received {value}")
+
+
+def group_size(value: int) -> None:
+    """Raise ConfigError for a group that has nothing to compare a response with."""
+    if value < 2:
+        raise ConfigError(
+            f"algorithm.group_size: a group algorithm compares the responses of one prompt and "
+            f"needs at least 2, received {value}; set algorithm.group_size=8"
+        )
+
+
+def clip_range(low: float, high: float) -> None:
+    """Raise ConfigError for a ratio clip outside [0, 1) below or [0, ∞) above."""
+    if not 0 <= low < 1 or not high >= 0:
+        raise ConfigError(
+            f"algorithm.clip_low must be in [0, 1) and algorithm.clip_high at least 0, received "
+            f"{low} and {high}; the usual value of both is 0.2"
+        )

@@ -1,0 +1,84 @@
+"""Command line of one trial, and the wording of errors."""
+
+import sys
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+
+from harness.config import TrialConfig, trial_name, typed
+from harness.errors import ConfigError
+
+EXIT_USER_ERROR = 2
+# Group choices under which a trial is found.
+LABELLED_GROUPS = ("algorithm", "task", "model")
+
+
+def run() -> int:
+    """Run what the command line asks for; returns the exit code."""
+    composed: list[DictConfig] = []
+    try:
+        hydra.main(config_path="pkg://conf", config_name="config", version_base="1.3")(
+            lambda config: composed.append(labelled(config, HydraConfig.get().runtime.choices))
+        )()
+        if composed:
+            _single(composed[0])
+    except (ConfigError, HydraException, OmegaConfBaseException) as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+def labelled(config: DictConfig, choices: Any, variant: str = "", ablation: str = "") -> DictConfig:
+    """A copy of a composed config with the names under which the trial is found."""
+    names = {group: str(choices[group]) for group in LABELLED_GROUPS}
+    labels = {**names, "variant": variant or names["algorithm"], "ablation": ablation}
+    copy = config.copy()
+    OmegaConf.set_struct(copy, False)
+    copy["labels"] = labels
+    return copy
+
+
+def one_line(error: BaseException) -> str:
+    """An error's message on one line, causes that Hydra hides included."""
+    lines = [" ".join(line.split()) for line in str(error).splitlines()]
+    return "; ".join(line for line in lines if line)
+
+
+def _single(node: DictConfig) -> None:
+    """Run one trial in this process and show how it goes."""
+    if "ablation" in node:
+        raise ConfigError(
+            "+ablation=NAME describes many trials and needs -m; "
+            "run: harness -m +ablation=NAME"
+        )
+    config: TrialConfig = typed(node)
+    from harness.trial import clear, run_trial, trial_folder
+
+    console = Console(highlight=False, soft_wrap=True)
+    if config.fresh:
+        clear(config)
+    seen: list[int] = []
+
+    def observe(step: int, progress: float, metrics: Any) -> None:
+        seen.append(step)
+        if "eval/accuracy" in metrics:
+            console.print(
+                f"step {step:>5}  {progress:>4.0%} of the budget   held-out accuracy "
+                f"{metrics['eval/accuracy']:.3f}   response length "
+                f"{metrics['eval/response_length/mean']:.1f}   "
+                f"KL to base {metrics['eval/kl']:.3f}"
+            )
+
+    console.print(f"trial {trial_name(config)}")
+    result = run_trial(config, observe)
+    if not seen:
+        console.print("finished before; fresh=true starts over")
+    console.print(f"held-out accuracy {result['eval/accuracy']:.3f}   {trial_folder(config)}")

@@ -1,0 +1,20 @@
+"""Errors that users see.
+
+HarnessError
+├── ConfigError     the request is wrong: one line, exit code 2
+└── ContractError   a plug-in breaks the contract of its kind
+
+All are picklable, so that they cross process borders unchanged.
+"""
+
+
+class HarnessError(Exception):
+    """Base of every error that the harness raises on purpose."""
+
+
+class ConfigError(HarnessError):
+    """The request cannot be run: rule, received value, remedy, valid names, in one line."""
+
+
+class ContractError(HarnessError):
+    """A plug-in does something its contract forbids; the message names the plug-in's fault."""

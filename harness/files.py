@@ -1,0 +1,95 @@
+"""Locks and atomic replacement: nothing half-done is ever left under its final name."""
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from harness.errors import ConfigError
+
+# How often a waiting process looks again.
+POLL_S = 0.2
+
+
+def writable_folder(path: Path, key: str) -> Path:
+    """The folder, absolute and made if absent.
+
+    Raises:
+        ConfigError: it cannot be written to.
+    """
+    absolute = path.expanduser().absolute()
+    try:
+        absolute.mkdir(parents=True, exist_ok=True)
+        probe = absolute / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"{key}: cannot write to {str(path)!r} ({error.strerror}); set {key} to a folder that "
+            f"you may write to"
+        ) from error
+    return absolute
+
+
+@contextmanager
+def locked(path: Path, wait_s: float) -> Iterator[None]:
+    """Hold an exclusive lock on a file; it is freed when the process ends, however it ends.
+
+    Raises:
+        ConfigError: another process still holds it after wait_s seconds.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as handle:
+        deadline = time.monotonic() + wait_s
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > deadline:
+                    raise ConfigError(
+                        f"{path.parent} is in use by another process; wait for it or end it"
+                    ) from error
+                time.sleep(POLL_S)
+        yield
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """A temporary folder that takes the place of `folder` when the block ends well."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f".{folder.name}.new")
+    old = folder.with_name(f".{folder.name}.old")
+    for leftover in (temporary, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    _sync(temporary)
+    if folder.exists():
+        folder.rename(old)
+    temporary.rename(folder)
+    _sync_entry(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _sync(folder: Path) -> None:
+    """Flush every file to the disk, so that the rename never outruns the data."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            _sync_entry(path)
+    _sync_entry(folder)
+
+
+def _sync_entry(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,207 @@
+"""The training loop: one street, one direction.
+
+prompts -> rollout -> reward -> advantage -> batch -> loss -> update -> metrics
+"""
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness import checkpoint
+from harness.batching import mini_batches
+from harness.config import Budget, BudgetUnit, TrialConfig
+from harness.evaluation import Evaluator, graded
+from harness.metrics import Clock, mean_of, step_metrics
+from harness.policy import Policy, annotated
+from harness.rollout.collect import collect, next_prompts
+from harness.rollout.engine import Engine, Stream
+from harness.schema import Metric, check_declared
+from harness.tensor_ops import on_last_token
+from harness.tracking import Run
+from harness.types import Batch, Controller, Outcome, Prompt, Scores, Window
+
+log = logging.getLogger(__name__)
+
+# Fractions such as 0.6 / 0.2 fall a rounding short of the whole number that is meant.
+ROUNDING = 1e-9
+
+
+@dataclass
+class State:
+    """Counters: with the policy and the controllers, all that the next step depends on."""
+
+    step: int = 0
+    updates: int = 0
+    tokens: int = 0
+    prompts: int = 0
+    seconds: float = 0.0
+    best: float = -1.0
+
+    def progress(self, budget: Budget) -> float:
+        """Used share of the budget, at most 1."""
+        used = {
+            BudgetUnit.UPDATES: self.updates,
+            BudgetUnit.TOKENS: self.tokens,
+            BudgetUnit.PROMPTS: self.prompts,
+            BudgetUnit.SECONDS: self.seconds,
+        }[budget.unit]
+        return min(1.0, used / budget.amount)
+
+    def metrics(self, pool: int) -> dict[str, float]:
+        """The x axes that every metric can be plotted against."""
+        return {
+            "budget/updates": self.updates,
+            "budget/tokens": self.tokens,
+            "budget/prompts": self.prompts,
+            "budget/seconds": self.seconds,
+            "training/global_step": self.step,
+            "training/epoch": self.prompts / pool,
+        }
+
+
+@dataclass(kw_only=True)
+class Parts:
+    """What a trial is assembled of."""
+
+    config: TrialConfig
+    pool: tuple[Prompt, ...]
+    engine: Engine
+    policy: Policy
+    reference: Policy
+    tokenizer: Any
+    evaluator: Evaluator
+    window: Window
+    run: Run
+    folder: Path
+    declared: Mapping[str, Metric]
+    observe: Callable[[int, float, Mapping[str, float]], None]
+    state: State = field(default_factory=State)
+
+    @property
+    def controllers(self) -> tuple[Controller, ...]:
+        """Everything that is told what a step did."""
+        return (self.window,)
+
+
+def train(parts: Parts) -> dict[str, float]:
+    """Spend the budget; returns the metrics of the last step."""
+    config, state, policy = parts.config, parts.state, parts.policy
+    algorithm, trainer, task, seed = config.algorithm, config.trainer, config.task, config.seed
+    metrics: dict[str, float] = {}
+    if state.step == 0:
+        metrics = _evaluated(parts, Clock())
+        _record(parts, metrics)
+    while (progress := state.progress(config.budget)) < 1:
+        clock = Clock()
+        window = parts.window.window()
+        plan = algorithm.rollout_plan(progress)
+        prompts = next_prompts(parts.pool, seed, state.prompts, trainer.prompts_per_step)
+        with clock("gen"):
+            stream = Stream(seed=seed, name="rollout", step=state.step)
+            rollout = collect(parts.engine, config.rollout, prompts, plan, window, stream)
+        with clock("reward"):
+            grades = graded(task, rollout)
+            scores: Scores = config.reward.score(rollout, grades)
+        with clock("old_log_prob"):
+            batch = Batch(
+                group_B=rollout.group_B,
+                mask_BT=rollout.mask_BT,
+                rewards_BT=_on_tokens(scores, rollout.mask_BT),
+                budget=config.rollout.max_new_tokens,
+                columns=annotated(rollout, algorithm.columns, policy, parts.reference),
+            )
+        with clock("adv"):
+            advantages_BT = algorithm.advantages(batch)
+        with clock("update_actor"):
+            updates = [
+                policy.update(rollout, batch, advantages_BT, rows_b, algorithm.loss, progress)
+                for epoch in range(trainer.epochs)
+                for rows_b in mini_batches(
+                    len(grades), trainer.mini_batches, seed, state.step, epoch
+                )
+            ]
+        with clock("update_weights"):
+            parts.engine.load_weights(policy.weights())
+        state.step += 1
+        state.updates += len(updates)
+        state.tokens += int(rollout.lengths_B.sum())
+        state.prompts += len(prompts)
+        state.seconds += clock.elapsed()
+        reached = state.progress(config.budget)
+        for controller in parts.controllers:
+            controller.observe(Outcome.of(rollout, grades, reached))
+        metrics = step_metrics(rollout, grades, scores, batch, advantages_BT, window)
+        metrics |= mean_of(updates)
+        if _due(progress, reached, config.evaluation.every):
+            metrics |= _evaluated(parts, clock)
+        metrics |= clock.stages | {
+            "timing_s/step": clock.elapsed(),
+            "perf/throughput": metrics["perf/total_num_tokens"] / clock.elapsed(),
+        }
+        _record(parts, metrics)
+        if _due(progress, reached, trainer.save_every) and reached < 1:
+            _save(parts)
+    checkpoint.save_final(parts.folder, policy.model, parts.tokenizer, metrics)
+    return metrics
+
+
+def resume(parts: Parts) -> None:
+    """Continue from the trial's newest whole checkpoint, if there is one."""
+    saved = checkpoint.latest(parts.folder)
+    if saved is None:
+        return
+    parts.state = State(**saved["counters"])
+    parts.policy.load_state_dict(saved["policy"])
+    for controller, state in zip(parts.controllers, saved["controllers"], strict=True):
+        controller.load_state_dict(state)
+    parts.engine.load_weights(parts.policy.weights())
+    log.info("resumed after step %d", parts.state.step)
+
+
+def _save(parts: Parts) -> None:
+    state = {
+        "counters": asdict(parts.state),
+        "policy": parts.policy.state_dict(),
+        "controllers": [controller.state_dict() for controller in parts.controllers],
+    }
+    folder = parts.folder / f"step_{parts.state.step}"
+    checkpoint.save(folder, parts.policy.model, parts.tokenizer, state)
+    checkpoint.prune(parts.folder, parts.config.trainer.keep_checkpoints)
+
+
+def _evaluated(parts: Parts, clock: Clock) -> dict[str, float]:
+    """Metrics of an evaluation; keeps the best checkpoint and the per-prompt results."""
+    state, config = parts.state, parts.config
+    with clock("testing"):
+        metrics, table = parts.evaluator.sampled(state.step)
+        if config.evaluation.pass_k and state.progress(config.budget) in (0, 1):
+            metrics |= parts.evaluator.at_an_end(state.step)
+    parts.run.table(state.step, table)
+    if metrics["eval/accuracy"] > state.best:
+        state.best = metrics["eval/accuracy"]
+        checkpoint.save(parts.folder / "best", parts.policy.model, parts.tokenizer)
+    return metrics | clock.stages
+
+
+def _record(parts: Parts, metrics: dict[str, float]) -> None:
+    """Log one step, unless the record has it from before a resume."""
+    state = parts.state
+    metrics |= state.metrics(len(parts.pool))
+    check_declared(metrics, parts.declared)
+    if state.step > parts.run.logged_step:
+        parts.run.log(state.step, metrics)
+    parts.observe(state.step, state.progress(parts.config.budget), metrics)
+
+
+def _due(before: float, after: float, every: float) -> bool:
+    """Whether a multiple of `every`, or the end, lies in (before, after]."""
+    whole = math.floor(after / every + ROUNDING) > math.floor(before / every + ROUNDING)
+    return whole or after >= 1
+
+
+def _on_tokens(scores: Scores, mask_BT: Any) -> Any:
+    """Token-level rewards (B,T): a response's reward goes on its last token."""
+    return scores.rewards if scores.rewards.dim() == 2 else on_last_token(scores.rewards, mask_BT)

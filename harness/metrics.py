@@ -1,0 +1,79 @@
+"""Numbers of a step, from the data that flowed through it."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from harness.tensor_ops import group_center
+from harness.types import Batch, Grade, Rollout, Scores
+
+
+@dataclass
+class Clock:
+    """Wall seconds of the stages of a step."""
+
+    started: float = field(default_factory=time.perf_counter)
+    stages: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        begun = time.perf_counter()
+        yield
+        self.stages[f"timing_s/{stage}"] = time.perf_counter() - begun
+
+    def elapsed(self) -> float:
+        """Seconds since the step began."""
+        return time.perf_counter() - self.started
+
+
+def spread(prefix: str, x: Tensor) -> dict[str, float]:
+    """Mean, largest and smallest value."""
+    x = x.double()
+    return {
+        f"{prefix}/mean": x.mean().item(),
+        f"{prefix}/max": x.max().item(),
+        f"{prefix}/min": x.min().item(),
+    }
+
+
+def step_metrics(
+    rollout: Rollout,
+    grades: Sequence[Grade],
+    scores: Scores,
+    batch: Batch,
+    advantages_BT: Tensor,
+    window: int,
+) -> dict[str, float]:
+    """What a rollout and its rewards look like; names as in verl where verl has one."""
+    scores_B = batch.scores_B
+    prompt_lengths = torch.tensor([len(ids) for ids in rollout.prompt_ids])
+    no_signal_B = group_center(scores_B, batch.group_B).abs() < 1e-12  # rounding of a mean
+    groups = batch.group_B.unique()
+    silent = [bool(no_signal_B[batch.group_B == g].all()) for g in groups]
+    difference_BT = (rollout.logprobs_BT - batch["old_logprobs_BT"]).abs()[rollout.mask_BT]
+    return {
+        **spread("critic/score", scores_B),
+        **spread("critic/rewards", scores_B),
+        **spread("critic/advantages", advantages_BT[rollout.mask_BT]),
+        **spread("response_length", rollout.lengths_B),
+        **spread("prompt_length", prompt_lengths),
+        "response_length/clip_ratio": (~rollout.finished_B).double().mean().item(),
+        "reward/accuracy": sum(grade.correct for grade in grades) / len(grades),
+        "reward/no_signal_groups": sum(silent) / len(silent),
+        **{f"reward/part/{name}": part.double().mean().item() for name, part in scores.parts.items()},
+        "window/current": float(window),
+        "rollout/logprob_diff/mean": difference_BT.double().mean().item(),
+        "rollout/logprob_diff/max": difference_BT.double().max().item(),
+        "perf/total_num_tokens": float(prompt_lengths.sum() + rollout.lengths_B.sum()),
+    }
+
+
+def mean_of(updates: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Mean over the optimizer steps of a rollout; the learning rate is the last one's."""
+    last = updates[-1]
+    means = {key: sum(update[key] for update in updates) / len(updates) for key in last}
+    return {**means, "actor/lr": last["actor/lr"]}

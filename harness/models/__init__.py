@@ -1,0 +1,1 @@
+"""Models: where the base policy comes from."""

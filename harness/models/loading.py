@@ -1,0 +1,71 @@
+"""Load a causal language model and its tokenizer from a Hugging Face folder or hub name."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from transformers.utils import logging as transformers_logging
+
+from harness.errors import ConfigError
+
+transformers_logging.disable_progress_bar()  # three bars for every checkpoint hide our own lines
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model lies and how it is loaded.
+
+    Attributes:
+        path: folder or hub name; hash: identifies the weights in records.
+        tokenizer: folder or hub name of the tokenizer.
+    """
+
+    path: str
+    hash: str
+    tokenizer: str
+    dtype: torch.dtype
+    attention: str
+
+    def model(self) -> Any:
+        """A fresh copy of the model in evaluation mode: no dropout, so log-probs repeat."""
+        with _one_line(self.path):
+            model = AutoModelForCausalLM.from_pretrained(
+                self.path, dtype=self.dtype, attn_implementation=self.attention
+            )
+        return model.eval()
+
+    def load_tokenizer(self) -> Any:
+        """The tokenizer; it must name an end token."""
+        with _one_line(self.tokenizer):
+            tokenizer = AutoTokenizer.from_pretrained(self.tokenizer)
+        if tokenizer.eos_token_id is None:
+            raise ConfigError(f"model.tokenizer {self.tokenizer!r} has no end-of-sequence token")
+        return tokenizer
+
+
+class Model(Protocol):
+    """A base model's config: makes or finds the weights."""
+
+    def prepare(self, task: Any, runs: str) -> Source:
+        """Make sure that the base exists; raises ConfigError when it cannot."""
+        ...
+
+
+class _one_line:
+    """Turns what transformers raises for a missing or broken model into one line."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, (OSError, ValueError)):
+            reason = " ".join(str(error).split())[:300]
+            raise ConfigError(
+                f"model {self.path!r} cannot be loaded: {reason}; give model.path a folder in "
+                f"Hugging Face format or a hub name that this machine reaches"
+            ) from error

@@ -1,0 +1,228 @@
+"""The tiny base model: 84k parameters that can search but stop too early.
+
+A Qwen2 with a character vocabulary, warmed up by supervised learning on search traces that the
+task writes. It belongs to its recipe, not to `seed`: every trial starts from the same weights,
+cached under `runs/models/<recipe hash>` in Hugging Face format.
+"""
+
+import hashlib
+import inspect
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from scipy.special import ndtri
+from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import WordLevel
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+from harness import checks, config, files, streams
+from harness.errors import ConfigError
+from harness.models.loading import Source
+from harness.tasks import search
+from harness.types import Prompt
+
+PAD, END = "<pad>", "<eos>"
+CHARACTERS = "0123456789+-*/()= ,;!?QA"
+# The recipe's own seed: the base is the same for every `seed` of a trial.
+RECIPE_SEED = 0
+# Traces are sorted by length inside pools of this many batches, so that little is padding.
+BUCKET_BATCHES = 16
+# Draws per trace, enough for four numbers with four operators.
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Shape of the tiny Qwen2."""
+
+    hidden: int = 64
+    layers: int = 2
+    heads: int = 4
+    feed_forward: int = 128
+    positions: int = 512
+    rope_theta: float = 1000.0
+    initial_std: float = 0.075
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """Supervised warm-up: AdamW with a linear start and a cosine to 1 % of the peak.
+
+    Many small steps matter more than tokens: it is where comparing with the target is learnt.
+    """
+
+    steps: int = 4000
+    batch: int = 32
+    learning_rate: float = 3e-3
+    beta2: float = 0.98
+    start_steps: int = 40
+    clip: float = 1.0
+
+    def __post_init__(self) -> None:
+        checks.at_least("model.warm_up.steps", self.steps, 1)
+        checks.at_least("model.warm_up.batch", self.batch, 1)
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """Recipe of the tiny base model.
+
+    Attributes:
+        architecture: its shape.
+        warm_up: its training.
+    """
+
+    architecture: Architecture = field(default_factory=Architecture)
+    warm_up: WarmUp = field(default_factory=WarmUp)
+
+    def prepare(self, task: Any, runs: str) -> Source:
+        if not hasattr(task.template, "trace_writer"):
+            raise ConfigError(
+                "model=tiny is warmed up on search traces, which only the compact template "
+                "writes; set task/template=compact or choose model=hf model.path=..."
+            )
+        recipe = config.digest(
+            {
+                "model": config.resolved(self),
+                "task": config.resolved(task),
+                "code": [inspect.getsource(module) for module in (inspect.getmodule(Tiny), search)],
+            }
+        )[:16]
+        folder = Path(runs) / "models" / recipe
+        with files.locked(folder.with_suffix(".lock"), wait_s=600):
+            if not folder.is_dir():
+                with files.replacing(folder) as temporary:
+                    _build(self, task, temporary)
+        return Source(
+            path=str(folder),
+            hash=recipe,
+            tokenizer=str(folder),
+            dtype=torch.float32,
+            attention="sdpa",
+        )
+
+
+def _build(recipe: Tiny, task: Any, folder: Path) -> None:
+    """Make tokenizer and weights and save both in Hugging Face format."""
+    tokenizer = _tokenizer()
+    tokenizer.save_pretrained(folder)
+    model = _initial_model(recipe.architecture, len(tokenizer), tokenizer)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # sums in another order would make another base
+    try:
+        _train(model, recipe.warm_up, _traces(task, recipe.warm_up, tokenizer))
+    finally:
+        torch.set_num_threads(threads)
+    model.save_pretrained(folder)
+
+
+def _tokenizer() -> PreTrainedTokenizerFast:
+    vocabulary = {token: i for i, token in enumerate([PAD, END, *CHARACTERS])}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=PAD))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, eos_token=END)
+
+
+def _initial_model(shape: Architecture, vocabulary: int, tokenizer: Any) -> Any:
+    model = Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=vocabulary,
+            hidden_size=shape.hidden,
+            intermediate_size=shape.feed_forward,
+            num_hidden_layers=shape.layers,
+            num_attention_heads=shape.heads,
+            num_key_value_heads=shape.heads,
+            max_position_embeddings=shape.positions,
+            rope_parameters={"rope_type": "default", "rope_theta": shape.rope_theta},
+            tie_word_embeddings=True,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            bos_token_id=None,
+        )
+    )
+    with torch.no_grad():
+        for item, (name, parameter) in enumerate(model.named_parameters()):
+            if parameter.dim() > 1:
+                u = streams.uniforms(RECIPE_SEED, "tiny/init", 0, [item], parameter.numel())
+                normal = torch.from_numpy(ndtri(u[0])).view_as(parameter)
+                parameter.copy_(normal * shape.initial_std)
+            else:
+                parameter.fill_(0.0 if name.endswith("bias") else 1.0)
+    return model
+
+
+def _traces(task: Any, warm_up: WarmUp, tokenizer: Any) -> Iterator[tuple[Any, Any]]:
+    """Batches (ids, labels), both (B,L), of traces on pool problems, bucketed by length."""
+    writer = task.template.trace_writer(task.operators)
+    pool: tuple[Prompt, ...] = task.pool()
+    order = np.concatenate(
+        [
+            streams.permutation(RECIPE_SEED, "tiny/order", i, len(pool))
+            for i in range(math.ceil(warm_up.steps * warm_up.batch / len(pool)))
+        ]
+    )
+    bucket = BUCKET_BATCHES * warm_up.batch
+    ids = tokenizer.get_vocab()
+    for start in range(0, warm_up.steps * warm_up.batch, bucket):
+        rows = []
+        for item in range(start, min(start + bucket, warm_up.steps * warm_up.batch)):
+            prompt = pool[order[item]]
+            count = writer.draws(prompt.answer.numbers)
+            u = streams.uniforms(RECIPE_SEED, "tiny/trace", 0, [item], count)[0].tolist()
+            trace = writer.write(prompt.answer.numbers, prompt.answer.target, u)
+            question = [ids[c] for c in prompt.text]
+            rows.append((question, [*(ids[c] for c in trace), ids[END]]))
+        rows.sort(key=lambda row: len(row[0]) + len(row[1]))
+        batches = [rows[i : i + warm_up.batch] for i in range(0, len(rows), warm_up.batch)]
+        for i in streams.permutation(RECIPE_SEED, "tiny/batches", start, len(batches)):
+            yield _padded(batches[i], ids[PAD])
+
+
+def _padded(rows: list[tuple[list[int], list[int]]], pad: int) -> tuple[Any, Any]:
+    width = max(len(question) + len(trace) for question, trace in rows)
+    tokens_BL = torch.full((len(rows), width), pad)
+    labels_BL = torch.full((len(rows), width), IGNORED)
+    for i, (question, trace) in enumerate(rows):
+        end = len(question) + len(trace)
+        tokens_BL[i, :end] = torch.tensor(question + trace)
+        labels_BL[i, len(question) : end] = torch.tensor(trace)
+    return tokens_BL, labels_BL
+
+
+def _train(model: Any, warm_up: WarmUp, batches: Iterator[tuple[Any, Any]]) -> None:
+    optimizer = torch.optim.AdamW(
+        model.parameters(),
+        lr=warm_up.learning_rate,
+        betas=(0.9, warm_up.beta2),
+        weight_decay=0.0,
+        fused=True,
+    )
+    columns = (TextColumn("base model"), BarColumn(), TextColumn("loss {task.fields[loss]}"))
+    with Progress(*columns, TimeRemainingColumn(), transient=True) as progress:
+        bar = progress.add_task("warm-up", total=warm_up.steps, loss="-")
+        for step, (tokens_BL, labels_BL) in enumerate(batches):
+            for group in optimizer.param_groups:
+                group["lr"] = warm_up.learning_rate * _schedule(step, warm_up)
+            logits_BLV = model(input_ids=tokens_BL, use_cache=False).logits
+            loss = torch.nn.functional.cross_entropy(
+                logits_BLV[:, :-1].flatten(0, 1), labels_BL[:, 1:].flatten(), ignore_index=IGNORED
+            )
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(model.parameters(), warm_up.clip)
+            optimizer.step()
+            if step % 50 == 0:
+                progress.update(bar, completed=step, loss=f"{loss.item():.3f}")
+
+
+def _schedule(step: int, warm_up: WarmUp) -> float:
+    """Linear over the first steps, then a cosine to 1 %."""
+    start = min(1.0, (step + 1) / warm_up.start_steps)
+    return start * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / warm_up.steps)))

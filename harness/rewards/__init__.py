@@ -1,0 +1,1 @@
+"""Rewards: score a batch of graded responses."""

@@ -1,0 +1,1 @@
+"""Rollout: from prompts to sampled responses with their log-probs."""

@@ -1,0 +1,279 @@
+"""The transformers engine: exact to the bit whatever batch a response sits in.
+
+What makes it so (float32, one thread): every prompt is padded on the left to one fixed width;
+a decode call never has fewer than MIN_ROWS rows, below which the matrix kernels round otherwise;
+each response draws from its own counter-based stream. Each prompt is prefilled once per group and
+finished responses leave the batch.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness import checks, streams
+from harness.models.loading import Source
+from harness.rollout.engine import Engine, Request, Stream
+from harness.rollout.sampling import choose
+from harness.types import Prompt, Rollout, Sampling
+
+# Below 16 rows the matrix products of a decode step take another kernel and other roundings.
+MIN_ROWS = 32
+# Widths are rounded up to this, the block of the attention kernel.
+WIDTH_BLOCK = 16
+# The batch is compacted when this share of its rows is finished: copying the cache has a price.
+COMPACT_SHARE = 0.15
+
+
+@dataclass(frozen=True)
+class Transformers:
+    """Sampling settings of the transformers engine.
+
+    Attributes:
+        max_new_tokens: the maximum response budget C, which evaluation always has.
+        temperature: divides the logits of sampler and trainer alike.
+        top_p: nucleus, 1 = off; top_k: 0 = off; min_new_tokens: no end token before.
+        stop: strings that end a response, beside the end token.
+        max_rows: responses decoded at once.
+    """
+
+    max_new_tokens: int = 96
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_new_tokens: int = 0
+    stop: list[str] = field(default_factory=list)
+    max_rows: int = 512
+
+    def __post_init__(self) -> None:
+        checks.at_least("rollout.max_new_tokens", self.max_new_tokens, 1)
+        checks.above("rollout.temperature", self.temperature, 0)
+        checks.share("rollout.top_p", self.top_p)
+        checks.at_least("rollout.top_k", self.top_k, 0)
+        checks.at_least("rollout.min_new_tokens", self.min_new_tokens, 0)
+        checks.at_least("rollout.max_rows", self.max_rows, MIN_ROWS)
+
+    def sampling(self, window: int, temperature: float | None = None) -> Sampling:
+        return Sampling(
+            temperature=self.temperature if temperature is None else temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            min_new_tokens=self.min_new_tokens,
+            max_new_tokens=window,
+            stop=tuple(self.stop),
+        )
+
+    def engine(self, source: Source, tokenizer: Any, prompts: Sequence[Prompt]) -> Engine:
+        longest = max(len(ids) for ids in tokenizer([p.text for p in prompts])["input_ids"])
+        width = -(-longest // WIDTH_BLOCK) * WIDTH_BLOCK
+        return TransformersEngine(source.model(), tokenizer, width, self.max_rows)
+
+
+class TransformersEngine:
+    """Decodes with its own copy of the model."""
+
+    def __init__(self, model: Any, tokenizer: Any, width: int, max_rows: int) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.width = width
+        self.max_rows = max_rows
+        self.end = int(tokenizer.eos_token_id)
+
+    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        own = dict(self.model.named_parameters())
+        with torch.no_grad():
+            for name, weight in weights:
+                own.pop(name).copy_(weight)
+        assert not own, f"weights missing from the sync: {sorted(own)}"
+
+    def close(self) -> None:
+        del self.model
+
+    @torch.inference_mode()
+    def generate(self, requests: Sequence[Request], sampling: Sampling, stream: Stream) -> Rollout:
+        parts = [self._decode(chunk, sampling, stream) for chunk in self._chunks(requests)]
+        longest = max(part.tokens_BT.shape[1] for part in parts)
+        tokens_BT, lengths_B, logprobs_BT = (
+            torch.cat([_widened(part.tokens_BT, longest) for part in parts]),
+            torch.cat([part.lengths_B for part in parts]),
+            torch.cat([_widened(part.logprobs_BT, longest) for part in parts]),
+        )
+        finished_B = torch.cat([part.finished_B for part in parts])
+        prompts = tuple(r.prompt for r in requests for _ in r.items)
+        group_B = torch.tensor([i for i, r in enumerate(requests) for _ in r.items])
+        ids = self.tokenizer([r.prompt.text for r in requests])["input_ids"]
+        return Rollout(
+            prompts=prompts,
+            prompt_ids=tuple(tuple(ids[group]) for group in group_B.tolist()),
+            group_B=group_B,
+            tokens_BT=tokens_BT,
+            mask_BT=torch.arange(longest) < lengths_B[:, None],
+            logprobs_BT=logprobs_BT,
+            finished_B=finished_B,
+            texts=self._texts(tokens_BT, lengths_B),
+        )
+
+    def _texts(self, tokens_BT: Tensor, lengths_B: Tensor) -> tuple[str, ...]:
+        rows = zip(tokens_BT.tolist(), lengths_B.tolist(), strict=True)
+        bare = [
+            tokens[: length - (length > 0 and tokens[length - 1] == self.end)]
+            for tokens, length in rows
+        ]
+        return tuple(self.tokenizer.batch_decode(bare, clean_up_tokenization_spaces=False))
+
+    def _chunks(self, requests: Sequence[Request]) -> list[list[Request]]:
+        """Requests packed into calls of at most max_rows responses (one request at least)."""
+        chunks: list[list[Request]] = []
+        rows = self.max_rows
+        for request in requests:
+            if rows + len(request.items) > self.max_rows:
+                chunks.append([])
+                rows = 0
+            chunks[-1].append(request)
+            rows += len(request.items)
+        return chunks
+
+    def _prefill(self, requests: Sequence[Request]) -> tuple[Tensor, Tensor, Any]:
+        """Last-position logits (P,V), attention mask (P,width) and cache of the prompts."""
+        texts = [r.prompt.text for r in requests]
+        texts += texts[:1] * (MIN_ROWS - len(texts))
+        encoded = self.tokenizer(
+            texts,
+            padding="max_length",
+            max_length=self.width,
+            padding_side="left",
+            return_tensors="pt",
+        )
+        mask_PL = encoded["attention_mask"]
+        out = self.model(
+            input_ids=encoded["input_ids"],
+            attention_mask=mask_PL,
+            position_ids=(mask_PL.cumsum(-1) - 1).clamp(min=0),
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return out.logits[:, -1], mask_PL, out.past_key_values
+
+    def _decode(self, requests: Sequence[Request], sampling: Sampling, stream: Stream) -> "_Rows":
+        logits_PV, mask_PL, cache = self._prefill(requests)
+        items = [item for r in requests for item in r.items]
+        prompt_R = [i for i, r in enumerate(requests) for _ in r.items]
+        rows = _Rows.start(items, sampling, stream)
+        prompt_R += prompt_R[:1] * (len(rows.row_R) - len(items))
+        select_R = torch.tensor(prompt_R)
+        cache.batch_select_indices(select_R)
+        logits_RV, mask_RL = logits_PV[select_R], mask_PL[select_R]
+        forbidden = _Forbidden(self.tokenizer, self.end, sampling)
+        for t in range(sampling.max_new_tokens):
+            logits_RV = forbidden.applied(logits_RV, rows.last_R, t)
+            tokens_R, logprobs_R = choose(logits_RV, rows.uniforms_at(t), sampling)
+            rows.write(t, tokens_R, logprobs_R, self._ends(rows, tokens_R, t, sampling))
+            keep_R = rows.compacted()
+            if keep_R is None:
+                break
+            if len(keep_R) < len(mask_RL):
+                cache.batch_select_indices(keep_R)
+                mask_RL = mask_RL[keep_R]
+            mask_RL = torch.cat([mask_RL, torch.ones_like(mask_RL[:, :1])], dim=1)
+            logits_RV = self.model(
+                input_ids=rows.last_R[:, None],
+                attention_mask=mask_RL,
+                position_ids=mask_RL.sum(-1, keepdim=True) - 1,
+                past_key_values=cache,
+                use_cache=True,
+            ).logits[:, -1]
+        return rows
+
+    def _ends(self, rows: "_Rows", tokens_R: Tensor, t: int, sampling: Sampling) -> Tensor:
+        """Which rows end with this token: the end token, or a stop string completed by it."""
+        ends_R = tokens_R == self.end
+        if sampling.stop:
+            texts = self.tokenizer.batch_decode(
+                torch.cat([rows.tokens_BT[rows.row_R, :t], tokens_R[:, None]], dim=1)
+            )
+            ends_R |= torch.tensor([any(stop in text for stop in sampling.stop) for text in texts])
+        return ends_R
+
+
+@dataclass
+class _Rows:
+    """The responses of one decode call; R live and padding rows of B responses.
+
+    Padding rows repeat response 0 and write nothing.
+    """
+
+    tokens_BT: Tensor
+    logprobs_BT: Tensor
+    lengths_B: Tensor
+    finished_B: Tensor
+    uniforms_BT: Tensor
+    row_R: Tensor
+    live_R: Tensor
+    last_R: Tensor
+
+    @classmethod
+    def start(cls, items: Sequence[int], sampling: Sampling, stream: Stream) -> "_Rows":
+        count, width = len(items), sampling.max_new_tokens
+        padding = max(0, MIN_ROWS - count)
+        uniforms = streams.uniforms(stream.seed, stream.name, stream.step, items, width)
+        return cls(
+            tokens_BT=torch.zeros(count, width, dtype=torch.int64),
+            logprobs_BT=torch.zeros(count, width),
+            lengths_B=torch.zeros(count, dtype=torch.int64),
+            finished_B=torch.zeros(count, dtype=torch.bool),
+            uniforms_BT=torch.from_numpy(np.ascontiguousarray(uniforms)),
+            row_R=torch.cat([torch.arange(count), torch.zeros(padding, dtype=torch.int64)]),
+            live_R=torch.arange(count + padding) < count,
+            last_R=torch.full((count + padding,), -1),
+        )
+
+    def uniforms_at(self, t: int) -> Tensor:
+        return self.uniforms_BT[self.row_R, t]
+
+    def write(self, t: int, tokens_R: Tensor, logprobs_R: Tensor, ends_R: Tensor) -> None:
+        live_B = self.row_R[self.live_R]
+        self.tokens_BT[live_B, t] = tokens_R[self.live_R]
+        self.logprobs_BT[live_B, t] = logprobs_R[self.live_R]
+        self.lengths_B[live_B] = t + 1
+        self.finished_B[live_B] = ends_R[self.live_R]
+        self.live_R = self.live_R & ~ends_R
+        self.last_R = tokens_R
+
+    def compacted(self) -> Tensor | None:
+        """Positions of the rows that stay in the batch; None when every response has ended."""
+        size, live = len(self.live_R), int(self.live_R.sum())
+        if live == 0:
+            return None
+        if size == MIN_ROWS or live > (1 - COMPACT_SHARE) * size:
+            return torch.arange(size)
+        order_R = torch.argsort((~self.live_R).to(torch.int8), stable=True)
+        keep_R = order_R[: max(live, MIN_ROWS)]
+        self.row_R, self.live_R = self.row_R[keep_R], self.live_R[keep_R]
+        self.last_R = self.last_R[keep_R]
+        return keep_R
+
+
+class _Forbidden:
+    """Tokens that may not come next: the end token too early, and forbidden successors."""
+
+    def __init__(self, tokenizer: Any, end: int, sampling: Sampling) -> None:
+        self.end, self.sampling = end, sampling
+        vocabulary = tokenizer.get_vocab() if sampling.forbidden_after else {}
+        self.pairs = [(vocabulary[a], vocabulary[b]) for a, b in sampling.forbidden_after]
+
+    def applied(self, logits_RV: Tensor, last_R: Tensor, t: int) -> Tensor:
+        if t >= self.sampling.min_new_tokens and not self.pairs:
+            return logits_RV
+        logits_RV = logits_RV.clone()
+        if t < self.sampling.min_new_tokens:
+            logits_RV[:, self.end] = -torch.inf
+        for previous, token in self.pairs:
+            logits_RV[last_R == previous, token] = -torch.inf
+        return logits_RV
+
+
+def _widened(x_BT: Tensor, width: int) -> Tensor:
+    return torch.nn.functional.pad(x_BT, (0, width - x_BT.shape[1]))

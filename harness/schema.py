@@ -1,0 +1,109 @@
+"""Every metric key, declared once: unit, meaning, and whether it is deterministic.
+
+A metric that reads a clock is `clock=True`: it differs between two runs of one configuration
+and is exempt from the bitwise contract. Logging a key that is not declared is an error.
+Names follow verl's where verl has one.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from harness.errors import ContractError
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric key.
+
+    Attributes:
+        unit: unit of the value, "1" for a pure number or a share.
+        meaning: one line for people who read a plot.
+        clock: True when the value depends on time or on the machine.
+    """
+
+    unit: str
+    meaning: str
+    clock: bool = False
+
+
+def _spread(prefix: str, unit: str, what: str) -> dict[str, Metric]:
+    """Mean, largest and smallest value of one quantity over the step."""
+    return {
+        f"{prefix}/{name}": Metric(unit, f"{text} {what}")
+        for name, text in (("mean", "mean"), ("max", "largest"), ("min", "smallest"))
+    }
+
+
+def _timing(*stages: str) -> dict[str, Metric]:
+    """Wall seconds of one stage of a step."""
+    return {
+        f"timing_s/{stage}": Metric("s", f"wall time of {stage} in this step", clock=True)
+        for stage in stages
+    }
+
+
+BUDGET = {
+    "budget/updates": Metric("updates", "optimizer steps so far"),
+    "budget/tokens": Metric("tokens", "sampled training tokens so far"),
+    "budget/prompts": Metric("prompts", "training prompts so far"),
+    "budget/seconds": Metric("s", "training time so far, over all attempts", clock=True),
+    "training/global_step": Metric("steps", "rollouts with their updates so far"),
+    "training/epoch": Metric("passes", "passes over the training pool so far"),
+}
+
+STEP = {
+    **_spread("critic/score", "reward", "task reward of a response, before any KL"),
+    **_spread("critic/rewards", "reward", "reward of a response that the algorithm sees"),
+    **_spread("critic/advantages", "reward", "advantage over response tokens"),
+    **_spread("response_length", "tokens", "response length"),
+    "response_length/clip_ratio": Metric("1", "share of responses cut by the window"),
+    **_spread("prompt_length", "tokens", "prompt length"),
+    "reward/accuracy": Metric("1", "share of training responses graded correct"),
+    "reward/no_signal_groups": Metric("1", "share of groups whose rewards are all equal"),
+    "window/current": Metric("tokens", "response budget of this step's rollout"),
+    "actor/pg_loss": Metric("1", "policy term of the loss"),
+    "actor/kl_loss": Metric("nats", "KL term of the loss, before its weight"),
+    "actor/entropy_loss": Metric("nats", "entropy term of the loss, before its weight"),
+    "actor/entropy": Metric("nats", "entropy of the policy per response token"),
+    "actor/grad_norm": Metric("1", "gradient norm before clipping, mean over the updates"),
+    "actor/lr": Metric("1", "learning rate of the last update"),
+    "actor/ppo_kl": Metric("nats", "k1 estimate of KL(old || new) over response tokens"),
+    "actor/pg_clipfrac": Metric("1", "share of tokens on which the clip is active"),
+    "rollout/logprob_diff/mean": Metric("nats", "mean |sampler - trainer| log-prob"),
+    "rollout/logprob_diff/max": Metric("nats", "largest |sampler - trainer| log-prob"),
+    **_timing("gen", "reward", "old_log_prob", "adv", "update_actor", "update_weights"),
+    **_timing("testing", "save_checkpoint", "step"),
+    "perf/throughput": Metric("tokens/s", "prompt and response tokens per second", clock=True),
+    "perf/total_num_tokens": Metric("tokens", "prompt and response tokens of this step"),
+}
+
+EVAL = {
+    "eval/accuracy": Metric("1", "share of held-out prompts solved exactly, sampled"),
+    "eval/kl": Metric("nats", "k3 estimate of KL(policy || base) per sampled token"),
+    "eval/entropy": Metric("nats", "entropy per response token on held-out prompts"),
+    "eval/response_length/mean": Metric("tokens", "response length on held-out prompts"),
+    "eval/response_length/right": Metric("tokens", "length of correct responses"),
+    "eval/response_length/wrong": Metric("tokens", "length of wrong responses"),
+    "eval/truncated": Metric("1", "share of responses cut by the full budget"),
+    "eval/behaviour/attempts": Metric("1", "expressions tried per response"),
+    "eval/behaviour/give_up_rate": Metric("1", "share of misses after which it answers at once"),
+    "eval/behaviour/computed_rightly": Metric("1", "share of attempts with exact arithmetic"),
+    "eval/behaviour/success_per_attempt": Metric("1", "share of attempts that reach the target"),
+    "eval/greedy_accuracy": Metric("1", "share of held-out prompts solved by greedy decoding"),
+    "eval/pass_at_k": Metric("1", "unbiased chance that one of k samples is right"),
+    "eval/accuracy_no_early_stop": Metric(
+        "1", "sampled accuracy with the answer marker forbidden directly after a miss"
+    ),
+}
+
+METRICS: dict[str, Metric] = {**BUDGET, **STEP, **EVAL}
+
+
+def check_declared(keys: Iterable[str], declared: Mapping[str, Metric]) -> None:
+    """Raise ContractError when a key is not declared; say which and where to declare it."""
+    unknown = sorted(set(keys) - set(declared))
+    if unknown:
+        raise ContractError(
+            f"metric {', '.join(map(repr, unknown))} is not declared; add it to harness/schema.py "
+            f"or to the plug-in's METRICS with unit and meaning"
+        )

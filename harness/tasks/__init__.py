@@ -1,0 +1,1 @@
+"""Tasks: prompts and the grading of a response."""

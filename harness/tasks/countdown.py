@@ -1,0 +1,178 @@
+"""Countdown: combine all given numbers with + - * / to reach a target.
+
+Pool and held-out set are constants of the task: they depend on its fields, never on `seed`.
+A problem (sorted numbers and target) belongs to one of the two by its hash.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from harness import checks, streams
+from harness.errors import ConfigError
+from harness.tasks import expressions, search
+from harness.tasks.templates import Compact
+from harness.types import Behaviour, Grade, Prompt
+
+# Problems are the task's, not the trial's: one fixed seed, whatever `seed` is.
+PROBLEM_SEED = 0
+# Candidates drawn at once, and draws without a new prompt after which the space is exhausted.
+BLOCK = 4096
+PATIENCE = 64 * BLOCK
+
+
+@dataclass(frozen=True)
+class CountdownAnswer:
+    """What the grader needs: the given numbers and the target."""
+
+    numbers: tuple[int, ...]
+    target: int
+
+
+@dataclass(frozen=True)
+class Countdown:
+    """Countdown problems that are solvable by construction, and their exact grading.
+
+    A problem's target is the value of a random left-to-right expression over its numbers with
+    integer intermediate results. Grading accepts any expression that uses each number exactly once.
+
+    Attributes:
+        template: how a problem is asked and its answer marked (harness.tasks.templates.Template).
+        counts: how many numbers a problem has; more than one value mixes them evenly.
+        low: smallest number.
+        high: largest number.
+        operators: those that targets (and warm-up traces) are made with.
+        target_low: smallest target.
+        target_high: largest target.
+        train_size: distinct training prompts.
+        eval_size: distinct held-out prompts.
+        hold_out: one problem in this many is held out.
+    """
+
+    template: Any = field(default_factory=Compact)
+    counts: list[int] = field(default_factory=lambda: [3])
+    low: int = 1
+    high: int = 9
+    operators: str = "+-"
+    target_low: int = 1
+    target_high: int = 27
+    train_size: int = 1536
+    eval_size: int = 512
+    hold_out: int = 4
+
+    def __post_init__(self) -> None:
+        for name, value, minimum in (
+            ("counts", min(self.counts, default=0), 2),
+            ("low", self.low, 1),
+            ("high", self.high, self.low),
+            ("target_high", self.target_high, self.target_low),
+            ("train_size", self.train_size, 1),
+            ("eval_size", self.eval_size, 1),
+            ("hold_out", self.hold_out, 2),
+        ):
+            checks.at_least(f"task.{name}", value, minimum)
+        if not self.operators or set(self.operators) - set("+-*/"):
+            raise ConfigError(
+                f"task.operators must be some of + - * /, received {self.operators!r}"
+            )
+
+    def pool(self) -> tuple[Prompt, ...]:
+        return self._sets[0]
+
+    def held_out(self) -> tuple[Prompt, ...]:
+        return self._sets[1]
+
+    @property
+    def digest(self) -> str:
+        lines = "\n".join(f"{p.text}\t{p.answer}" for part in self._sets for p in part)
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+    def grade(self, prompt: Prompt, response: str, finished: bool) -> Grade:
+        content = self.template.answer(response, finished)
+        if content is None:
+            return Grade(correct=False, formatted=False)
+        parsed = expressions.parse(content)
+        answer: CountdownAnswer = prompt.answer
+        correct = (
+            parsed is not None
+            and Counter(parsed.numbers) == Counter(answer.numbers)
+            and parsed.value == answer.target
+        )
+        return Grade(correct=correct, formatted=True)
+
+    def behaviour(self, prompt: Prompt, response: str) -> Behaviour | None:
+        return self.template.behaviour(response, prompt.answer.target)
+
+    @cached_property
+    def _sets(self) -> tuple[tuple[Prompt, ...], tuple[Prompt, ...]]:
+        pool: list[Prompt] = []
+        held_out: list[Prompt] = []
+        seen = set[CountdownAnswer]()
+        draws = last_new = 0
+        for answer in self._candidates():
+            draws += 1
+            if len(pool) == self.train_size and len(held_out) == self.eval_size:
+                return tuple(pool), tuple(held_out)
+            if draws - last_new > PATIENCE:
+                break
+            if answer is None or answer in seen:
+                continue
+            seen.add(answer)
+            problem = f"{' '.join(map(str, sorted(answer.numbers)))}={answer.target}"
+            hashed = int.from_bytes(hashlib.sha256(problem.encode()).digest()[:8], "big")
+            part, size = (
+                (held_out, self.eval_size)
+                if hashed % self.hold_out == 0
+                else (pool, self.train_size)
+            )
+            if len(part) < size:
+                last_new = draws
+                part.append(
+                    Prompt(
+                        text=self.template.render(answer.numbers, answer.target),
+                        item=len(part),
+                        problem=problem,
+                        difficulty=len(answer.numbers),
+                        answer=answer,
+                    )
+                )
+        raise ConfigError(
+            f"task: these ranges give only {len(pool)} training and {len(held_out)} held-out "
+            f"prompts, asked for {self.train_size} and {self.eval_size}; lower task.train_size or "
+            f"task.eval_size, or widen task.high or task.target_high"
+        )
+
+    def _candidates(self) -> Iterator[CountdownAnswer | None]:
+        """Endless random problems; None where a target is no integer or out of range."""
+        widest = max(self.counts)
+        block = 0
+        while True:
+            u = streams.uniforms(
+                PROBLEM_SEED, "countdown/problem", block, np.arange(BLOCK), 1 + 3 * widest
+            )
+            block += 1
+            for first, *rest in u.tolist():
+                count = self.counts[int(first * len(self.counts))]
+                span = self.high - self.low + 1
+                numbers = tuple(self.low + int(x * span) for x in rest[:count])
+                keys, signs = rest[widest : widest + count], rest[2 * widest :]
+                yield self._problem(numbers, keys, signs)
+
+    def _problem(
+        self, numbers: tuple[int, ...], keys: list[float], signs: list[float]
+    ) -> CountdownAnswer | None:
+        order = sorted(range(len(numbers)), key=keys.__getitem__)
+        value: int | None = numbers[order[0]]
+        for index, sign in zip(order[1:], signs, strict=False):
+            operator = self.operators[int(sign * len(self.operators))]
+            value = search.apply(operator, value, numbers[index])
+            if value is None:
+                return None
+        if value is None or not self.target_low <= value <= self.target_high:
+            return None
+        return CountdownAnswer(numbers, value)

@@ -1,0 +1,43 @@
+"""Settings of the training loop."""
+
+from dataclasses import dataclass, field
+
+from harness import checks
+from harness.policy import Optimizer
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """How a step is made and how often it is saved.
+
+    Attributes:
+        optimizer: AdamW and its learning rate.
+        prompts_per_step: prompts of one rollout.
+        epochs: passes over a rollout.
+        mini_batches: optimizer steps per pass.
+        token_budget: padded tokens of one forward pass; changes memory and rounding, not the loss.
+        save_every: fraction of the budget between checkpoints.
+        keep_checkpoints: how many `step_N` are kept.
+        threads: of torch; another number rounds differently.
+    """
+
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    prompts_per_step: int = 32
+    epochs: int = 1
+    mini_batches: int = 1
+    token_budget: int = 4096
+    save_every: float = 0.2
+    keep_checkpoints: int = 2
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        for name in (
+            "prompts_per_step",
+            "epochs",
+            "mini_batches",
+            "token_budget",
+            "keep_checkpoints",
+            "threads",
+        ):
+            checks.at_least(f"trainer.{name}", getattr(self, name), 1)
+        checks.share("trainer.save_every", self.save_every)

@@ -1,0 +1,179 @@
+"""From a typed config to a finished trial: the one place where everything is assembled."""
+
+import logging
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness import checkpoint, files, loop, provenance
+from harness.config import TrialConfig, trial_name
+from harness.evaluation import Evaluator
+from harness.models.loading import Source
+from harness.policy import Policy
+from harness.schema import METRICS, Metric
+from harness.tracking import Run
+
+# A killed driver's trial lives on for about two seconds; its successor waits for the lock.
+LOCK_WAIT_S = 30.0
+
+Observer = Callable[[int, float, Mapping[str, float]], None]
+
+
+def prepare(config: TrialConfig) -> tuple[Path, Source]:
+    """Check all that can be checked before a trial leaves a trace, and make its base model.
+
+    Raises:
+        ConfigError: the runs folder, the task or the model cannot be had.
+    """
+    runs = files.writable_folder(Path(config.runs), "runs")
+    config.task.held_out()
+    source = config.model.prepare(config.task, str(runs))
+    source.load_tokenizer()
+    return runs, source
+
+
+def trial_folder(config: TrialConfig) -> Path:
+    """Where a trial's checkpoints, lock and log are."""
+    return Path(config.runs).expanduser().absolute() / "checkpoints" / trial_name(config)
+
+
+def clear(config: TrialConfig) -> None:
+    """Throw away what a trial has: checkpoints and record."""
+    folder = trial_folder(config)
+    if folder.exists():
+        with files.locked(folder / "lock", LOCK_WAIT_S):
+            shutil.rmtree(folder)
+    if (folder.parents[1] / "mlflow.db").exists():
+        config.tracking.forget(config, folder.parents[1])
+
+
+def run_trial(config: TrialConfig, observe: Observer) -> dict[str, float]:
+    """Run a trial to its end, from its newest checkpoint if it has one.
+
+    Args:
+        config: the trial.
+        observe: called after every recorded step with step, used share of the budget and metrics.
+
+    Returns:
+        Metrics of the last step.
+
+    Raises:
+        ConfigError: the request cannot be run; nothing was written.
+    """
+    folder = trial_folder(config)
+    finished = checkpoint.final_result(folder)
+    if finished is not None:
+        return finished
+    torch.set_num_threads(config.trainer.threads)
+    runs, source = prepare(config)
+    facts = _facts(config, source)
+    config.tracking.prepare(config, runs)
+    with files.locked(folder / "lock", LOCK_WAIT_S), _log_file(folder), _terminable():
+        finished = checkpoint.final_result(folder)  # another process may just have done it
+        if finished is not None:
+            return finished
+        with config.tracking.run(config, runs, facts) as run:
+            parts = assemble(config, source, folder, run, observe)
+            loop.resume(parts)
+            return loop.train(parts)
+
+
+def assemble(
+    config: TrialConfig, source: Source, folder: Path, run: Run, observe: Observer
+) -> loop.Parts:
+    """The parts of a trial, each built from its own piece of the config."""
+    tokenizer = source.load_tokenizer()
+    pool, held_out = config.task.pool(), config.task.held_out()
+    engine = config.rollout.engine(source, tokenizer, pool + held_out)
+    settings = (config.rollout.temperature, config.trainer.token_budget)
+    policy = Policy(source.model(), *settings, optimizer=config.trainer.optimizer)
+    reference = Policy(source.model(), *settings)
+    evaluator = Evaluator(
+        engine=engine,
+        rollout=config.rollout,
+        task=config.task,
+        policy=policy,
+        reference=reference,
+        temperature=config.evaluation.temperature,
+        pass_k=config.evaluation.pass_k,
+        seed=config.seed,
+    )
+    return loop.Parts(
+        config=config,
+        pool=pool,
+        engine=engine,
+        policy=policy,
+        reference=reference,
+        tokenizer=tokenizer,
+        evaluator=evaluator,
+        window=config.window,
+        run=run,
+        folder=folder,
+        declared=declared_metrics(config),
+        observe=observe,
+    )
+
+
+def declared_metrics(config: TrialConfig) -> dict[str, Metric]:
+    """The core's metrics and those that the plug-ins declare in `METRICS`."""
+    plugins = (config.algorithm, config.reward, config.window, config.task)
+    own = [getattr(plugin, "METRICS", {}) for plugin in plugins]
+    return {key: metric for metrics in (METRICS, *own) for key, metric in metrics.items()}
+
+
+def _facts(config: TrialConfig, source: Source) -> dict[str, str]:
+    """What a record must say about where its numbers come from."""
+    commit, dirty = provenance.git_state()
+    return {
+        "git_commit": commit,
+        "git_dirty": str(dirty).lower(),
+        "code_hash": provenance.code_hash(),
+        "model_hash": source.hash,
+        "task_digest": config.task.digest,
+        "threads": str(config.trainer.threads),
+        "torch": torch.__version__,
+    }
+
+
+@contextmanager
+def _log_file(folder: Path) -> Iterator[None]:
+    """Everything that is logged goes to the trial's plain log file."""
+    handler = logging.FileHandler(folder / "trial.log")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger = logging.getLogger("harness")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    logger.info("process %d starts", os.getpid())
+    try:
+        yield
+    except Exception:
+        logger.exception("the trial failed")
+        raise
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends the trial as Ctrl-C does, so that its record gets the right status."""
+    try:
+        before = signal.signal(signal.SIGTERM, _exit)
+    except ValueError:  # not the main thread: the scheduler ends this trial in its own way
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _exit(number: int, frame: Any) -> None:
+    sys.exit(128 + number)

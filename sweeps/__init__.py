@@ -1,0 +1,1 @@
+"""How many trials: ablation files and the Ray Tune code that runs them."""

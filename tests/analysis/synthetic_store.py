@@ -1,0 +1,219 @@
+"""A small, real MLflow store with planted results, as a sweep would leave it."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.tracking import MlflowClient
+
+from analysis.ablation import Ablation, Job, Manifest, Prediction, Primary, Relation, Variant
+from harness.config import Budget, resolved
+
+STEPS = 50
+EVERY = 10
+ITEMS = 24
+STARTED_MS = 1_800_000_000_000  # 2027-01-15, after the manifest
+CREATED = "2027-01-14T08:00:00+00:00"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One planned trial and what became of it; status None: it never started."""
+
+    variant: str
+    seed: int
+    accuracy: float
+    status: str | None = "FINISHED"
+    commit: str = COMMIT
+    wrong_length: float = 75.0
+    steps: int = STEPS
+    tokens_per_step: int = 9_000
+
+    @property
+    def name(self) -> str:
+        """Trial name as the harness makes it."""
+        return f"{self.variant}__s{self.seed}__{'ab' * 4}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One ablation and its trials."""
+
+    name: str
+    trials: list[Trial]
+    predictions: list[Prediction] = field(default_factory=list)
+    primary: Primary = field(default_factory=Primary)
+    factors: list[str] = field(default_factory=lambda: ["algorithm"])
+    deviations: list[str] = field(default_factory=list)
+    differs: dict[str, Any] = field(
+        default_factory=lambda: {"algorithm.normalize_std": [False, True]}
+    )
+
+
+def prediction(relation: Relation, metric: str, margin: float) -> Prediction:
+    """A prediction about grpo against reinforce."""
+    return Prediction(metric, "grpo", relation, "reinforce", margin, "dividing by std | scales")
+
+
+def manifest(plan: Plan) -> Manifest:
+    """What the sweep would have written."""
+    labels = list(dict.fromkeys(t.variant for t in plan.trials))
+    ablation = Ablation(
+        name=plan.name,
+        question="Does dividing the advantage by the group's spread help?",
+        hypothesis="It weighs easy and hard prompts up, so accuracy rises.",
+        baseline=labels[0],
+        variants=[Variant(label, [f"algorithm={label}"]) for label in labels],
+        factors=plan.factors,
+        seeds=list(dict.fromkeys(t.seed for t in plan.trials)),
+        budget=Budget(),
+        primary=plan.primary,
+        predictions=plan.predictions,
+    )
+    jobs = [
+        Job(t.name, t.variant, t.seed, "ab" * 32, "cd" * 32,
+            {} if t.variant == labels[0] else plan.differs)
+        for t in plan.trials
+    ]
+    return Manifest(
+        ablation, jobs, CREATED, "e" * 64, COMMIT, False, "f" * 64, "d" * 64,
+        command=f"python -m harness -m ablation={plan.name}", deviations=plan.deviations,
+        versions={"torch": "2.13.0", "transformers": "5.17.0"},
+    )
+
+
+def write(runs: Path, plans: list[Plan]) -> MlflowClient:
+    """Manifests and an MLflow store under `runs`."""
+    runs.mkdir(parents=True, exist_ok=True)
+    client = MlflowClient(tracking_uri=f"sqlite:///{runs.resolve()}/mlflow.db")
+    for plan in plans:
+        folder = runs / "sweeps" / plan.name
+        folder.mkdir(parents=True)
+        text = json.dumps(resolved(manifest(plan)))
+        (folder / "manifest.json").write_text(text, encoding="utf-8")
+        location = (runs.resolve() / "artifacts" / plan.name).as_uri()
+        experiment = client.create_experiment(plan.name, artifact_location=location)
+        for number, trial in enumerate(plan.trials):
+            if trial.status is not None:
+                write_trial(client, experiment, plan.name, trial, number)
+    return client
+
+
+def write_trial(
+    client: MlflowClient, experiment: str, ablation: str, trial: Trial, number: int
+) -> str:
+    """One run: tags, metrics, config and evaluation tables; its id."""
+    tags = {
+        "trial": trial.name, "variant": trial.variant, "algorithm": trial.variant,
+        "task": "countdown", "model": "tiny", "seed": str(trial.seed), "ablation": ablation,
+        "config_hash": "ab" * 32, "group_hash": "cd" * 32, "git_commit": trial.commit,
+        "git_dirty": "false", "attempt": "1",
+    }
+    start = STARTED_MS + number
+    run = client.create_run(experiment, start_time=start, tags=tags, run_name=trial.name)
+    run_id: str = run.info.run_id
+    rows = [
+        Metric(key, value, start + step, step) for key, step, value in metric_rows(trial, number)
+    ]
+    for i in range(0, len(rows), 1000):
+        client.log_batch(run_id, metrics=rows[i : i + 1000], params=[Param("p", "1")] * (i == 0))
+    client.log_batch(run_id, tags=[RunTag("host", "test")])
+    client.log_dict(run_id, {"seed": trial.seed, "evaluation": {"pass_k": 16}}, "config.yaml")
+    for step in (0, trial.steps):
+        client.log_table(run_id, table(trial, step), f"eval/step_{step:06d}.json")
+    client.set_terminated(run_id, status=trial.status, end_time=start + 1000)
+    return run_id
+
+
+def metric_rows(trial: Trial, number: int) -> list[tuple[str, int, float]]:
+    """(key, step, value) of one trial: a saturating curve from .334 to the planted accuracy."""
+    rng = np.random.default_rng(number)
+    rows: list[tuple[str, int, float]] = []
+    for step in range(trial.steps + 1):
+        done = step / trial.steps
+        level = 0.334 + (trial.accuracy - 0.334) * (1 - np.exp(-4 * done)) / (1 - np.exp(-4))
+        rows += [("budget/updates", step, step), ("budget/seconds", step, 0.5 * step)]
+        rows += [("budget/tokens", step, float(step * trial.tokens_per_step))]
+        if step:
+            rows += [
+                ("critic/score/mean", step, float(level + rng.normal(0, 0.03))),
+                ("actor/entropy", step, float(0.5 - 0.3 * done + rng.normal(0, 0.01))),
+                ("response_length/mean", step, 23 + 15 * done),
+            ]
+        if step % EVERY == 0:
+            wrong = 40 + (trial.wrong_length - 40) * done + (trial.seed if step else 0)
+            rows += [
+                ("eval/accuracy", step, float(level)),
+                ("eval/kl", step, 0.08 * done + 0.002 * trial.seed * done),
+                ("eval/entropy", step, 0.5 - 0.3 * done),
+                ("eval/response_length/mean", step, 23.4 + 14 * done),
+                ("eval/response_length/right", step, 28 + 5 * done + 0.2 * trial.seed * done),
+                ("eval/response_length/wrong", step, wrong),
+                ("eval/truncated", step, 0.06 * done),
+                ("eval/behaviour/attempts", step, 1.6 + 1.3 * done),
+                ("eval/behaviour/give_up_rate", step, 0.51 - 0.47 * done),
+                ("eval/behaviour/computed_rightly", step, 0.988 - 0.02 * done),
+                ("eval/behaviour/success_per_attempt", step, 0.21 + 0.1 * done),
+            ]
+        if step in (0, trial.steps):
+            rows += [
+                ("eval/greedy_accuracy", step, float(level) + 0.08 * (1 - done)),
+                ("eval/pass_at_k", step, 0.82 + 0.1 * done),
+                ("eval/accuracy_no_early_stop", step, 0.334 + 0.2 + 0.3 * done),
+            ]
+    return rows
+
+
+def table(trial: Trial, step: int) -> pd.DataFrame:
+    """An evaluation table; some responses try to break Markdown and HTML."""
+    right = np.arange(ITEMS) % 4 != 0
+    return pd.DataFrame({
+        "item": np.arange(ITEMS),
+        "problem": [f"{i % 9 + 1},8,3->{i}" for i in range(ITEMS)],
+        "difficulty": np.arange(ITEMS) % 3,
+        "prompt": [f"Q{i % 9 + 1} 8 3={i}?" for i in range(ITEMS)],
+        "response": [
+            f"7-8=-1+3=2;7+8=15-3=12; step {step} {trial.variant} <script>alert({i})</script> ```|"
+            for i in range(ITEMS)
+        ],
+        "correct": right,
+        "length": np.where(right, 32, 96),
+        "truncated": ~right,
+    })
+
+
+# Accuracies of seeds 0, 1, 2. grpo - reinforce = .880 - .810 = +.070.
+REINFORCE = [0.80, 0.81, 0.82]
+GRPO = [0.87, 0.88, 0.89]
+
+
+def arms(extra: list[Trial]) -> list[Trial]:
+    """Three finished seeds of two variants, and then what else was planned."""
+    base = [Trial("reinforce", s, a, wrong_length=70) for s, a in enumerate(REINFORCE)]
+    other = [
+        Trial("grpo", s, a, wrong_length=80, tokens_per_step=10_500) for s, a in enumerate(GRPO)
+    ]
+    return [trial for pair in zip(base, other, strict=True) for trial in pair] + extra
+
+
+PREDICTIONS = [
+    prediction(Relation.GREATER, "eval/accuracy", 0.02),
+    prediction(Relation.LESS, "eval/response_length/wrong", 0.0),
+    prediction(Relation.EQUAL, "eval/kl", 0.01),
+    prediction(Relation.EQUAL, "eval/accuracy", 0.05),
+]
+FULL = Plan(
+    "std_normalisation",
+    arms([Trial("reinforce", 3, 0.5, status="FAILED"), Trial("grpo", 3, 0.5, status=None)]),
+    PREDICTIONS,
+)
+SINGLE = Plan("one_variant", [Trial("grpo", s, a) for s, a in enumerate(GRPO[:2])])
+DEAD = Plan(
+    "all_failed",
+    [Trial("reinforce", 0, 0.5, status="KILLED"), Trial("grpo", 0, 0.5, status=None)],
+)
