@@ -1,5 +1,7 @@
 """The report's evidence: unfinished trials, sample responses, versions."""
 
+from typing import Any
+
 import polars as pl
 
 from analysis import text
@@ -14,7 +16,7 @@ SHOWN_CHARACTERS = 1500
 def failures(study: Study) -> str:
     """Planned trials without a result; they are in no number of the report."""
     rows = [
-        [text.code(r["trial"]), r["variant"], str(r["seed"]), r["status"], text.code(r["run_id"] or "")]
+        [text.code(r["trial"]), r["variant"], str(r["seed"]), r["status"], _run(r)]
         for r in unfinished(study).iter_rows(named=True)
     ]
     title = "## Failed or missing trials"
@@ -26,6 +28,10 @@ def failures(study: Study) -> str:
         "They are in no number above. If they failed because of what the variant does, the "
         "results flatter it. The sweep's command runs them again.",
     ])
+
+
+def _run(row: dict[str, Any]) -> str:
+    return text.code(row["run_id"] or "")
 
 
 def samples(study: Study) -> str:
@@ -76,18 +82,19 @@ def _short(response: str) -> str:
 def provenance(study: Study) -> str:
     """Versions, hashes, and which run each number comes from."""
     manifest = study.manifest
+    changed = " (uncommitted changes)" if manifest.git_dirty else ""
     facts = {
         "command": manifest.command,
         "manifest written": manifest.created,
-        "git commit": manifest.git_commit + (" (uncommitted changes)" if manifest.git_dirty else ""),
+        "git commit": manifest.git_commit + changed,
         "code hash": manifest.code_hash,
         "base model hash": manifest.model_hash,
         "held-out set digest": manifest.task_digest,
-        **{name: version for name, version in sorted(manifest.versions.items())},
+        **dict(sorted(manifest.versions.items())),
     }
     trials = [
         [text.code(r["trial"]), text.code(r["config_hash"][: text.SHORT_HASH]),
-         text.code(r["run_id"] or ""), r["status"], str(r["attempt"] or 0)]
+         _run(r), r["status"], str(r["attempt"] or 0)]
         for r in study.trials.iter_rows(named=True)
     ]
     return "\n\n".join([

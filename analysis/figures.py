@@ -14,6 +14,7 @@ import polars as pl
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
@@ -88,7 +89,7 @@ def learning_curves(metrics: pl.DataFrame, labels: list[str], axis: Axis) -> Fig
         axis: what the curves are drawn against.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(9, 9.5), layout="constrained")
+        figure = Figure(figsize=(9, 9.8), layout=_layout())
         axes = figure.subplots(3, 2)
         for panel, ax in zip(PANELS, axes.flat, strict=True):
             _curve_panel(ax, panel, metrics, labels, axis)
@@ -99,6 +100,11 @@ def learning_curves(metrics: pl.DataFrame, labels: list[str], axis: Axis) -> Fig
             frameon=False,
         )
     return figure
+
+
+def _layout() -> ConstrainedLayoutEngine:
+    """Room between panels, so that a title is not read as the label of the panel above (inch)."""
+    return ConstrainedLayoutEngine(h_pad=0.1, w_pad=0.08)
 
 
 def _legend(labels: list[str]) -> list[Line2D]:
@@ -159,9 +165,7 @@ def differences(
     """
     rows = max(len(contrasts) for contrasts in panels.values())
     with mpl.rc_context(STYLE):
-        figure = Figure(
-            figsize=(8, len(panels) * (1.15 + 0.42 * rows)), layout="constrained"
-        )
+        figure = Figure(figsize=(8, len(panels) * (1.25 + 0.42 * rows)), layout=_layout())
         axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
         for ax, (metric, contrasts) in zip(axes, panels.items(), strict=True):
             _forest_panel(ax, contrasts, colours(labels))

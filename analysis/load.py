@@ -182,6 +182,8 @@ def last_table(client: MlflowClient, run_id: str) -> pl.DataFrame | None:
     if not names:
         return None
     data = json.loads(Path(client.download_artifacts(run_id, names[-1])).read_text("utf-8"))
+    if not data["data"]:
+        return None
     columns = zip(*data["data"], strict=True)
     return pl.DataFrame(dict(zip(data["columns"], columns, strict=True)), strict=False)
 

@@ -30,9 +30,10 @@ th, td { padding: 0.3rem 0.65rem; text-align: left; vertical-align: top;
   border-bottom: 1px solid #e7e7e7; overflow-wrap: normal; }
 th { border-bottom: 2px solid #bbb; white-space: nowrap; }
 td.number { white-space: nowrap; }
-td.long { min-width: 15rem; }
+td.long { min-width: 11rem; }
 code { font: 0.88em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace;
   background: #f3f3f3; padding: 0.05em 0.3em; border-radius: 3px; }
+td code { white-space: nowrap; }
 pre { background: #f7f7f7; border: 1px solid #e7e7e7; border-radius: 4px; padding: 0.7rem 0.9rem;
   white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.45; }
 pre code { background: none; padding: 0; font-size: 0.84rem; }
@@ -41,7 +42,8 @@ img { display: block; max-width: 100%; height: auto; margin: 0.5rem 0; }
 .good { color: #0a6b3d; } .fair { color: #8a5a00; } .bad { color: #b00020; }
 @media (max-width: 40rem) { body { padding: 1rem 0.9rem 3rem; font-size: 15px; } }
 """
-LONG_CELL = 45  # characters from which a cell is prose that may wrap, given room
+LONG_CELL = 45  # characters from which a cell is prose that wraps, but not to one word per line
+NUMBER_STARTS = set("+-<0123456789")
 
 
 def render(markdown: str, title: str, folder: Path) -> str:
@@ -76,7 +78,7 @@ def _mark_cell(cell: Token, content: str) -> None:
         cell.attrSet("class", MARKS[content])
     elif len(content) >= LONG_CELL and " " in content:
         cell.attrSet("class", "long")
-    else:
+    elif content[:1] in NUMBER_STARTS:
         cell.attrSet("class", "number")
 
 

@@ -54,8 +54,8 @@ def build(runs: Path, name: str) -> Report:
         (new / "report.md").write_text(markdown, encoding="utf-8")
         (new / "report.html").write_text(page.render(markdown, name, new), encoding="utf-8")
         folder.mkdir(exist_ok=True)
-        for file in sorted(new.iterdir()):
-            os.replace(file, folder / file.name)
+        for path in sorted(new.iterdir()):
+            os.replace(path, folder / path.name)
     return Report(folder / "report.md", folder / "report.html", summary(study))
 
 

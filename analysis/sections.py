@@ -14,7 +14,7 @@ def head(study: Study) -> str:
     ablation = study.manifest.ablation
     checks = [gate.level for gate in gates(study)]
     trust = f"Trust gates: {checks.count(Level.FAIL)} FAIL, {checks.count(Level.WARN)} WARN."
-    sentences = [*_effects(study), _detectable(study), _tally(study), trust]
+    sentences = [_effects(study), _detectable(study), _screening(study), _tally(study), trust]
     return "\n\n".join([
         f"# {ablation.name}",
         f"**Question.** {text.prose(ablation.question)}",
@@ -22,52 +22,59 @@ def head(study: Study) -> str:
     ])
 
 
-def _effects(study: Study) -> list[str]:
-    """One sentence per variant on the primary metric."""
+def _effects(study: Study) -> str:
+    """The primary metric of every variant, beside the baseline."""
     metric = study.primary
+    base = stats.mean_interval(study.values(metric, study.baseline))
     if not study.others:
-        e = stats.mean_interval(study.values(metric, study.baseline))
-        return [
-            f"{text.code(study.baseline)} reaches {text.code(metric)} {text.estimate(e, metric)} "
-            f"(mean and 95 % t interval, n = {text.seeds(e.n)}); there is no other variant to "
-            f"compare it with."
-        ]
-    return [_effect(study, label) for label in study.others]
+        return (
+            f"{text.code(study.baseline)} reaches {text.code(metric)} "
+            f"{text.estimate(base, metric)} (mean and 95 % t interval, n = {text.seeds(base.n)}); "
+            f"there is no other variant to compare it with."
+        )
+    effects = "; ".join(_effect(study, label) for label in study.others)
+    return (
+        f"{text.code(metric)}, difference from {text.code(study.baseline)} "
+        f"({text.number(base.mean, metric)}) with 95 % Welch interval: {effects}."
+    )
 
 
 def _effect(study: Study, label: str) -> str:
     metric = study.primary
-    c = compare(study, metric, label)
-    d, (n, m) = c.difference, c.difference.n
-    names = f"{text.code(label)} minus {text.code(study.baseline)} on {text.code(metric)}"
+    d = compare(study, metric, label).difference
+    n, m = d.n
+    reading = "no difference shown"
     if math.isnan(d.value):
-        return f"{names}: no result (n = {n} and {text.seeds(m)})."
-    if math.isnan(d.low):
-        value = text.signed(d.value, metric)
-        return f"{names}: {value} (n = {n} and {text.seeds(m)}: no interval)."
-    reading = "no difference was shown"
-    if d.low > 0 or d.high < 0:
+        reading = "no result"
+    elif math.isnan(d.low):
+        reading = "no interval"
+    elif d.low > 0 or d.high < 0:
         reading = "higher" if d.low > 0 else "lower"
-    return (
-        f"{names}: **{text.difference(d, metric)}** (95 % Welch interval, n = {n} and "
-        f"{text.seeds(m)}): {reading}."
-    )
+    shown = text.difference(d, metric)
+    return f"{text.code(label)} **{shown}** ({reading}, n = {n} and {text.seeds(m)})"
 
 
 def _detectable(study: Study) -> str:
     """What the study could not have seen on the primary metric."""
-    metric = study.primary
-    sizes = {label: compare(study, metric, label).detectable for label in study.others}
-    known = {label: size for label, size in sizes.items() if not math.isnan(size)}
+    sizes = [compare(study, study.primary, label).detectable for label in study.others]
+    known = sorted(size for size in sizes if not math.isnan(size))
     if not study.others:
         return ""
     if not known:
         return "The spread over seeds is unknown, so what could have been detected is unknown too."
-    listed = ", ".join(f"{text.number(v, metric)} ({text.code(k)})" for k, v in known.items())
+    least, most = (text.number(size, study.primary) for size in (known[0], known[-1]))
+    size = most if least == most else f"{least} to {most}"
     return (
         f"At this spread and number of seeds it could not reliably have detected true differences "
-        f"smaller than {listed} (80 % power, two-sided .05)."
+        f"smaller than {size} (80 % power, two-sided .05)."
     )
+
+
+def _screening(study: Study) -> str:
+    fewest = min(len(study.values(study.primary, label)) for label in study.labels)
+    if fewest >= stats.MIN_SEEDS_CONFIRM:
+        return ""
+    return f"With fewer than {stats.MIN_SEEDS_CONFIRM} seeds in a variant this is a screening."
 
 
 def _tally(study: Study) -> str:

@@ -6,14 +6,15 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from harness.config import TrialConfig, trial_name, typed
-from harness.errors import ConfigError
+from harness.errors import ConfigError, TrialsFailed
 
 EXIT_USER_ERROR = 2
+EXIT_TRIALS_FAILED = 1
 # Group choices under which a trial is found.
 LABELLED_GROUPS = ("algorithm", "task", "model")
 
@@ -27,9 +28,15 @@ def run() -> int:
         )()
         if composed:
             _single(composed[0])
-    except (ConfigError, HydraException, OmegaConfBaseException) as error:
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except (HydraException, OmegaConfBaseException) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return EXIT_USER_ERROR
+    except TrialsFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_TRIALS_FAILED
     except KeyboardInterrupt:
         print("interrupted; the same command continues from the last checkpoint", file=sys.stderr)
         return 130

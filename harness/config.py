@@ -8,7 +8,6 @@ import dataclasses
 import hashlib
 import importlib
 import json
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -233,7 +232,7 @@ def _dataclass(target: str | None, path: str) -> type:
     module, _, name = target.rpartition(".")
     try:
         cls = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"{where}: cannot import {target!r}: {error}") from error
     if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
         raise ConfigError(f"{where}: {target!r} is not a dataclass")

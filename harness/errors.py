@@ -2,7 +2,8 @@
 
 HarnessError
 ├── ConfigError     the request is wrong: one line, exit code 2
-└── ContractError   a plug-in breaks the contract of its kind
+├── ContractError   a plug-in breaks the contract of its kind
+└── TrialsFailed    a sweep ended with failed trials: exit code 1
 
 All are picklable, so that they cross process borders unchanged.
 """
@@ -18,3 +19,7 @@ class ConfigError(HarnessError):
 
 class ContractError(HarnessError):
     """A plug-in does something its contract forbids; the message names the plug-in's fault."""
+
+
+class TrialsFailed(HarnessError):
+    """A sweep ended, and some of its trials failed."""

@@ -148,7 +148,7 @@ def clipped_policy_loss(
     clip_high: float,
     dual_clip: float | None = None,
 ) -> Clipped:
-    """max(-A r, -A clip(r, 1-clip_low, 1+clip_high)) with r = new/old (PPO, arXiv 1707.06347 eq. 7).
+    """max(-A r, -A clip(r, 1-clip_low, 1+clip_high)), r = new/old (PPO, arXiv 1707.06347 eq. 7).
 
     Args:
         dual_clip: c > 1 bounds the loss of tokens with A < 0 by -A c (arXiv 1912.09729 eq. 5);

@@ -70,6 +70,7 @@ def run_trial(config: TrialConfig, observe: Observer) -> dict[str, float]:
     folder = trial_folder(config)
     finished = checkpoint.final_result(folder)
     if finished is not None:
+        config.tracking.settle(config, folder.parents[1])
         return finished
     torch.set_num_threads(config.trainer.threads)
     runs, source = prepare(config)

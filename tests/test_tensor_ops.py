@@ -46,7 +46,7 @@ def values_for(reduction: Reduction, values_BT: Tensor) -> Tensor:
 
 def slow_reduced(values: Tensor, mask: Tensor, reduction: Reduction, budget: int) -> float:
     """The definition, token by token."""
-    rows = [[float(v) for v, m in zip(r, k, strict=True) if m] for r, k in zip(values, mask, strict=True)]
+    rows = [[float(v) for v in row[kept]] for row, kept in zip(values, mask, strict=True)]
     rows = [row for row in rows if row]
     if not rows:
         return 0.0
@@ -277,7 +277,7 @@ def slow_clipped(new: float, old: float, a: float, c: list[float | None]) -> tup
 def test_clipped_policy_loss_agrees_with_a_loop(
     tokens: list[tuple[float, float, float]], clips: tuple[float, float, float | None]
 ) -> None:
-    new, old, advantages = (torch.tensor([c], dtype=torch.float64) for c in zip(*tokens, strict=True))
+    new, old, advantages = torch.tensor(tokens, dtype=torch.float64).T[:, None]
     got = ops.clipped_policy_loss(new, old, advantages, *clips)
     slow = [slow_clipped(*token, list(clips)) for token in tokens]
     assert got.loss_BT[0].tolist() == pytest.approx([loss for loss, _ in slow], rel=1e-9)

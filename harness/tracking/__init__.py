@@ -37,3 +37,7 @@ class Tracking(Protocol):
     def forget(self, config: TrialConfig, runs: Path) -> None:
         """Drop the trial's record, for a fresh start."""
         ...
+
+    def settle(self, config: TrialConfig, runs: Path) -> None:
+        """Close the record of a finished trial whose process was killed before it could."""
+        ...

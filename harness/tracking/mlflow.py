@@ -1,5 +1,6 @@
 """MLflow on sqlite: one experiment per ablation, one run per trial, continued on resume."""
 
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -39,6 +40,12 @@ class MlflowTracking:
         client = _client(runs)
         for run in _found(client, self._experiment_id(client, config, runs), config):
             client.delete_run(run.info.run_id)
+
+    def settle(self, config: TrialConfig, runs: Path) -> None:
+        client = _client(runs)
+        for run in _found(client, self._experiment_id(client, config, runs), config):
+            if run.info.status != "FINISHED":
+                client.set_terminated(run.info.run_id, "FINISHED")
 
     @contextmanager
     def run(
@@ -92,6 +99,8 @@ class MlflowRun:
 def _client(runs: Path) -> Any:
     from mlflow import MlflowClient
 
+    for name in ("mlflow", "alembic"):  # making the tables is no news
+        logging.getLogger(name).setLevel(logging.WARNING)
     return MlflowClient(tracking_uri=f"sqlite:///{runs / 'mlflow.db'}")
 
 

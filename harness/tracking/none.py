@@ -34,3 +34,6 @@ class NoTracking:
 
     def forget(self, config: TrialConfig, runs: Path) -> None:
         """There is no record."""
+
+    def settle(self, config: TrialConfig, runs: Path) -> None:
+        """There is no record."""

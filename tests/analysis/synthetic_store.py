@@ -124,7 +124,7 @@ def write_trial(
         client.log_batch(run_id, metrics=rows[i : i + 1000], params=[Param("p", "1")] * (i == 0))
     client.log_batch(run_id, tags=[RunTag("host", "test")])
     client.log_dict(run_id, {"seed": trial.seed, "evaluation": {"pass_k": 16}}, "config.yaml")
-    for step in (0, trial.steps):
+    for step in sorted({0, trial.steps}):
         client.log_table(run_id, table(trial, step), f"eval/step_{step:06d}.json")
     client.set_terminated(run_id, status=trial.status, end_time=start + 1000)
     return run_id
@@ -135,7 +135,7 @@ def metric_rows(trial: Trial, number: int) -> list[tuple[str, int, float]]:
     rng = np.random.default_rng(number)
     rows: list[tuple[str, int, float]] = []
     for step in range(trial.steps + 1):
-        done = step / trial.steps
+        done = step / max(trial.steps, 1)
         level = 0.334 + (trial.accuracy - 0.334) * (1 - np.exp(-4 * done)) / (1 - np.exp(-4))
         rows += [("budget/updates", step, step), ("budget/seconds", step, 0.5 * step)]
         rows += [("budget/tokens", step, float(step * trial.tokens_per_step))]
