@@ -13,8 +13,8 @@ from mlflow.tracking import MlflowClient
 from omegaconf import OmegaConf
 
 from analysis.ablation import Manifest
-from harness.config import typed
 from harness.errors import ConfigError
+from harness.typed import typed
 
 # The files of a local store are not even copied; a bar per file would bury the summary.
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")

@@ -22,6 +22,10 @@ CURVES_NOTE = (
     "interval, up to where the shortest trial ended. The view fits the trials, so a wide band may "
     "be cut."
 )
+FOREST_NOTE = (
+    "Diamond and bar: difference and its 95 % Welch interval. Dots: seeds. Dotted red: the margins "
+    "of the predictions."
+)
 
 
 @dataclass(frozen=True)
@@ -60,11 +64,11 @@ def build(runs: Path, name: str) -> Report:
 
 
 def draw(study: Study) -> dict[str, Figure]:
-    """Every figure of the report by file name."""
-    drawn = {
-        STEPS_PNG: figures.learning_curves(study.metrics, study.labels, Axis.STEPS),
-        TOKENS_PNG: figures.learning_curves(study.metrics, study.labels, Axis.TOKENS),
-    }
+    """Every figure of the report by file name; none if no trial finished."""
+    drawn = {}
+    if not study.metrics.is_empty():
+        drawn[STEPS_PNG] = figures.learning_curves(study.metrics, study.labels, Axis.STEPS)
+        drawn[TOKENS_PNG] = figures.learning_curves(study.metrics, study.labels, Axis.TOKENS)
     if panels := _forest(study):
         drawn[FOREST_PNG] = figures.differences(panels, study.labels, study.baseline)
     return drawn
@@ -109,19 +113,19 @@ def write(study: Study, drawn: set[str]) -> str:
     """The report in Markdown; `drawn` names the figures that exist."""
     parts = [sections.head(study), sections.predictions(study)]
     if FOREST_PNG in drawn:
+        parts += [f"![Differences from the baseline]({FOREST_PNG})", FOREST_NOTE]
+    parts.append(tables.final(study))
+    if STEPS_PNG in drawn:
         parts += [
-            f"![Differences from the baseline]({FOREST_PNG})",
-            "Diamond and bar: difference and 95 % Welch interval. Dots: seeds. Dotted red: the "
-            "margins of the predictions.",
+            "## Learning curves",
+            f"![Learning curves against steps]({STEPS_PNG})",
+            f"Against training steps. {CURVES_NOTE}",
+            f"![Learning curves against tokens]({TOKENS_PNG})",
+            f"Against sampled training tokens; means on a common grid, each trial interpolated "
+            f"linearly. {CURVES_NOTE}",
+            tables.taught(study),
         ]
     parts += [
-        tables.final(study),
-        "## Learning curves",
-        f"![Learning curves against steps]({STEPS_PNG})",
-        f"Against training steps. {CURVES_NOTE}",
-        f"![Learning curves against tokens]({TOKENS_PNG})",
-        f"Against sampled training tokens, interpolated linearly on a common grid. {CURVES_NOTE}",
-        tables.taught(study),
         sections.trust(study),
         appendix.failures(study),
         sections.methods(study),

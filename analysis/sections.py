@@ -2,7 +2,7 @@
 
 import math
 
-from analysis import stats, text
+from analysis import frame, stats, text
 from analysis.ablation import Checkpoint, Prediction, Relation
 from analysis.gates import Gate, Level, gates
 from analysis.stats import Outcome, Verdict
@@ -26,16 +26,18 @@ def _effects(study: Study) -> str:
     """The primary metric of every variant, beside the baseline."""
     metric = study.primary
     base = stats.mean_interval(study.values(metric, study.baseline))
+    untrained = stats.mean_interval(frame.base_values(study.metrics, metric))
+    before = f"base model before training {text.number(untrained.mean, metric)}"
     if not study.others:
         return (
             f"{text.code(study.baseline)} reaches {text.code(metric)} "
-            f"{text.estimate(base, metric)} (mean and 95 % t interval, n = {text.seeds(base.n)}); "
-            f"there is no other variant to compare it with."
+            f"{text.estimate(base, metric)} (mean and 95 % t interval, n = {text.seeds(base.n)}; "
+            f"{before}); there is no other variant to compare it with."
         )
     effects = "; ".join(_effect(study, label) for label in study.others)
     return (
         f"{text.code(metric)}, difference from {text.code(study.baseline)} "
-        f"({text.number(base.mean, metric)}) with 95 % Welch interval: {effects}."
+        f"({text.number(base.mean, metric)}; {before}) with 95 % Welch interval: {effects}."
     )
 
 

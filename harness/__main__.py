@@ -14,7 +14,7 @@ def use_sweeper_plugin() -> None:
     assert spec.submodule_search_locations is not None
     folder = str(Path(spec.submodule_search_locations[0]) / "hydra_plugins")
     try:
-        import hydra_plugins
+        import hydra_plugins  # type: ignore[import-not-found]
     except ImportError:
         hydra_plugins = ModuleType("hydra_plugins")
         hydra_plugins.__path__ = []

@@ -29,7 +29,9 @@ def micro_batches(rows_b: Tensor, lengths_B: Tensor, token_budget: int) -> list[
     batches: list[Tensor] = []
     start = 0
     for end in range(1, len(order_b) + 1):
-        over = end < len(order_b) and (end + 1 - start) * int(lengths_B[order_b[end]]) > token_budget
+        over = (
+            end < len(order_b) and (end + 1 - start) * int(lengths_B[order_b[end]]) > token_budget
+        )
         if over or end == len(order_b):
             batches.append(order_b[start:end])
             start = end

@@ -10,8 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from harness.config import TrialConfig, trial_name, typed
-from harness.errors import ConfigError, TrialsFailed
+from harness.config import TrialConfig, trial_name
+from harness.errors import ConfigError, TrialsFailedError
+from harness.typed import typed
 
 EXIT_USER_ERROR = 2
 EXIT_TRIALS_FAILED = 1
@@ -34,7 +35,7 @@ def run() -> int:
     except (HydraException, OmegaConfBaseException) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return EXIT_USER_ERROR
-    except TrialsFailed as error:
+    except TrialsFailedError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_TRIALS_FAILED
     except KeyboardInterrupt:
@@ -63,8 +64,7 @@ def _single(node: DictConfig) -> None:
     """Run one trial in this process and show how it goes."""
     if "ablation" in node:
         raise ConfigError(
-            "+ablation=NAME describes many trials and needs -m; "
-            "run: harness -m +ablation=NAME"
+            "+ablation=NAME describes many trials and needs -m; run: harness -m +ablation=NAME"
         )
     config: TrialConfig = typed(node)
     from harness.trial import clear, run_trial, trial_folder

@@ -1,25 +1,18 @@
-"""From YAML nodes to typed, frozen objects.
-
-A node with `_target_` names a dataclass; that dataclass is the node's schema. There is no
-registry: any importable dataclass works, so another package can add a variant.
-"""
+"""What one trial is, and the hashes by which it is known."""
 
 import dataclasses
 import hashlib
-import importlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, get_args, get_type_hints
-
-from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from typing import Any
 
 from harness import checks
 from harness.errors import ConfigError
+from harness.typed import TARGET
 
-TARGET = "_target_"
 # What a trial is called, where it writes and who watches it: none of it changes a number.
 IDENTITY_IRRELEVANT = ("labels", "tracking", "runs", "fresh", "ray", "hydra", "ablation")
 MAX_SEED = 2**63 - 1
@@ -49,6 +42,8 @@ class Budget:
 
     def __post_init__(self) -> None:
         checks.above("budget.amount", self.amount, 0)
+        if math.isinf(self.amount):
+            raise ConfigError("budget.amount must be finite, received inf; every trial ends")
 
 
 @dataclass(frozen=True)
@@ -125,127 +120,6 @@ class TrialConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.seed <= MAX_SEED:
             raise ConfigError(f"seed must be in 0..2^63-1, received {self.seed}; 0 is a seed")
-
-
-def typed(node: Mapping[str, Any] | DictConfig, path: str = "", cls: type | None = None) -> Any:
-    """The object that a node describes.
-
-    Args:
-        node: a mapping; `_target_` names its dataclass unless `cls` does.
-        path: key path of the node, for messages.
-        cls: the dataclass of a node without `_target_`.
-
-    Raises:
-        ConfigError: unknown class, unknown key, missing key, wrong type or bad value.
-    """
-    plain = _plain(node) if isinstance(node, DictConfig) else dict(node)
-    target = plain.pop(TARGET, None)
-    if target is not None or cls is None:
-        cls = _dataclass(target, path)
-    names = [f.name for f in dataclasses.fields(cls) if f.init]
-    prefix = f"{path}." if path else ""
-    for key in plain:
-        if key not in names:
-            raise ConfigError(f"unknown key {prefix + key!r}; valid: {', '.join(sorted(names))}")
-    hints = get_type_hints(cls)
-    children = {
-        key: _child(value, prefix + key, _dataclass_of(hints[key]))
-        for key, value in plain.items()
-        if _is_node(value) and (_dataclass_of(hints[key]) or _has_target(value))
-    }
-    rest = {
-        key: _enumerated(value, hints[key], prefix + key)
-        for key, value in plain.items()
-        if key not in children
-    }
-    return _construct(cls, rest, children, path)
-
-
-def _construct(cls: type, rest: dict[str, Any], children: dict[str, Any], path: str) -> Any:
-    """Type-check the fields that are no nodes against the dataclass and build it."""
-    fields = [f for f in dataclasses.fields(cls) if f.init]
-    unset = (dataclasses.MISSING, dataclasses.MISSING)
-    required = {f.name for f in fields if (f.default, f.default_factory) == unset}
-    absent = sorted(required - set(rest) - set(children))
-    absent += sorted(key for key, value in rest.items() if value == "???")
-    if absent:
-        prefix = f"{path}." if path else ""
-        names = ", ".join(prefix + key for key in absent)
-        raise ConfigError(f"required key not set: {names}; set it with {prefix}{absent[0]}=VALUE")
-    try:
-        merged = OmegaConf.merge(OmegaConf.structured(cls), rest)
-        values = {key: _converted(merged[key]) for key in rest}
-    except OmegaConfBaseException as error:
-        key = ".".join(part for part in (path, error.full_key) if part)
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"{key or 'config'}: {reason}") from error
-    return cls(**values, **children)
-
-
-def _converted(value: Any) -> Any:
-    return OmegaConf.to_container(value) if isinstance(value, (DictConfig, ListConfig)) else value
-
-
-def _enumerated(value: Any, hint: Any, path: str) -> Any:
-    """The member that a YAML value names; OmegaConf knows members by their Python names only."""
-    if not (isinstance(hint, type) and issubclass(hint, Enum)) or isinstance(value, hint):
-        return value
-    try:
-        return hint(value)
-    except ValueError as error:
-        valid = ", ".join(str(member.value) for member in hint)
-        raise ConfigError(f"{path}: {value!r} is no choice; valid: {valid}") from error
-
-
-def _is_node(value: Any) -> bool:
-    """A mapping, or a list of them (an empty list is a plain value)."""
-    if isinstance(value, list):
-        return bool(value) and all(isinstance(item, Mapping) for item in value)
-    return isinstance(value, Mapping)
-
-
-def _has_target(value: Any) -> bool:
-    return any(TARGET in item for item in (value if isinstance(value, list) else [value]))
-
-
-def _dataclass_of(hint: Any) -> type | None:
-    """The dataclass that a field's type names, alone, in a list or as an optional."""
-    for candidate in (hint, *get_args(hint)):
-        if isinstance(candidate, type) and dataclasses.is_dataclass(candidate):
-            return candidate
-    return None
-
-
-def _child(value: Any, path: str, cls: type | None) -> Any:
-    if isinstance(value, list):
-        return [typed(item, f"{path}[{i}]", cls) for i, item in enumerate(value)]
-    return typed(value, path, cls)
-
-
-def _dataclass(target: str | None, path: str) -> type:
-    where = f"{path}._target_" if path else TARGET
-    if not isinstance(target, str) or "." not in target:
-        raise ConfigError(
-            f"{where} must be the import path of a dataclass, received {target!r}; "
-            f"for example harness.algorithms.grpo.Grpo"
-        )
-    module, _, name = target.rpartition(".")
-    try:
-        cls = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"{where}: cannot import {target!r}: {error}") from error
-    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
-        raise ConfigError(f"{where}: {target!r} is not a dataclass")
-    return cls
-
-
-def _plain(config: DictConfig) -> dict[str, Any]:
-    try:
-        container = OmegaConf.to_container(config, resolve=True)
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"config: {str(error).splitlines()[0]}") from error
-    assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}
 
 
 def resolved(value: Any) -> Any:

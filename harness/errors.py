@@ -1,9 +1,9 @@
 """Errors that users see.
 
 HarnessError
-├── ConfigError     the request is wrong: one line, exit code 2
-├── ContractError   a plug-in breaks the contract of its kind
-└── TrialsFailed    a sweep ended with failed trials: exit code 1
+├── ConfigError        the request is wrong: one line, exit code 2
+├── ContractError      a plug-in breaks the contract of its kind
+└── TrialsFailedError  a sweep ended with failed trials: exit code 1
 
 All are picklable, so that they cross process borders unchanged.
 """
@@ -21,5 +21,5 @@ class ContractError(HarnessError):
     """A plug-in does something its contract forbids; the message names the plug-in's fault."""
 
 
-class TrialsFailed(HarnessError):
+class TrialsFailedError(HarnessError):
     """A sweep ended, and some of its trials failed."""

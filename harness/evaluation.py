@@ -11,7 +11,6 @@ from torch import Tensor
 
 from harness.policy import Policy
 from harness.rollout.engine import Engine, Request, RolloutConfig, Stream
-from harness.tasks import search
 from harness.tensor_ops import KL, kl_estimate, masked_mean
 from harness.types import Behaviour, Grade, Prompt, Rollout, Sampling, Task
 
@@ -59,10 +58,10 @@ class Evaluator:
         metrics["eval/pass_at_k"] = sum(
             pass_at_k(self.pass_k, c, self.pass_k) for c in right
         ) / len(right)
-        if self.task.behaviour(self.task.held_out()[0], "") is not None:
+        if self.task.early_stop is not None:
             patient = dataclasses.replace(
                 self._sampling(self.temperature),
-                forbidden_after=((search.MISS, search.ANSWER),),
+                forbidden_after=(self.task.early_stop,),
             )
             _, grades = self._graded("eval/no_early_stop", step, 1, patient)
             metrics["eval/accuracy_no_early_stop"] = _accuracy(grades)
@@ -115,9 +114,7 @@ def _behaviour(task: Task, rollout: Rollout) -> dict[str, float]:
     if not read:
         return {}
     total = Behaviour(
-        **{
-            f.name: sum(getattr(b, f.name) for b in read) for f in dataclasses.fields(Behaviour)
-        }
+        **{f.name: sum(getattr(b, f.name) for b in read) for f in dataclasses.fields(Behaviour)}
     )
     metrics = {"eval/behaviour/attempts": total.attempts / len(read)}
     if total.misses:

@@ -52,7 +52,7 @@ def step_metrics(
     scores_B = batch.scores_B
     prompt_lengths = torch.tensor([len(ids) for ids in rollout.prompt_ids])
     no_signal_B = group_center(scores_B, batch.group_B).abs() < 1e-12  # rounding of a mean
-    groups = batch.group_B.unique()
+    groups = torch.unique(batch.group_B)
     silent = [bool(no_signal_B[batch.group_B == g].all()) for g in groups]
     difference_BT = (rollout.logprobs_BT - batch["old_logprobs_BT"]).abs()[rollout.mask_BT]
     return {
@@ -64,7 +64,10 @@ def step_metrics(
         "response_length/clip_ratio": (~rollout.finished_B).double().mean().item(),
         "reward/accuracy": sum(grade.correct for grade in grades) / len(grades),
         "reward/no_signal_groups": sum(silent) / len(silent),
-        **{f"reward/part/{name}": part.double().mean().item() for name, part in scores.parts.items()},
+        **{
+            f"reward/part/{name}": part.double().mean().item()
+            for name, part in scores.parts.items()
+        },
         "window/current": float(window),
         "rollout/logprob_diff/mean": difference_BT.double().mean().item(),
         "rollout/logprob_diff/max": difference_BT.double().max().item(),

@@ -127,21 +127,13 @@ class Policy:
         self.optimizer.zero_grad(set_to_none=True)
         for part_b in micro_batches(rows_b, _row_lengths(rollout), self.token_budget):
             logprobs_bt, entropy_bt = self._forward(rollout, part_b)
-            width = logprobs_bt.shape[1]
-            mask_bt = batch.mask_BT[part_b, :width]
-            columns = {name: x_BT[part_b, :width] for name, x_BT in batch.columns.items()}
-            mini = Minibatch(
-                logprobs_BT=logprobs_bt,
-                advantages_BT=advantages_BT[part_b, :width].to(logprobs_bt.dtype),
-                mask_BT=mask_bt,
-                budget=batch.budget,
-                columns={**columns, "entropy_BT": entropy_bt},
-            )
+            mini = _minibatch(batch, advantages_BT, part_b, logprobs_bt, entropy_bt)
             made = loss(mini)
-            shares = [(term, _share(term, mask_bt, counts)) for term in made.terms]
-            sum(term.weight * share for term, share in shares).backward()  # type: ignore[union-attr]
+            shares = [(term, _share(term, mini.mask_BT, counts)) for term in made.terms]
+            torch.stack([term.weight * share for term, share in shares]).sum().backward()  # type: ignore[no-untyped-call]
             totals.add_terms(shares)
-            totals.add_means({**made.diagnostics, "actor/entropy": entropy_bt}, mask_bt, counts)
+            means = {**made.diagnostics, "actor/entropy": entropy_bt}
+            totals.add_means(means, mini.mask_BT, counts)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.rate(progress)
@@ -194,6 +186,21 @@ def annotated(
     if "rollout_logprobs_BT" in columns:
         made["rollout_logprobs_BT"] = rollout.logprobs_BT
     return made
+
+
+def _minibatch(
+    batch: Batch, advantages_BT: Tensor, part_b: Tensor, logprobs_bt: Tensor, entropy_bt: Tensor
+) -> Minibatch:
+    """Some rows of a batch, cut to their longest response."""
+    width = logprobs_bt.shape[1]
+    columns = {name: x_BT[part_b, :width] for name, x_BT in batch.columns.items()}
+    return Minibatch(
+        logprobs_BT=logprobs_bt,
+        advantages_BT=advantages_BT[part_b, :width].to(logprobs_bt.dtype),
+        mask_BT=batch.mask_BT[part_b, :width],
+        budget=batch.budget,
+        columns={**columns, "entropy_BT": entropy_bt},
+    )
 
 
 def _row_lengths(rollout: Rollout) -> Tensor:

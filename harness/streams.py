@@ -36,7 +36,9 @@ def philox(counter: Words, key: tuple[int, int]) -> Words:
     return c0, c1, c2, c3
 
 
-def uniforms(seed: int, stream: str, step: int, items: ArrayLike, count: int) -> NDArray[np.float64]:
+def uniforms(
+    seed: int, stream: str, step: int, items: ArrayLike, count: int
+) -> NDArray[np.float64]:
     """Uniform numbers in (0, 1), (len(items), count): row i belongs to items[i] alone.
 
     Args:

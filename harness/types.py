@@ -272,6 +272,11 @@ class Task(Protocol):
         """sha256 over the prompts and answers of both sets."""
         ...
 
+    @property
+    def early_stop(self) -> tuple[str, str] | None:
+        """Tokens (after a miss, answer) whose succession is giving up; None without such."""
+        ...
+
     def pool(self) -> tuple[Prompt, ...]:
         """The training prompts."""
         ...

@@ -14,8 +14,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from analysis.ablation import Ablation, Variant
 from harness.cli import labelled
-from harness.config import IDENTITY_IRRELEVANT, Budget, TrialConfig, flattened, identity, typed
+from harness.config import IDENTITY_IRRELEVANT, Budget, TrialConfig, flattened, identity
 from harness.errors import ConfigError
+from harness.typed import typed
 
 # Name of the ablation that a plain grid makes up; its trials join those of single runs.
 GRID = "trials"
@@ -109,12 +110,14 @@ def _from_file(
     node = OmegaConf.to_container(master.ablation, resolve=True)
     assert isinstance(node, dict)
     if not node.get("_target_"):
-        raise ConfigError(f"ablation {chosen[0]}: the file needs _target_: analysis.ablation.Ablation")
+        raise ConfigError(
+            f"ablation {chosen[0]}: the file needs _target_: analysis.ablation.Ablation"
+        )
     if node.get("name") != chosen[0]:
         raise ConfigError(
             f"ablation {chosen[0]}: `name` must be the file's name, received {node.get('name')!r}"
         )
-    deviations = [o.input_line for o in common if _changes_numbers(o)]
+    deviations = [str(o.input_line) for o in common if _changes_numbers(o)]
     if seeds is not None:
         deviations.append(f"seeds {node['seeds']} replaced by {seeds}")
         node["seeds"] = seeds

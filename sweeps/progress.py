@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 
-class Watch(tune.Callback):
+class Watch(tune.Callback):  # type: ignore[misc]
     """Draws progress from what the trials report; without a terminal, a line per evaluation."""
 
     def __init__(self, names: Sequence[str], console: Console) -> None:
@@ -71,7 +71,7 @@ class Watch(tune.Callback):
         self._remove(trial)
 
     def _name(self, trial: Any) -> str:
-        return self.names[trial.config["job"]]
+        return str(self.names[trial.config["job"]])
 
     def _move(self, name: str, share: float) -> None:
         self.shares[name] = share

@@ -43,33 +43,16 @@ def run_jobs(jobs: Sequence[TrialConfig], runs: Path, name: str, watch: Any) -> 
     """
     os.environ.update({key: os.environ.get(key, value) for key, value in ENVIRONMENT.items()})
     import ray
-    from ray import tune
 
-    settings = jobs[0].ray
     ray.init(
-        address=settings.address,
+        address=jobs[0].ray.address,
         include_dashboard=False,
         log_to_driver=False,
         logging_level="error",
         runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}},
     )
-    storage = runs / "tune"
-    shutil.rmtree(storage / name, ignore_errors=True)
     try:
-        tuner = tune.Tuner(
-            tune.with_resources(
-                tune.with_parameters(_trial, jobs=list(jobs)), {"cpu": settings.cpus_per_trial}
-            ),
-            param_space={"job": tune.grid_search(list(range(len(jobs))))},
-            run_config=tune.RunConfig(
-                name=name,
-                storage_path=str(storage),
-                failure_config=tune.FailureConfig(max_failures=settings.retries),
-                callbacks=[watch],
-                verbose=0,
-            ),
-        )
-        results = tuner.fit()
+        results = _tuner(jobs, runs / "tune", name, watch).fit()
         return [
             Failure(trial_name(jobs[result.config["job"]]), _last_line(result.error))
             for result in results
@@ -77,7 +60,26 @@ def run_jobs(jobs: Sequence[TrialConfig], runs: Path, name: str, watch: Any) -> 
         ]
     finally:
         ray.shutdown()
-        shutil.rmtree(storage / name, ignore_errors=True)
+        shutil.rmtree(runs / "tune" / name, ignore_errors=True)
+
+
+def _tuner(jobs: Sequence[TrialConfig], storage: Path, name: str, watch: Any) -> Any:
+    """A Tuner over job numbers; Tune knows nothing else of a trial."""
+    from ray import tune
+
+    shutil.rmtree(storage / name, ignore_errors=True)
+    resources = {"cpu": jobs[0].ray.cpus_per_trial}
+    return tune.Tuner(
+        tune.with_resources(tune.with_parameters(_trial, jobs=list(jobs)), resources),
+        param_space={"job": tune.grid_search(list(range(len(jobs))))},
+        run_config=tune.RunConfig(
+            name=name,
+            storage_path=str(storage),
+            failure_config=tune.FailureConfig(max_failures=jobs[0].ray.retries),
+            callbacks=[watch],
+            verbose=0,
+        ),
+    )
 
 
 def _trial(config: dict[str, int], jobs: Sequence[TrialConfig]) -> None:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from harness import checkpoint
 from harness.config import TrialConfig, trial_name
-from harness.errors import TrialsFailed
+from harness.errors import TrialsFailedError
 from harness.tracking.none import NoTracking
 from harness.trial import clear, prepare, trial_folder
 from sweeps.manifest import write_manifest
@@ -24,7 +24,7 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
 
     Raises:
         ConfigError: the request is wrong; nothing was started.
-        TrialsFailed: some trials did not finish.
+        TrialsFailedError: some trials did not finish.
     """
     console = Console(highlight=False, soft_wrap=True)
     planned = plan(loader, master, arguments)
@@ -45,7 +45,7 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
     _report(planned, runs, console)
     if failures:
         console.print(_failure_table(failures, planned.jobs))
-        raise TrialsFailed(
+        raise TrialsFailedError(
             f"{len(failures)} of {len(planned.jobs)} trials failed; "
             f"the same command starts them again from their last checkpoints"
         )

@@ -23,9 +23,9 @@ from harness.config import (
     group_hash,
     resolved,
     trial_name,
-    typed,
 )
 from harness.errors import ConfigError
+from harness.typed import typed
 
 CONF = Path(str(conf.__file__)).parent
 ABLATIONS = sorted((CONF.parent / "sweeps" / "ablation").glob("*.yaml"))

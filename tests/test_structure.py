@@ -18,7 +18,7 @@ PACKAGES = ("harness", "analysis", "sweeps")
 LAYERS = (
     ("errors",),
     ("schema", "checks", "files", "streams"),
-    ("tensor_ops",),
+    ("tensor_ops", "typed"),
     ("types", "config"),
     ("algorithms", "windows", "tasks", "rewards", "models"),  # plug-ins
     ("batching", "checkpoint", "metrics", "provenance"),

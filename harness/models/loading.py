@@ -1,11 +1,12 @@
 """Load a causal language model and its tokenizer from a Hugging Face folder or hub name."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
-
 from transformers.utils import logging as transformers_logging
 
 from harness.errors import ConfigError
@@ -53,19 +54,14 @@ class Model(Protocol):
         ...
 
 
-class _one_line:
-    """Turns what transformers raises for a missing or broken model into one line."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, (OSError, ValueError)):
-            reason = " ".join(str(error).split())[:300]
-            raise ConfigError(
-                f"model {self.path!r} cannot be loaded: {reason}; give model.path a folder in "
-                f"Hugging Face format or a hub name that this machine reaches"
-            ) from error
+@contextmanager
+def _one_line(path: str) -> Iterator[None]:
+    """Word what transformers raises for a missing or broken model in one line."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ConfigError(
+            f"model {path!r} cannot be loaded: {reason}; give model.path a folder in "
+            f"Hugging Face format or a hub name that this machine reaches"
+        ) from error

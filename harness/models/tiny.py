@@ -5,27 +5,23 @@ task writes. It belongs to its recipe, not to `seed`: every trial starts from th
 cached under `runs/models/<recipe hash>` in Hugging Face format.
 """
 
-import hashlib
-import inspect
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from scipy.special import ndtri
 from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import WordLevel
+from torch import Tensor
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from harness import checks, config, files, streams
 from harness.errors import ConfigError
 from harness.models.loading import Source
-from harness.tasks import search
-from harness.types import Prompt
 
 PAD, END = "<pad>", "<eos>"
 CHARACTERS = "0123456789+-*/()= ,;!?QA"
@@ -33,8 +29,21 @@ CHARACTERS = "0123456789+-*/()= ,;!?QA"
 RECIPE_SEED = 0
 # Traces are sorted by length inside pools of this many batches, so that little is padding.
 BUCKET_BATCHES = 16
-# Draws per trace, enough for four numbers with four operators.
+# Traces that stand for the way a task writes them in the recipe's hash.
+FINGERPRINT_TRACES = 256
+# Label of positions that cross-entropy leaves out.
 IGNORED = -100
+
+
+@runtime_checkable
+class WritesTraces(Protocol):
+    """A task that the tiny model can be warmed up on."""
+
+    digest: str
+
+    def traces(self, seed: int, items: range) -> list[tuple[str, str]]:
+        """Question and worked response of each item, on pool problems only."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -82,16 +91,17 @@ class Tiny:
     warm_up: WarmUp = field(default_factory=WarmUp)
 
     def prepare(self, task: Any, runs: str) -> Source:
-        if not hasattr(task.template, "trace_writer"):
+        if not isinstance(task, WritesTraces):
             raise ConfigError(
-                "model=tiny is warmed up on search traces, which only the compact template "
-                "writes; set task/template=compact or choose model=hf model.path=..."
+                f"model=tiny is warmed up on traces that the task writes, which "
+                f"{type(task).__name__} does not; choose model=hf model.path=..."
             )
         recipe = config.digest(
             {
                 "model": config.resolved(self),
-                "task": config.resolved(task),
-                "code": [inspect.getsource(module) for module in (inspect.getmodule(Tiny), search)],
+                "prompts": task.digest,
+                "traces": task.traces(RECIPE_SEED, range(FINGERPRINT_TRACES)),
+                "code": Path(__file__).read_text(),
             }
         )[:16]
         folder = Path(runs) / "models" / recipe
@@ -116,7 +126,7 @@ def _build(recipe: Tiny, task: Any, folder: Path) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sums in another order would make another base
     try:
-        _train(model, recipe.warm_up, _traces(task, recipe.warm_up, tokenizer))
+        _train(model, recipe.warm_up, _batches(task, recipe.warm_up, tokenizer))
     finally:
         torch.set_num_threads(threads)
     model.save_pretrained(folder)
@@ -158,34 +168,23 @@ def _initial_model(shape: Architecture, vocabulary: int, tokenizer: Any) -> Any:
     return model
 
 
-def _traces(task: Any, warm_up: WarmUp, tokenizer: Any) -> Iterator[tuple[Any, Any]]:
-    """Batches (ids, labels), both (B,L), of traces on pool problems, bucketed by length."""
-    writer = task.template.trace_writer(task.operators)
-    pool: tuple[Prompt, ...] = task.pool()
-    order = np.concatenate(
-        [
-            streams.permutation(RECIPE_SEED, "tiny/order", i, len(pool))
-            for i in range(math.ceil(warm_up.steps * warm_up.batch / len(pool)))
-        ]
-    )
-    bucket = BUCKET_BATCHES * warm_up.batch
+def _batches(task: Any, warm_up: WarmUp, tokenizer: Any) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches (ids, labels), both (B,L), of the task's traces, bucketed by length."""
+    total, bucket = warm_up.steps * warm_up.batch, BUCKET_BATCHES * warm_up.batch
     ids = tokenizer.get_vocab()
-    for start in range(0, warm_up.steps * warm_up.batch, bucket):
-        rows = []
-        for item in range(start, min(start + bucket, warm_up.steps * warm_up.batch)):
-            prompt = pool[order[item]]
-            count = writer.draws(prompt.answer.numbers)
-            u = streams.uniforms(RECIPE_SEED, "tiny/trace", 0, [item], count)[0].tolist()
-            trace = writer.write(prompt.answer.numbers, prompt.answer.target, u)
-            question = [ids[c] for c in prompt.text]
-            rows.append((question, [*(ids[c] for c in trace), ids[END]]))
+    for start in range(0, total, bucket):
+        traces = task.traces(RECIPE_SEED, range(start, min(start + bucket, total)))
+        rows = [
+            ([ids[c] for c in question], [*(ids[c] for c in trace), ids[END]])
+            for question, trace in traces
+        ]
         rows.sort(key=lambda row: len(row[0]) + len(row[1]))
         batches = [rows[i : i + warm_up.batch] for i in range(0, len(rows), warm_up.batch)]
         for i in streams.permutation(RECIPE_SEED, "tiny/batches", start, len(batches)):
             yield _padded(batches[i], ids[PAD])
 
 
-def _padded(rows: list[tuple[list[int], list[int]]], pad: int) -> tuple[Any, Any]:
+def _padded(rows: list[tuple[list[int], list[int]]], pad: int) -> tuple[Tensor, Tensor]:
     width = max(len(question) + len(trace) for question, trace in rows)
     tokens_BL = torch.full((len(rows), width), pad)
     labels_BL = torch.full((len(rows), width), IGNORED)
@@ -196,7 +195,7 @@ def _padded(rows: list[tuple[list[int], list[int]]], pad: int) -> tuple[Any, Any
     return tokens_BL, labels_BL
 
 
-def _train(model: Any, warm_up: WarmUp, batches: Iterator[tuple[Any, Any]]) -> None:
+def _train(model: Any, warm_up: WarmUp, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
     optimizer = torch.optim.AdamW(
         model.parameters(),
         lr=warm_up.learning_rate,

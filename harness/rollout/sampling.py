@@ -40,7 +40,7 @@ def _truncated(logits_RV: Tensor, sampling: Sampling) -> Tensor:
         smallest_R1 = logits_RV.topk(sampling.top_k, dim=-1).values[:, -1:]
         logits_RV = logits_RV.masked_fill(logits_RV < smallest_R1, -torch.inf)
     if sampling.top_p < 1:
-        sorted_RV, order_RV = logits_RV.sort(-1, descending=True, stable=True)
+        sorted_RV, order_RV = logits_RV.sort(dim=-1, descending=True, stable=True)
         p_RV = sorted_RV.softmax(-1)
         outside_RV = p_RV.cumsum(-1) - p_RV >= sampling.top_p
         outside_RV = torch.zeros_like(outside_RV).scatter(-1, order_RV, outside_RV)

@@ -16,7 +16,8 @@ import numpy as np
 from harness import checks, streams
 from harness.errors import ConfigError
 from harness.tasks import expressions, search
-from harness.tasks.templates import Compact
+from harness.tasks.search import TraceWriter
+from harness.tasks.templates import Compact, Template
 from harness.types import Behaviour, Grade, Prompt
 
 # Problems are the task's, not the trial's: one fixed seed, whatever `seed` is.
@@ -92,6 +93,11 @@ class Countdown:
         lines = "\n".join(f"{p.text}\t{p.answer}" for part in self._sets for p in part)
         return hashlib.sha256(lines.encode()).hexdigest()
 
+    @property
+    def early_stop(self) -> tuple[str, str] | None:
+        template: Template = self.template
+        return template.early_stop
+
     def grade(self, prompt: Prompt, response: str, finished: bool) -> Grade:
         content = self.template.answer(response, finished)
         if content is None:
@@ -106,7 +112,27 @@ class Countdown:
         return Grade(correct=correct, formatted=True)
 
     def behaviour(self, prompt: Prompt, response: str) -> Behaviour | None:
-        return self.template.behaviour(response, prompt.answer.target)
+        template: Template = self.template
+        return template.behaviour(response, prompt.answer.target)
+
+    def traces(self, seed: int, items: range) -> list[tuple[str, str]]:
+        """Question and search trace of each item, on pool problems in shuffled passes."""
+        pool = self.pool()
+        if not isinstance(self.template, Compact):
+            raise ConfigError(
+                "search traces are written in the compact template only; set "
+                "task/template=compact or choose model=hf model.path=..."
+            )
+        writer = TraceWriter(self.operators, self.template.persona)
+        draws = max(writer.draws(prompt.answer.numbers) for prompt in pool)
+        u_NK = streams.uniforms(seed, "countdown/trace", 0, items, draws).tolist()
+        passes = range(items.start // len(pool), items.stop // len(pool) + 1)
+        orders = {p: streams.permutation(seed, "countdown/order", p, len(pool)) for p in passes}
+        prompts = [pool[orders[item // len(pool)][item % len(pool)]] for item in items]
+        return [
+            (prompt.text, writer.write(prompt.answer.numbers, prompt.answer.target, u_K))
+            for prompt, u_K in zip(prompts, u_NK, strict=True)
+        ]
 
     @cached_property
     def _sets(self) -> tuple[tuple[Prompt, ...], tuple[Prompt, ...]]:
@@ -171,8 +197,6 @@ class Countdown:
         for index, sign in zip(order[1:], signs, strict=False):
             operator = self.operators[int(sign * len(self.operators))]
             value = search.apply(operator, value, numbers[index])
-            if value is None:
-                return None
         if value is None or not self.target_low <= value <= self.target_high:
             return None
         return CountdownAnswer(numbers, value)

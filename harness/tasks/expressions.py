@@ -32,7 +32,7 @@ class Expression:
     numbers: tuple[int, ...]
 
 
-class _Invalid(Exception):
+class _InvalidError(Exception):
     """The text is no expression of the grammar."""
 
 
@@ -43,7 +43,7 @@ def parse(text: str) -> Expression | None:
     parser = _Parser(_SYMBOL.findall(text))
     try:
         value = parser.expression(0)
-    except _Invalid:
+    except _InvalidError:
         return None
     return Expression(value, tuple(parser.numbers)) if parser.at_end() else None
 
@@ -73,7 +73,7 @@ class _Parser:
             self.position += 1
             right = self._factor(depth)
             if sign == "/" and right == 0:
-                raise _Invalid
+                raise _InvalidError
             value = value * right if sign == "*" else value / right
         return value
 
@@ -81,16 +81,16 @@ class _Parser:
         symbol = self.symbols[self.position]
         self.position += 1
         if depth >= MAX_DEPTH or symbol == "":
-            raise _Invalid
+            raise _InvalidError
         if symbol == "-":
             return -self._factor(depth + 1)
         if symbol == "(":
             value = self.expression(depth + 1)
             if self.symbols[self.position] != ")":
-                raise _Invalid
+                raise _InvalidError
             self.position += 1
             return value
         if not symbol.isdigit() or len(symbol) > MAX_DIGITS or (symbol[0] == "0" and symbol != "0"):
-            raise _Invalid
+            raise _InvalidError
         self.numbers.append(int(symbol))
         return Fraction(int(symbol))

@@ -42,8 +42,10 @@ class Persona:
         checks.at_least("persona.max_attempts", self.max_attempts, 1)
 
 
-def apply(operator: str, left: int, right: int) -> int | None:
-    """left operator right in integers; None where the result is not one."""
+def apply(operator: str, left: int | None, right: int) -> int | None:
+    """left operator right in integers; None where the result is not one, or left is none."""
+    if left is None:
+        return None
     if operator == "+":
         return left + right
     if operator == "-":
@@ -61,8 +63,6 @@ def _chains(numbers: Sequence[int], operators: str) -> Iterator[tuple[str, str, 
             value: int | None = order[0]
             for sign, number in zip(signs, order[1:], strict=True):
                 value = apply(sign, value, number)
-                if value is None:
-                    break
                 text += f"{sign}{number}"
                 chain += f"{sign}{number}={value}"
             if value is not None:

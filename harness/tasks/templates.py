@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from harness.tasks.search import ANSWER, Persona, TraceWriter, read
+from harness.tasks.search import ANSWER, MISS, Persona, read
 from harness.types import Behaviour
 
 _QUESTION = (
@@ -18,6 +18,11 @@ _LEAD = "Let me solve this step by step.\n<think>"
 
 class Template(Protocol):
     """What a task needs of a template."""
+
+    @property
+    def early_stop(self) -> tuple[str, str] | None:
+        """Tokens (after a miss, answer) whose succession is giving up; None without such."""
+        ...
 
     def render(self, numbers: Sequence[int], target: int) -> str:
         """The prompt that the model reads."""
@@ -52,6 +57,10 @@ class Compact:
 
     persona: Persona = field(default_factory=Persona)
 
+    @property
+    def early_stop(self) -> tuple[str, str] | None:
+        return MISS, ANSWER
+
     def render(self, numbers: Sequence[int], target: int) -> str:
         return f"Q{' '.join(map(str, numbers))}={target}?"
 
@@ -62,13 +71,11 @@ class Compact:
     def behaviour(self, response: str, target: int) -> Behaviour | None:
         return read(response, target)
 
-    def trace_writer(self, operators: str) -> TraceWriter:
-        """What writes the warm-up traces of the tiny base model."""
-        return TraceWriter(operators, self.persona)
-
 
 class _Tagged:
     """Answers in `<answer>` tags; the search is free text, of which nothing is counted."""
+
+    early_stop = None
 
     def answer(self, response: str, finished: bool) -> str | None:
         return tagged_answer(response)

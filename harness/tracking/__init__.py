@@ -30,7 +30,9 @@ class Tracking(Protocol):
         """Make the store, before any trial starts."""
         ...
 
-    def run(self, config: TrialConfig, runs: Path, facts: Mapping[str, str]) -> AbstractContextManager[Run]:
+    def run(
+        self, config: TrialConfig, runs: Path, facts: Mapping[str, str]
+    ) -> AbstractContextManager[Run]:
         """The trial's record, continued when there is one; closed with the right status."""
         ...
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import (
-    TARGET,
     TrialConfig,
     config_hash,
     flattened,
@@ -18,6 +17,7 @@ from harness.config import (
     resolved,
     trial_name,
 )
+from harness.typed import TARGET
 
 # MLflow refuses more in one call.
 MAX_PARAMS = 100

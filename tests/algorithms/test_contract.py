@@ -21,7 +21,6 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 import conf
-from harness.config import typed
 from harness.schema import METRICS
 from harness.tensor_ops import (
     Counts,
@@ -32,6 +31,7 @@ from harness.tensor_ops import (
     reduced,
 )
 from harness.tensor_ops import log_ratio as clamped_log_ratio
+from harness.typed import typed
 from harness.types import Algorithm, Batch, Loss, LossTerm, Minibatch, RolloutPlan
 
 FOLDER = Path(str(conf.__file__)).parent / "algorithm"

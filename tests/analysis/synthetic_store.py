@@ -13,7 +13,7 @@ from mlflow.tracking import MlflowClient
 from analysis.ablation import Ablation, Job, Manifest, Prediction, Primary, Relation, Variant
 from harness.config import Budget, resolved
 
-STEPS = 50
+STEPS = 30
 EVERY = 10
 ITEMS = 24
 STARTED_MS = 1_800_000_000_000  # 2027-01-15, after the manifest
@@ -71,18 +71,32 @@ def manifest(plan: Plan) -> Manifest:
         variants=[Variant(label, [f"algorithm={label}"]) for label in labels],
         factors=plan.factors,
         seeds=list(dict.fromkeys(t.seed for t in plan.trials)),
-        budget=Budget(),
+        budget=Budget(amount=STEPS),
         primary=plan.primary,
         predictions=plan.predictions,
     )
     jobs = [
-        Job(t.name, t.variant, t.seed, "ab" * 32, "cd" * 32,
-            {} if t.variant == labels[0] else plan.differs)
+        Job(
+            t.name,
+            t.variant,
+            t.seed,
+            "ab" * 32,
+            "cd" * 32,
+            {} if t.variant == labels[0] else plan.differs,
+        )
         for t in plan.trials
     ]
     return Manifest(
-        ablation, jobs, CREATED, "e" * 64, COMMIT, False, "f" * 64, "d" * 64,
-        command=f"python -m harness -m ablation={plan.name}", deviations=plan.deviations,
+        ablation,
+        jobs,
+        CREATED,
+        "e" * 64,
+        COMMIT,
+        False,
+        "f" * 64,
+        "d" * 64,
+        command=f"python -m harness -m ablation={plan.name}",
+        deviations=plan.deviations,
         versions={"torch": "2.13.0", "transformers": "5.17.0"},
     )
 
@@ -109,10 +123,18 @@ def write_trial(
 ) -> str:
     """One run: tags, metrics, config and evaluation tables; its id."""
     tags = {
-        "trial": trial.name, "variant": trial.variant, "algorithm": trial.variant,
-        "task": "countdown", "model": "tiny", "seed": str(trial.seed), "ablation": ablation,
-        "config_hash": "ab" * 32, "group_hash": "cd" * 32, "git_commit": trial.commit,
-        "git_dirty": "false", "attempt": "1",
+        "trial": trial.name,
+        "variant": trial.variant,
+        "algorithm": trial.variant,
+        "task": "countdown",
+        "model": "tiny",
+        "seed": str(trial.seed),
+        "ablation": ablation,
+        "config_hash": "ab" * 32,
+        "group_hash": "cd" * 32,
+        "git_commit": trial.commit,
+        "git_dirty": "false",
+        "attempt": "1",
     }
     start = STARTED_MS + number
     run = client.create_run(experiment, start_time=start, tags=tags, run_name=trial.name)
@@ -172,19 +194,21 @@ def metric_rows(trial: Trial, number: int) -> list[tuple[str, int, float]]:
 def table(trial: Trial, step: int) -> pd.DataFrame:
     """An evaluation table; some responses try to break Markdown and HTML."""
     right = np.arange(ITEMS) % 4 != 0
-    return pd.DataFrame({
-        "item": np.arange(ITEMS),
-        "problem": [f"{i % 9 + 1},8,3->{i}" for i in range(ITEMS)],
-        "difficulty": np.arange(ITEMS) % 3,
-        "prompt": [f"Q{i % 9 + 1} 8 3={i}?" for i in range(ITEMS)],
-        "response": [
-            f"7-8=-1+3=2;7+8=15-3=12; step {step} {trial.variant} <script>alert({i})</script> ```|"
-            for i in range(ITEMS)
-        ],
-        "correct": right,
-        "length": np.where(right, 32, 96),
-        "truncated": ~right,
-    })
+    return pd.DataFrame(
+        {
+            "item": np.arange(ITEMS),
+            "problem": [f"{i % 9 + 1},8,3->{i}" for i in range(ITEMS)],
+            "difficulty": np.arange(ITEMS) % 3,
+            "prompt": [f"Q{i % 9 + 1} 8 3={i}?" for i in range(ITEMS)],
+            "response": [
+                f"7-8=-1+3=2;7+8=15-3=12; step {step} {trial.variant} <script>alert({i})</script> ```|"
+                for i in range(ITEMS)
+            ],
+            "correct": right,
+            "length": np.where(right, 32, 96),
+            "truncated": ~right,
+        }
+    )
 
 
 # Accuracies of seeds 0, 1, 2. grpo - reinforce = .880 - .810 = +.070.

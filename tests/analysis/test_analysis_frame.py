@@ -95,8 +95,9 @@ def test_mean_stops_where_the_shortest_trial_ended() -> None:
 
 
 def test_missing_values_shrink_n_but_do_not_end_the_mean() -> None:
-    data = metrics([*evaluations(0, 0.2, 0.4), *evaluations(1, 0.4, math.nan),
-                    ("a", 1, "eval/kl", 10, 0.0)])
+    data = metrics(
+        [*evaluations(0, 0.2, 0.4), *evaluations(1, 0.4, math.nan), ("a", 1, "eval/kl", 10, 0.0)]
+    )
     band = frame.mean_band(frame.seed_lines(data, "eval/accuracy", Axis.STEPS))
 
     assert band["n"].to_list() == [2, 1]

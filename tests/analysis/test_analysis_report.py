@@ -30,8 +30,10 @@ pytestmark = [
 DOUBTFUL = Plan(
     "doubtful",
     [
-        Trial("reinforce", 0, 0.8), Trial("grpo", 0, 0.8, commit="f" * 40),
-        Trial("reinforce", 1, 0.8), Trial("grpo", 1, 0.9, steps=20),
+        Trial("reinforce", 0, 0.8),
+        Trial("grpo", 0, 0.8, commit="f" * 40),
+        Trial("reinforce", 1, 0.8),
+        Trial("grpo", 1, 0.9, steps=20),
         Trial("grpo", 2, 0.9, steps=0),
     ],
     primary=Primary(checkpoint=Checkpoint.BEST),
@@ -48,11 +50,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stranger = client.create_run(experiment, tags={"trial": "old__s0__00000000"}, run_name="old")
     run_id = stranger.info.run_id
     # A resumed trial logs a step again; the later record counts. MLflow bends infinities.
-    client.log_batch(run_id, metrics=[
-        Metric("eval/kl", 1.0, 1, 5), Metric("eval/kl", 2.0, 9, 5),
-        Metric("eval/entropy", float("nan"), 1, 5),
-        Metric("eval/entropy", float("-inf"), 1, 6),
-    ])
+    client.log_batch(
+        run_id,
+        metrics=[
+            Metric("eval/kl", 1.0, 1, 5),
+            Metric("eval/kl", 2.0, 9, 5),
+            Metric("eval/entropy", float("nan"), 1, 5),
+            Metric("eval/entropy", float("-inf"), 1, 6),
+        ],
+    )
     return folder
 
 
@@ -83,6 +89,7 @@ def test_answer_recovers_the_planted_difference(markdown: str) -> None:
 
     assert "+0.070 [+0.047, +0.093]" in answer
     assert "n = 3 and 3 seeds" in answer
+    assert "(0.810; base model before training 0.334)" in answer
     # 3.0709 pooled standard deviations at 3 + 3 seeds.
     assert "smaller than 0.031" in answer
     assert "2 supported, 1 refuted, 1 undecided" in answer
@@ -94,7 +101,9 @@ def test_every_prediction_gets_its_verdict(markdown: str) -> None:
 
     assert [row[1] for row in table] == ["supported", "refuted", "supported", "undecided"]
     assert [row[2] for row in table] == [
-        "+0.070 [+0.047, +0.093]", "+10.0 [+7.7, +12.3]", "+0.000 [-0.003, +0.003]",
+        "+0.070 [+0.047, +0.093]",
+        "+10.0 [+7.7, +12.3]",
+        "+0.000 [-0.003, +0.003]",
         "+0.070 [+0.053, +0.087]",
     ]
     assert all(row[6] == r"dividing by std \| scales" for row in table)
@@ -111,7 +120,9 @@ def test_before_and_after_has_the_base_in_four_ways(markdown: str) -> None:
     text = section(markdown, "What RL taught")
 
     assert [row[:2] for row in rows(text, "base, ")] == [
-        ["base, sampled", "0.334"], ["base, greedy", "0.414"], ["base, pass@16", "0.820"],
+        ["base, sampled", "0.334"],
+        ["base, greedy", "0.414"],
+        ["base, pass@16", "0.820"],
         ["base, sampled, early stop suppressed", "0.534"],
     ]
     # .200 of .546.
@@ -124,7 +135,8 @@ def test_unfinished_trials_are_listed_and_left_out(markdown: str) -> None:
     table = rows(section(markdown, "Failed or missing trials"), "`")
 
     assert [(row[0], row[3]) for row in table] == [
-        ("`reinforce__s3__abababab`", "FAILED"), ("`grpo__s3__abababab`", "MISSING"),
+        ("`reinforce__s3__abababab`", "FAILED"),
+        ("`grpo__s3__abababab`", "MISSING"),
     ]
 
 
@@ -157,7 +169,11 @@ def test_same_store_gives_the_same_bytes(report: Report, runs: Path) -> None:
 
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert sorted(before) == [
-        "curves_steps.png", "curves_tokens.png", "differences.png", "report.html", "report.md",
+        "curves_steps.png",
+        "curves_tokens.png",
+        "differences.png",
+        "report.html",
+        "report.md",
     ]
     assert not list((runs / "reports").glob(".report-*"))
 
@@ -232,7 +248,9 @@ def test_history_keeps_the_latest_record_and_real_infinities(runs: Path) -> None
     own = metrics.filter(pl.col("trial") == "old__s0__00000000").sort("metric", "step")
 
     assert own.select("metric", "step").rows() == [
-        ("eval/entropy", 5), ("eval/entropy", 6), ("eval/kl", 5)
+        ("eval/entropy", 5),
+        ("eval/entropy", 6),
+        ("eval/kl", 5),
     ]
     nan, infinite, latest = own["value"]
     assert nan != nan
@@ -274,8 +292,11 @@ def test_command_fails_in_one_line(runs: Path, capsys: pytest.CaptureFixture[str
 
 @pytest.mark.parametrize(
     ("module", "absent"),
-    [("analysis", "torch mlflow"), ("analysis.stats", "torch mlflow polars"),
-     ("analysis.report", "torch")],
+    [
+        ("analysis", "torch mlflow"),
+        ("analysis.stats", "torch mlflow polars"),
+        ("analysis.report", "torch"),
+    ],
 )
 def test_import_stays_light(module: str, absent: str) -> None:
     code = f"import sys, {module}; print([m for m in {absent.split()} if m in sys.modules])"

@@ -70,22 +70,20 @@ def test_welch_by_hand() -> None:
     assert d.n == (3, 3)
 
 
-@pytest.mark.parametrize("case", golden("welch_t"), ids=lambda case: str(case["name"]))
-def test_welch_golden(case: Any) -> None:
-    d = stats.welch(np.array(case["inputs"]["x"]), np.array(case["inputs"]["y"]))
+def test_welch_golden() -> None:
+    for case in golden("welch_t"):
+        d = stats.welch(np.array(case["inputs"]["x"]), np.array(case["inputs"]["y"]))
+        found = {"statistic": d.value / d.error, "pvalue": d.p, "df": d.df}
 
-    expected = case["expected"]
-    if d.error > 0:
-        assert d.value / d.error == pytest.approx(expected["statistic"], rel=1e-6)
-        assert d.df == pytest.approx(expected["df"], rel=1e-6)
-    assert d.p == pytest.approx(expected["pvalue"], rel=1e-6, abs=1e-12)
+        assert found == pytest.approx(case["expected"], rel=1e-6, abs=1e-12), case["name"]
 
 
-@pytest.mark.parametrize("case", golden("holm"), ids=lambda case: str(case["name"]))
-def test_holm_golden(case: Any) -> None:
-    adjusted = stats.holm(case["inputs"]["pvalues"])
+def test_holm_golden() -> None:
+    for case in golden("holm"):
+        adjusted = stats.holm(case["inputs"]["pvalues"])
 
-    assert adjusted == pytest.approx(case["expected"]["adjusted"], rel=1e-5, abs=1e-9)
+        expected = case["expected"]["adjusted"]
+        assert adjusted == pytest.approx(expected, rel=1e-5, abs=1e-9), case["name"]
 
 
 @given(samples, samples)
@@ -166,9 +164,7 @@ HIGH, LOW = array(0.87, 0.88, 0.89), array(0.81, 0.82, 0.83)
         (EQUAL, 0.0775, SUPPORTED),
     ],
 )
-def test_verdict_against_the_margin(
-    relation: Relation, margin: float, expected: Outcome
-) -> None:
+def test_verdict_against_the_margin(relation: Relation, margin: float, expected: Outcome) -> None:
     assert stats.verdict(predict(relation, margin), HIGH, LOW).outcome is expected
 
 
@@ -228,9 +224,7 @@ def test_verdict_is_monotone_in_the_margin(
 
 
 @given(samples, samples, st.floats(0.001, 50))
-def test_p_agrees_with_the_verdict(
-    x: stats.FloatArray, y: stats.FloatArray, margin: float
-) -> None:
+def test_p_agrees_with_the_verdict(x: stats.FloatArray, y: stats.FloatArray, margin: float) -> None:
     for relation in Relation:
         result = stats.verdict(predict(relation, margin), x, y)
         if result.p is None or abs(result.p - 0.05) < 1e-6:

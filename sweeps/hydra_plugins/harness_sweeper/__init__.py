@@ -33,6 +33,8 @@ class HarnessSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> Any:
         from sweeps.sweep import sweep  # Hydra imports every plug-in at every start: stay light
 
+        assert self.hydra_context is not None
+        assert self.config is not None
         return sweep(self.hydra_context.config_loader, self.config, arguments)
 
 

@@ -1,0 +1,56 @@
+"""Numbers and verbatim text in Markdown and HTML."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from analysis import page, text
+from analysis.stats import Difference, Estimate
+
+NAN = math.nan
+
+
+@pytest.mark.parametrize(
+    ("value", "metric", "expected"),
+    [
+        (0.07, "eval/accuracy", "+0.070"),
+        (-0.0001, "eval/accuracy", "+0.000"),
+        (-3.26, "eval/response_length/wrong", "-3.3"),
+        (NAN, "eval/accuracy", "–"),
+    ],
+)
+def test_differences_carry_a_sign(value: float, metric: str, expected: str) -> None:
+    assert text.signed(value, metric) == expected
+
+
+def test_interval_is_left_out_where_there_is_none() -> None:
+    assert text.estimate(Estimate(0.5, NAN, NAN, 1), "eval/accuracy") == "0.500"
+    alone = Difference(0.5, NAN, NAN, NAN, NAN, NAN, (1, 1))
+    assert text.difference(alone, "eval/accuracy") == "+0.500"
+
+
+def test_p_values() -> None:
+    assert [text.p_value(p) for p in (None, 0.0001, 0.0314)] == ["–", "< 0.001", "0.031"]
+
+
+def test_cells_cannot_break_the_table() -> None:
+    table = text.table(["a"], [["x | y\nz"]])
+
+    assert table.splitlines()[-1] == "| x \\| y z |"
+    assert "<td" in page.render(table, "t", Path())
+    assert "x | y z<" in page.render(table, "t", Path())
+
+
+def test_verbatim_text_cannot_leave_its_block() -> None:
+    html = page.render(text.fenced("```\n<b>&\x1b[0m\ud800"), "<t>", Path())
+
+    assert "```\n&lt;b&gt;&amp;\\x1b[0m\\ud800" in html
+    assert "<title>&lt;t&gt;</title>" in html
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [("a", "`a`"), ("", "–"), ("a`b", "`` a`b ``"), ([1, 2], "`[1, 2]`")]
+)
+def test_inline_code(value: object, expected: str) -> None:
+    assert text.code(value) == expected
