@@ -22,12 +22,14 @@ def failures(study: Study) -> str:
     title = "## Failed or missing trials"
     if not rows:
         return f"{title}\n\nnone"
-    return "\n\n".join([
-        title,
-        text.table(["trial", "variant", "seed", "status", "run"], rows),
-        "They are in no number above. If they failed because of what the variant does, the "
-        "results flatter it. The sweep's command runs them again.",
-    ])
+    return "\n\n".join(
+        [
+            title,
+            text.table(["trial", "variant", "seed", "status", "run"], rows),
+            "They are in no number above. If they failed because of what the variant does, the "
+            "results flatter it. The sweep's command runs them again.",
+        ]
+    )
 
 
 def _run(row: dict[str, Any]) -> str:
@@ -93,12 +95,21 @@ def provenance(study: Study) -> str:
         **dict(sorted(manifest.versions.items())),
     }
     trials = [
-        [text.code(r["trial"]), text.code(r["config_hash"][: text.SHORT_HASH]),
-         _run(r), r["status"], str(r["attempt"] or 0)]
+        [
+            text.code(r["trial"]),
+            text.code(r["config_hash"][: text.SHORT_HASH]),
+            _run(r),
+            r["status"],
+            str(r["attempt"] or 0),
+        ]
         for r in study.trials.iter_rows(named=True)
     ]
-    return "\n\n".join([
-        "## Versions and hashes",
-        text.table(["what", "value"], [[name, text.code(value)] for name, value in facts.items()]),
-        text.table(["trial", "config hash", "MLflow run", "status", "attempt"], trials),
-    ])
+    return "\n\n".join(
+        [
+            "## Versions and hashes",
+            text.table(
+                ["what", "value"], [[name, text.code(value)] for name, value in facts.items()]
+            ),
+            text.table(["trial", "config hash", "MLflow run", "status", "attempt"], trials),
+        ]
+    )

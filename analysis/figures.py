@@ -96,7 +96,9 @@ def learning_curves(metrics: pl.DataFrame, labels: list[str], axis: Axis) -> Fig
         for ax in axes[-1]:
             ax.set_xlabel(AXIS_LABELS[axis])
         figure.legend(
-            handles=_legend(labels), loc="outside upper center", ncols=min(4, len(labels)),
+            handles=_legend(labels),
+            loc="outside upper center",
+            ncols=min(4, len(labels)),
             frameon=False,
         )
     return figure
@@ -126,8 +128,18 @@ def _curve_panel(
         return
     palette = colours(labels)
     sns.lineplot(
-        data=lines.to_pandas(), x="x", y="value", hue="variant", units="trial", estimator=None,
-        hue_order=labels, palette=palette, linewidth=0.7, alpha=0.45, legend=False, ax=ax,
+        data=lines.to_pandas(),
+        x="x",
+        y="value",
+        hue="variant",
+        units="trial",
+        estimator=None,
+        hue_order=labels,
+        palette=palette,
+        linewidth=0.7,
+        alpha=0.45,
+        legend=False,
+        ax=ax,
     )
     band = frame.mean_band(lines if axis is Axis.STEPS else frame.on_grid(lines))
     for i, label in enumerate(labels):
@@ -153,9 +165,7 @@ def _clip_to_means(ax: Axes, lines: pl.DataFrame, band: pl.DataFrame) -> None:
     ax.set_ylim(low - pad, high + pad)
 
 
-def differences(
-    panels: dict[str, list[Contrast]], labels: list[str], baseline: str
-) -> Figure:
+def differences(panels: dict[str, list[Contrast]], labels: list[str], baseline: str) -> Figure:
     """Forest plot: one panel per metric, one row per variant.
 
     Args:
@@ -187,6 +197,7 @@ def _forest_panel(
         if d := contrast.difference:
             ax.hlines(y, d.low, d.high, color=colour, linewidth=2)
             ax.plot([d.value], [y], "D", color=colour, markersize=6)
+    ax.xaxis.set_major_locator(MaxNLocator(7))
     ax.set_yticks(range(len(contrasts)), [c.variant for c in contrasts])
     ax.set_ylim(len(contrasts) - 0.45, -0.55)
     ax.grid(axis="y", visible=False)

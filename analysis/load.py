@@ -108,9 +108,8 @@ def load_experiment(client: MlflowClient, name: str) -> Experiment:
         raise ConfigError(f"experiment {name!r} is not in the MLflow store; valid: {known}")
     records = _all_runs(client, experiment.experiment_id)
     rows = pl.DataFrame([_run_row(run) for run in records], schema=RUNS, orient="row")
-    newest = (
-        rows.sort("trial", "attempt", "started_ms", "run_id")
-        .unique("trial", keep="last", maintain_order=True)
+    newest = rows.sort("trial", "attempt", "started_ms", "run_id").unique(
+        "trial", keep="last", maintain_order=True
     )
     kept = set(newest["run_id"])
     parts = [_history(client, run) for run in records if run.info.run_id in kept]

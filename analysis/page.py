@@ -11,9 +11,17 @@ from markdown_it.token import Token
 
 # Words that stand alone in a table cell and carry a colour.
 MARKS = {
-    "OK": "good", "WARN": "fair", "FAIL": "bad",
-    "supported": "good", "undecided": "fair", "refuted": "bad",
-    "FAILED": "bad", "MISSING": "bad", "KILLED": "bad", "RUNNING": "fair", "NO RESULT": "bad",
+    "OK": "good",
+    "WARN": "fair",
+    "FAIL": "bad",
+    "supported": "good",
+    "undecided": "fair",
+    "refuted": "bad",
+    "FAILED": "bad",
+    "MISSING": "bad",
+    "KILLED": "bad",
+    "RUNNING": "fair",
+    "NO RESULT": "bad",
 }
 STYLE = """
 :root { color-scheme: light; }

@@ -15,11 +15,13 @@ def head(study: Study) -> str:
     checks = [gate.level for gate in gates(study)]
     trust = f"Trust gates: {checks.count(Level.FAIL)} FAIL, {checks.count(Level.WARN)} WARN."
     sentences = [_effects(study), _detectable(study), _screening(study), _tally(study), trust]
-    return "\n\n".join([
-        f"# {ablation.name}",
-        f"**Question.** {text.prose(ablation.question)}",
-        f"**Answer.** {' '.join(s for s in sentences if s)}",
-    ])
+    return "\n\n".join(
+        [
+            f"# {ablation.name}",
+            f"**Question.** {text.prose(ablation.question)}",
+            f"**Answer.** {' '.join(s for s in sentences if s)}",
+        ]
+    )
 
 
 def _effects(study: Study) -> str:
@@ -156,12 +158,14 @@ def methods(study: Study) -> str:
         f"Overrides of every variant: {_codes(ablation.overrides)}.",
         f"Deviations from the ablation file: {'; '.join(manifest.deviations) or 'none'}.",
     ]
-    return "\n\n".join([
-        "## Methods",
-        "\n".join(f"- {fact}" for fact in facts),
-        f"What differs between the variants (declared factors: {_codes(ablation.factors)}):",
-        _differences(study),
-    ])
+    return "\n\n".join(
+        [
+            "## Methods",
+            "\n".join(f"- {fact}" for fact in facts),
+            f"What differs between the variants (declared factors: {_codes(ablation.factors)}):",
+            _differences(study),
+        ]
+    )
 
 
 def _codes(items: list[str]) -> str:

@@ -78,37 +78,41 @@ def equal_tokens(study: Study) -> str:
     if math.isnan(tokens):
         return f"{title}\n\nThe trials share no range of tokens."
     arms = {
-        label: rows.filter(variant=label).sort("seed")["value"].to_numpy()
-        for label in study.labels
+        label: rows.filter(variant=label).sort("seed")["value"].to_numpy() for label in study.labels
     }
     lines = [
-        [label, text.estimate(stats.mean_interval(x), study.primary), str(len(x)),
-         "baseline" if label == study.baseline
-         else text.difference(stats.welch(x, arms[study.baseline]), study.primary)]
+        [
+            label,
+            text.estimate(stats.mean_interval(x), study.primary),
+            str(len(x)),
+            "baseline"
+            if label == study.baseline
+            else text.difference(stats.welch(x, arms[study.baseline]), study.primary),
+        ]
         for label, x in arms.items()
     ]
-    return "\n\n".join([
-        title,
-        text.table(["variant", f"{study.primary} [95 %]", "n", "difference [95 %]"], lines),
+    header = ["variant", f"{study.primary} [95 %]", "n", "difference [95 %]"]
+    method = (
         f"Every trial read at {tokens:,.0f} sampled tokens, where the one with the fewest ended; "
-        f"interpolated linearly between its evaluations, never beyond the last.",
-    ])
+        f"interpolated linearly between its evaluations, never beyond the last."
+    )
+    return "\n\n".join([title, text.table(header, lines), method])
 
 
 def taught(study: Study) -> str:
     """What training changed: the base measured in four ways, then behaviour before and after."""
-    return "\n\n".join([
-        "## What RL taught",
-        _accuracies(study),
+    decodings = (
         "Mean over seeds with its 95 % t interval. Early stop suppressed: the answer marker may "
         "not follow directly on a miss. The base measured so, and its pass@k, show how much of "
-        "the final accuracy it had already and did not use.",
-        *_explained(study),
-        _behaviour(study),
+        "the final accuracy it had already and did not use."
+    )
+    method = (
         "Base: step 0, before any update. Variants: at the result's checkpoint. Mean over seeds "
         "with its 95 % t interval; a value without an interval is the same in every seed or "
-        "comes from one seed.",
-    ])
+        "comes from one seed."
+    )
+    parts = ["## What RL taught", _accuracies(study), decodings, *_explained(study)]
+    return "\n\n".join([*parts, _behaviour(study), method])
 
 
 def _shown(x: FloatArray, metric: str) -> str:
@@ -148,9 +152,10 @@ def _explained(study: Study) -> list[str]:
         after = study.values("eval/accuracy", label)
         gain = float(after.mean() - base.mean()) if len(after) else 0.0
         if gain > 0:
+            part = f"{head_start / gain:.0%} of that" if head_start < gain else "no less than that"
             lines.append(
                 f"- {text.code(label)} gains {gain:+.3f} over the base; suppressing the base's "
-                f"early stop alone gives {head_start:+.3f}, {head_start / gain:.0%} of that."
+                f"early stop alone gives {head_start:+.3f}, {part}."
             )
     return ["\n".join(lines)] if lines else []
 

@@ -1,9 +1,11 @@
 """Command line of one trial, and the wording of errors."""
 
+import re
 import sys
 from typing import Any
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -55,9 +57,24 @@ def labelled(config: DictConfig, choices: Any, variant: str = "", ablation: str 
 
 
 def one_line(error: BaseException) -> str:
-    """An error's message on one line, causes that Hydra hides included."""
+    """Hydra's message on one line, with the valid names where it names an unknown key."""
     lines = [" ".join(line.split()) for line in str(error).splitlines()]
-    return "; ".join(line for line in lines if line)
+    message = "; ".join(line for line in lines if line)
+    unknown = re.search(r"Could not override '([^']+)'", message)
+    return message + (_valid_keys(unknown[1]) if unknown else "")
+
+
+def _valid_keys(key: str) -> str:
+    """Names that exist beside an unknown key, under the other choices of the command line."""
+    others = [a for a in sys.argv[1:] if re.fullmatch(r"[\w/]+=\w+", a) and not a.startswith(key)]
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_module("conf", version_base="1.3"):
+            config = hydra.compose("config", overrides=others)
+        parent = OmegaConf.select(config, key.rpartition(".")[0]) if "." in key else config
+    except (HydraException, OmegaConfBaseException):
+        return ""  # the other choices are wrong as well: the first message says enough
+    return f"; valid: {', '.join(sorted(map(str, parent)))}" if parent else ""
 
 
 def _single(node: DictConfig) -> None:
@@ -75,6 +92,8 @@ def _single(node: DictConfig) -> None:
     seen: list[int] = []
 
     def observe(step: int, progress: float, metrics: Any) -> None:
+        if not seen:
+            console.print(f"trial {trial_name(config)}")
         seen.append(step)
         if "eval/accuracy" in metrics:
             console.print(
@@ -84,8 +103,7 @@ def _single(node: DictConfig) -> None:
                 f"KL to base {metrics['eval/kl']:.3f}"
             )
 
-    console.print(f"trial {trial_name(config)}")
     result = run_trial(config, observe)
     if not seen:
-        console.print("finished before; fresh=true starts over")
+        console.print(f"trial {trial_name(config)} finished before; fresh=true starts over")
     console.print(f"held-out accuracy {result['eval/accuracy']:.3f}   {trial_folder(config)}")

@@ -130,7 +130,8 @@ class Policy:
             mini = _minibatch(batch, advantages_BT, part_b, logprobs_bt, entropy_bt)
             made = loss(mini)
             shares = [(term, _share(term, mini.mask_BT, counts)) for term in made.terms]
-            torch.stack([term.weight * share for term, share in shares]).sum().backward()  # type: ignore[no-untyped-call]
+            total = torch.stack([term.weight * share for term, share in shares]).sum()
+            total.backward()  # type: ignore[no-untyped-call]
             totals.add_terms(shares)
             means = {**made.diagnostics, "actor/entropy": entropy_bt}
             totals.add_means(means, mini.mask_BT, counts)

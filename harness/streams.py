@@ -52,11 +52,11 @@ def uniforms(
     item = np.asarray(items, dtype=np.uint64)[:, None]
     name = int.from_bytes(hashlib.blake2b(stream.encode(), digest_size=4).digest(), "big")
     shape = np.broadcast_shapes(blocks.shape, item.shape)
-    counter = tuple(
+    c0, c1, c2, c3 = (
         np.broadcast_to(np.asarray(word, dtype=np.uint64), shape)
         for word in (blocks, item, step, name)
     )
-    words = philox(counter, (seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF))  # type: ignore[arg-type]
+    words = philox((c0, c1, c2, c3), (seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF))
     pairs = np.stack([_unit(words[0], words[1]), _unit(words[2], words[3])], axis=-1)
     return pairs.reshape(shape[0], -1)[:, :count]
 

@@ -138,7 +138,7 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
     ({"_target_": "no_such_module.Plugin"}, ["task._target_", "no_such_module.Plugin"]),
     ({"_target_": f"{HERE}.NoSuchClass"}, ["task._target_", "NoSuchClass"]),
     ({"_target_": f"{HERE}.NotADataclass"}, ["task._target_", "is not a dataclass"]),
-    ({"_target_": "harness.config.typed"}, ["task._target_", "is not a dataclass"]),
+    ({"_target_": "harness.typed.typed"}, ["task._target_", "is not a dataclass"]),
     ({"part": {"_target_": "os.path"}}, ["task.part._target_", "is not a dataclass"]),
 ]
 

@@ -14,10 +14,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from scipy.special import ndtri
-from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers
-from tokenizers.models import WordLevel
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
 from harness import checks, config, files, streams
 from harness.errors import ConfigError
@@ -25,6 +23,9 @@ from harness.models.loading import Source
 
 PAD, END = "<pad>", "<eos>"
 CHARACTERS = "0123456789+-*/()= ,;!?QA"
+IDS = {token: i for i, token in enumerate([PAD, END, *CHARACTERS])}
+# How byte-level vocabularies spell the space.
+SPACE = "\u0120"
 # The recipe's own seed: the base is the same for every `seed` of a trial.
 RECIPE_SEED = 0
 # Traces are sorted by length inside pools of this many batches, so that little is padding.
@@ -126,18 +127,20 @@ def _build(recipe: Tiny, task: Any, folder: Path) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sums in another order would make another base
     try:
-        _train(model, recipe.warm_up, _batches(task, recipe.warm_up, tokenizer))
+        _train(model, recipe.warm_up, _batches(task, recipe.warm_up))
     finally:
         torch.set_num_threads(threads)
     model.save_pretrained(folder)
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
-    vocabulary = {token: i for i, token in enumerate([PAD, END, *CHARACTERS])}
-    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=PAD))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
-    tokenizer.decoder = decoders.Fuse()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, eos_token=END)
+def _tokenizer() -> Any:
+    """One token per character: a Qwen2Tokenizer without merges.
+
+    It has to be of that class: AutoTokenizer reads whatever stands beside a Qwen2 model as one,
+    and would silently drop the spaces of any other kind.
+    """
+    vocabulary = {token.replace(" ", SPACE): i for token, i in IDS.items()}
+    return Qwen2Tokenizer(vocab=vocabulary, merges=[], unk_token=PAD, pad_token=PAD, eos_token=END)
 
 
 def _initial_model(shape: Architecture, vocabulary: int, tokenizer: Any) -> Any:
@@ -168,20 +171,19 @@ def _initial_model(shape: Architecture, vocabulary: int, tokenizer: Any) -> Any:
     return model
 
 
-def _batches(task: Any, warm_up: WarmUp, tokenizer: Any) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(task: Any, warm_up: WarmUp) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches (ids, labels), both (B,L), of the task's traces, bucketed by length."""
     total, bucket = warm_up.steps * warm_up.batch, BUCKET_BATCHES * warm_up.batch
-    ids = tokenizer.get_vocab()
     for start in range(0, total, bucket):
         traces = task.traces(RECIPE_SEED, range(start, min(start + bucket, total)))
         rows = [
-            ([ids[c] for c in question], [*(ids[c] for c in trace), ids[END]])
+            ([IDS[c] for c in question], [*(IDS[c] for c in trace), IDS[END]])
             for question, trace in traces
         ]
         rows.sort(key=lambda row: len(row[0]) + len(row[1]))
         batches = [rows[i : i + warm_up.batch] for i in range(0, len(rows), warm_up.batch)]
         for i in streams.permutation(RECIPE_SEED, "tiny/batches", start, len(batches)):
-            yield _padded(batches[i], ids[PAD])
+            yield _padded(batches[i], IDS[PAD])
 
 
 def _padded(rows: list[tuple[list[int], list[int]]], pad: int) -> tuple[Tensor, Tensor]:

@@ -201,7 +201,7 @@ def table(trial: Trial, step: int) -> pd.DataFrame:
             "difficulty": np.arange(ITEMS) % 3,
             "prompt": [f"Q{i % 9 + 1} 8 3={i}?" for i in range(ITEMS)],
             "response": [
-                f"7-8=-1+3=2;7+8=15-3=12; step {step} {trial.variant} <script>alert({i})</script> ```|"
+                f"7-8=-1+3=2;7+8=15-3=12; {step} {trial.variant} <script>alert({i})</script> ```|"
                 for i in range(ITEMS)
             ],
             "correct": right,

@@ -1,0 +1,117 @@
+"""The command line: what it prints, what it refuses, and what it leaves behind."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import cli
+from tests.conftest import SMALL, command, harness
+
+BAD = [
+    (["algorithm=nope"], ["algorithm/nope", "dr_grpo", "grpo"]),
+    (["algorithm.nope=1"], ["algorithm.nope", "group_size"]),
+    (["nope=1"], ["nope"]),
+    (["-m", "+ablation=nope"], ["ablation/nope", "length_bias"]),
+    (["+ablation=length_bias"], ["-m"]),
+    (["algorithm.group_size=many"], ["algorithm.group_size", "many"]),
+    (["algorithm.clip_low=yes"], ["algorithm.clip_low"]),
+    (["seed=abc"], ["seed", "abc"]),
+    (["seed=-1"], ["seed", "-1"]),
+    (["-m", "seed=0,abc"], ["seed", "abc"]),
+    (["-m", "seed=range(0,0)"], ["no trial", "seed"]),
+    (["-m", "seed=0,0"], ["seeds repeat"]),
+    (["-m", "+ablation=length_bias", "algorithm=grpo,dr_grpo"], ["algorithm=grpo,dr_grpo", "seed"]),
+    (["-m", "seed=interval(0,3)"], ["interval", "listed"]),
+    (["model=hf"], ["model.path"]),
+    (["model=hf", "model.path=./nowhere"], ["./nowhere", "folder"]),
+    (["model=hf", "model.path=.", "task/template=tinyzero_base"], ["config.json"]),
+    (["task/template=tinyzero_base"], ["compact"]),
+    (["algorithm.group_size=1"], ["group_size", "at least 2", "1"]),
+    (["runs=file.txt/runs"], ["runs", "file.txt/runs"]),
+    (["budget.unit=hours"], ["budget.unit", "hours", "updates", "tokens"]),
+    (["evaluation.every=0"], ["evaluation.every", "(0, 1]"]),
+    (["task.train_size=100000"], ["task.train_size", "lower"]),
+    (["algorithm=grpo,dr_grpo"], ["multirun"]),
+    (["algorithm=["], ["no viable"]),
+    (["algorithm.clip_low"], ["algorithm.clip_low"]),
+]
+
+
+def contents(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize(("arguments", "words"), BAD, ids=lambda x: " ".join(x)[:40])
+def test_bad_input_gets_one_line_and_leaves_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    words: list[str],
+) -> None:
+    (tmp_path / "file.txt").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # as harness.__main__ sets it
+    monkeypatch.setattr(sys, "argv", ["harness", *arguments])
+    assert cli.run() == 2
+    out, err = capsys.readouterr()
+    lines = [line for line in (out + err).splitlines() if line.strip()]
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("error: ")
+    for word in words:
+        assert word in lines[0]
+    assert contents(tmp_path) - {"runs"} == {"file.txt"}
+
+
+def test_the_real_process_says_the_same(tmp_path: Path) -> None:
+    done = harness(tmp_path, "algorithm=nope")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert contents(tmp_path) == set()
+
+
+def test_help_names_the_choices_and_the_commands(tmp_path: Path) -> None:
+    done = harness(tmp_path, "--help")
+    assert done.returncode == 0
+    for words in ("harness -m +ablation=length_bias", "algorithm: dr_grpo, grpo", "seed: 0"):
+        assert words in done.stdout
+    assert contents(tmp_path) == set()
+
+
+def test_a_single_run_without_tracking_imports_neither_ray_nor_mlflow(work: Path) -> None:
+    """Asked of the process that ran the trial, at its very end."""
+    probe = (
+        "import atexit, json, sys\n"
+        "from harness.__main__ import main\n"
+        "names = ('ray', 'mlflow', 'pandas', 'matplotlib')\n"
+        "atexit.register(lambda: print('\\n' + json.dumps([n in sys.modules for n in names])))\n"
+        f"sys.argv = ['harness', 'tracking=none', *{list(SMALL)!r}]\n"
+        "main()\n"
+    )
+    settings = command()
+    settings["args"] = [sys.executable, "-c", probe]
+    done = subprocess.run(**settings, cwd=work, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])[:2] == [False, False]
+    assert not (work / "runs" / "mlflow.db").exists()
+
+
+def test_a_single_run_says_where_it_is_and_a_second_one_that_it_is_finished(work: Path) -> None:
+    first = harness(work, *SMALL)
+    assert first.returncode == 0, first.stderr
+    assert first.stderr == ""
+    assert first.stdout.count("held-out accuracy") == 6  # base, four evaluations, result
+    folder = next((work / "runs" / "checkpoints").iterdir())
+    assert {"best", "final", "trial.log", "step_6"} <= contents(folder)
+    for name in ("best", "final", "step_6"):
+        files = contents(folder / name)
+        assert {"model.safetensors", "config.json", "tokenizer.json"} <= files
+    second = harness(work, *SMALL)
+    assert second.returncode == 0
+    assert "finished before; fresh=true starts over" in second.stdout
+    third = harness(work, *SMALL, "fresh=true")
+    assert third.stdout.splitlines()[1:] == first.stdout.splitlines()[1:]

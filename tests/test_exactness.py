@@ -1,0 +1,149 @@
+"""Level 1 of exactness: bitwise over repetition, and over kill and resume."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from harness.schema import METRICS
+from harness.trial import clear, run_trial, trial_folder
+from tests.conftest import SMALL, command, harness
+
+Steps = dict[int, dict[str, float]]
+
+
+def recorded(config: Any) -> Steps:
+    """Deterministic metrics of every step of a trial."""
+    steps: Steps = {}
+
+    def observe(step: int, progress: float, metrics: Mapping[str, float]) -> None:
+        steps[step] = {k: v for k, v in metrics.items() if not METRICS[k].clock}
+
+    run_trial(config, observe)
+    return steps
+
+
+def final_weights(folder: Path) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    return load_file(folder / "final" / "model.safetensors")
+
+
+def stored(runs: Path, config: Any) -> tuple[Any, Steps]:
+    """The MLflow run of a trial and its deterministic metrics by step."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{runs / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("trials")
+    (run,) = client.search_runs([experiment.experiment_id])
+    steps: Steps = {}
+    for key in run.data.metrics:
+        if not METRICS[key].clock:
+            history = client.get_metric_history(run.info.run_id, key)
+            assert len({point.step for point in history}) == len(history), f"{key} logged twice"
+            for point in history:
+                steps.setdefault(point.step, {})[key] = point.value
+    return run, steps
+
+
+def test_the_same_seed_twice_is_equal_to_the_last_bit(
+    work: Path, composed: Callable[..., Any]
+) -> None:
+    config = composed(*SMALL, f"runs={work / 'runs'}", "tracking=none", "seed=3")
+    first = recorded(config)
+    weights = final_weights(trial_folder(config))
+    clear(config)
+    second = recorded(config)
+    assert sorted(first) == list(range(9))
+    assert first == second
+    assert sum(step["actor/grad_norm"] > 0 for step in first.values() if "actor/lr" in step) >= 4
+    again = final_weights(trial_folder(config))
+    assert all(torch.equal(weights[name], again[name]) for name in weights)
+
+
+def test_two_seeds_differ_in_order_sampling_and_results(
+    work: Path, composed: Callable[..., Any]
+) -> None:
+    from harness.rollout.collect import next_prompts
+
+    a, b = (
+        composed(*SMALL, f"runs={work / 'runs'}", "tracking=none", f"seed={seed}")
+        for seed in (0, 1)
+    )
+    orders = [
+        [p.text for p in next_prompts(c.task.pool(), c.seed, 0, len(c.task.pool()))] for c in (a, b)
+    ]
+    assert orders[0] != orders[1]
+    assert sorted(orders[0]) == sorted(orders[1])
+    first, second = recorded(a), recorded(b)
+    # Step 0 has the same weights and prompts: only the sampling can make it differ.
+    assert first[0]["eval/entropy"] != second[0]["eval/entropy"]
+    assert first[8]["actor/grad_norm"] != second[8]["actor/grad_norm"]
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "dr_grpo"])
+def test_variants_at_one_seed_see_the_same_first_rollout(
+    work: Path, composed: Callable[..., Any], algorithm: str
+) -> None:
+    """Common random numbers: before the first update variants cannot differ in what they sampled."""
+    config = composed(
+        *SMALL,
+        f"algorithm={algorithm}",
+        f"runs={work / 'runs'}",
+        "tracking=none",
+        "budget.amount=1",
+    )
+    other = composed(
+        *SMALL, "algorithm=grpo", "algorithm.clip_low=0.1", f"runs={work / 'runs'}",
+        "tracking=none", "budget.amount=1",
+    )  # fmt: skip
+    first, second = recorded(config)[1], recorded(other)[1]
+    for key in (
+        "critic/score/mean",
+        "response_length/mean",
+        "reward/accuracy",
+        "prompt_length/max",
+    ):
+        assert first[key] == second[key]
+
+
+@pytest.mark.parametrize("moment", [0, 1])
+def test_kill_9_at_a_random_moment_and_resume_equals_the_uninterrupted_run(
+    tmp_path: Path, work: Path, composed: Callable[..., Any], moment: int
+) -> None:
+    """The killed process is real, and so is its store: metrics are read back from MLflow."""
+    import random
+
+    arguments = (*SMALL, "budget.amount=24", "evaluation.every=0.125", "trainer.save_every=0.125")
+    config = composed(*arguments, f"runs={work / 'runs'}")
+    folder = trial_folder(config)
+    victim = subprocess.Popen(
+        **command(*arguments), cwd=work, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    deadline = time.monotonic() + 120
+    while not list(folder.glob("step_*")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert victim.poll() is None, "the trial ended before it could be killed"
+    time.sleep(random.Random(f"{os.getpid()}/{moment}").uniform(0.0, 0.6))
+    os.kill(victim.pid, signal.SIGKILL)
+    victim.wait()
+    assert not (folder / "final").exists(), "killed too late to test anything"
+    done = harness(work, *arguments)
+    assert done.returncode == 0, done.stderr
+    run, resumed = stored(work / "runs", config)
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["attempt"] == "2"
+    assert "resumed after step" in (folder / "trial.log").read_text()
+    whole = composed(*arguments, f"runs={work / 'whole'}", "tracking=none")
+    (work / "whole").mkdir()
+    (work / "whole" / "models").symlink_to(work / "runs" / "models")
+    uninterrupted = recorded(whole)
+    assert resumed == uninterrupted
+    a, b = final_weights(folder), final_weights(trial_folder(whole))
+    assert all(torch.equal(a[name], b[name]) for name in a)
