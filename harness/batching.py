@@ -9,12 +9,13 @@ from harness import streams
 def mini_batches(rows: int, count: int, seed: int, step: int, epoch: int) -> list[Tensor]:
     """Row numbers of `count` optimizer batches of one pass, shuffled by their own stream.
 
-    One batch of all rows is left in order: there is nothing to shuffle.
+    Sizes differ by one at most. One batch of all rows is left in order: there is nothing to
+    shuffle. Fewer rows than batches give one batch per row.
     """
     if count == 1:
         return [torch.arange(rows)]
     order = streams.permutation(seed, f"mini_batches/{epoch}", step, rows)
-    return list(torch.from_numpy(order).chunk(count))
+    return list(torch.from_numpy(order).tensor_split(min(count, rows)))
 
 
 def micro_batches(rows_b: Tensor, lengths_B: Tensor, token_budget: int) -> list[Tensor]:

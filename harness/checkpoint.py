@@ -45,7 +45,9 @@ def latest(folder: Path) -> dict[str, Any] | None:
     """State of the newest whole `step_N`, or None when there is none."""
     for path in reversed(_steps(folder)):
         state, written = path / STATE, path / DIGEST
-        if state.is_file() and written.is_file() and written.read_text() == _sha256(state):
+        if not (state.is_file() and written.is_file()):
+            continue
+        if written.read_bytes() == _sha256(state).encode():
             loaded: dict[str, Any] = torch.load(state, weights_only=True)
             return loaded
     return None

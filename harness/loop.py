@@ -145,6 +145,7 @@ def train(parts: Parts) -> dict[str, float]:
         if _due(progress, reached, trainer.save_every) and reached < 1:
             _save(parts)
     checkpoint.save_final(parts.folder, policy.model, parts.tokenizer, metrics)
+    log.info("finished after step %d", state.step)
     return metrics
 
 

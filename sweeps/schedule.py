@@ -1,5 +1,6 @@
 """Run jobs as Ray Tune trials, one process each, as many at a time as there are cores."""
 
+import logging
 import os
 import shutil
 import sys
@@ -44,6 +45,8 @@ def run_jobs(jobs: Sequence[TrialConfig], runs: Path, name: str, watch: Any) -> 
     os.environ.update({key: os.environ.get(key, value) for key, value in ENVIRONMENT.items()})
     import ray
 
+    # A failed trial's traceback stands in its own log; the driver shows one line of it.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     ray.init(
         address=jobs[0].ray.address,
         include_dashboard=False,

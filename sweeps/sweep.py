@@ -7,7 +7,6 @@ from pathlib import Path
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 from rich.console import Console
-from rich.table import Table
 
 from harness import checkpoint
 from harness.config import TrialConfig, trial_name
@@ -44,7 +43,7 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
             failures = run_jobs(pending, runs, planned.ablation.name, watch)
     _report(planned, runs, console)
     if failures:
-        console.print(_failure_table(failures, planned.jobs))
+        _show(failures, planned.jobs, console)
         raise TrialsFailedError(
             f"{len(failures)} of {len(planned.jobs)} trials failed; "
             f"the same command starts them again from their last checkpoints"
@@ -85,9 +84,10 @@ def _report(planned: Plan, runs: Path, console: Console) -> None:
     console.print(f"report: {report.html}")
 
 
-def _failure_table(failures: Sequence[Failure], jobs: Sequence[TrialConfig]) -> Table:
+def _show(failures: Sequence[Failure], jobs: Sequence[TrialConfig], console: Console) -> None:
+    """Failed trials, each with the last line of its error and its log."""
     folders = {trial_name(job): trial_folder(job) for job in jobs}
-    table = Table("trial", "reason", "log", title="failed trials")
+    console.print("failed trials")
     for failure in failures:
-        table.add_row(failure.trial, failure.reason, str(folders[failure.trial] / "trial.log"))
-    return table
+        console.print(f"  {failure.trial}  {failure.reason}")
+        console.print(f"    {folders[failure.trial] / 'trial.log'}")

@@ -91,7 +91,7 @@ def test_two_seeds_differ_in_order_sampling_and_results(
 def test_variants_at_one_seed_see_the_same_first_rollout(
     work: Path, composed: Callable[..., Any], algorithm: str
 ) -> None:
-    """Common random numbers: before the first update variants cannot differ in what they sampled."""
+    """Common random numbers: before the first update they cannot differ in what they sampled."""
     config = composed(
         *SMALL,
         f"algorithm={algorithm}",

@@ -63,7 +63,9 @@ def _chains(numbers: Sequence[int], operators: str) -> Iterator[tuple[str, str, 
             value: int | None = order[0]
             for sign, number in zip(signs, order[1:], strict=True):
                 value = apply(sign, value, number)
-                text += f"{sign}{number}"
+                # The chain works from left to right; an expression needs parentheses for that.
+                weak = sign in "*/" and ("+" in text or "-" in text)
+                text = f"({text}){sign}{number}" if weak else f"{text}{sign}{number}"
                 chain += f"{sign}{number}={value}"
             if value is not None:
                 yield text, chain, value
@@ -115,9 +117,10 @@ _FIRST = re.compile(r"-?\d{1,6}")
 def read(response: str, target: int) -> Behaviour:
     """Count what a trace does.
 
-    An attempt is computed rightly when each of its facts is; it is a hit when its own last result
-    is the target and a miss otherwise, whatever verdict the model wrote. A last attempt that was
-    cut has no verdict: it counts as an attempt that is not computed rightly.
+    An attempt is computed rightly when each of its facts is; it is then a hit when its own last
+    result is the target, whatever verdict the model wrote. A miss is what the model declares to be
+    one: giving up is what it does after its own verdict. A last attempt that was cut has no
+    verdict: it counts as an attempt that is neither computed rightly nor a hit.
     """
     attempts = computed_rightly = hits = misses = give_ups = 0
     for match in _ATTEMPT.finditer(response):
@@ -128,9 +131,9 @@ def read(response: str, target: int) -> Behaviour:
             continue
         value = chain_value(text)
         attempts += 1
-        computed_rightly += value is not None and verdict != ""
-        hit = value == target
-        hits += hit
+        right = value is not None and verdict != ""
+        computed_rightly += right
+        hits += right and value == target
         if verdict == MISS:
             misses += 1
             give_ups += after == ANSWER
@@ -149,6 +152,8 @@ def chain_value(text: str) -> int | None:
     if first is None:
         return None
     value, position = int(first.group()), first.end()
+    if position == len(text):
+        return None
     while position < len(text):
         fact = _FACT.match(text, position)
         if fact is None or apply(fact[1], value, int(fact[2])) != int(fact[3]):

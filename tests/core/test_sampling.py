@@ -18,9 +18,9 @@ SETTINGS = settings(max_examples=120, deadline=None, derandomize=True)
 BORDER = 1e-9
 FIRST, LAST = 2.0**-54, 1 - 2.0**-53  # the smallest and largest number that a stream yields
 
-LOGITS = st.lists(
-    st.one_of(st.floats(-12, 12), st.just(-math.inf)), min_size=1, max_size=6
-).filter(lambda row: max(row) > -math.inf)
+LOGITS = st.lists(st.one_of(st.floats(-12, 12), st.just(-math.inf)), min_size=1, max_size=6).filter(
+    lambda row: max(row) > -math.inf
+)
 SAMPLINGS = st.builds(
     Sampling,
     temperature=st.sampled_from([0.3, 0.7, 1.0, 1.9]),
@@ -145,7 +145,9 @@ def test_greedy_is_the_largest_logit_whatever_the_uniform() -> None:
     assert logprobs.tolist() == pytest.approx([math.log(0.6)] * 3, abs=1e-6)
 
 
-@pytest.mark.parametrize("allowed", [c for n in range(1, 5) for c in itertools.combinations(range(4), n)])
+@pytest.mark.parametrize(
+    "allowed", [c for n in range(1, 5) for c in itertools.combinations(range(4), n)]
+)
 @pytest.mark.parametrize("values", [(0.0, 0.0, 0.0, 0.0), (30.0, -700.0, 5.0, -30.0)])
 def test_forbidden_tokens_are_never_chosen(
     allowed: tuple[int, ...], values: tuple[float, ...]

@@ -118,8 +118,8 @@ def test_a_pinned_row() -> None:
     """Another value here is another draw in every trial ever recorded."""
     got = streams.uniforms(0, "rollout", 0, [0, 1], 2)
     assert got.tolist() == [
-        [PIN],
-        [PIN],
+        [0.30883240105038495, 0.2657657783501564],
+        [0.725516849729817, 0.2055876008809308],
     ]
 
 
@@ -147,7 +147,7 @@ def test_uniform_and_uncorrelated(sample: np.ndarray) -> None:
 
 
 @SETTINGS
-@given(SEEDS, STEPS, st.integers(0, 40))
+@given(SEEDS, STEPS, st.integers(1, 40))
 def test_permutation_is_one(seed: int, step: int, size: int) -> None:
     assert sorted(streams.permutation(seed, "order", step, size)) == list(range(size))
 

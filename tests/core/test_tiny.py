@@ -1,0 +1,237 @@
+"""The tiny base: one recipe, one set of bits; a Hugging Face folder; nothing held out leaks."""
+
+import dataclasses
+import random
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from harness.errors import ConfigError
+from harness.models import tiny
+from harness.models.hf import Attention, Dtype, HuggingFace
+from harness.models.loading import Source
+from harness.models.tiny import CHARACTERS, END, PAD, Architecture, Tiny, WarmUp
+from harness.tasks.countdown import Countdown
+from harness.tasks.search import Persona
+from harness.tasks.templates import Compact, TinyZeroBase
+
+SETTINGS = settings(max_examples=100, deadline=None, derandomize=True)
+ONE_STEP = Tiny(warm_up=WarmUp(steps=1))
+
+
+@pytest.fixture(scope="module")
+def in_memory(recipe: Tiny, task: Countdown) -> Any:
+    """The model of the recipe, trained a second time and never saved."""
+    random.seed(8)
+    np.random.seed(8)
+    torch.manual_seed(8)
+    model = tiny._initial_model(recipe.architecture, len(tiny.IDS), tiny._tokenizer())
+    tiny._train(model, recipe.warm_up, tiny._batches(task, recipe.warm_up))
+    return model.eval()
+
+
+def test_two_builds_are_bitwise_equal(
+    recipe: Tiny, task: Countdown, source: Source, tmp_path: Path
+) -> None:
+    random.seed(9)
+    torch.manual_seed(9)
+    torch.set_num_threads(2)
+    try:
+        again = recipe.prepare(task, str(tmp_path))
+    finally:
+        torch.set_num_threads(1)
+    assert Path(again.path) != Path(source.path)
+    names = [path.name for path in sorted(Path(source.path).iterdir())]
+    assert "model.safetensors" in names
+    assert names == [path.name for path in sorted(Path(again.path).iterdir())]
+    for name in names:
+        assert (Path(again.path) / name).read_bytes() == (Path(source.path) / name).read_bytes()
+    assert again.hash == source.hash
+
+
+def test_loading_gives_the_model_that_was_trained(in_memory: Any, source: Source) -> None:
+    loaded = AutoModelForCausalLM.from_pretrained(source.path, dtype=torch.float32).eval()
+    ids = torch.tensor([[*range(len(tiny.IDS))]])
+    with torch.no_grad():
+        assert torch.equal(loaded(input_ids=ids).logits, in_memory(input_ids=ids).logits)
+        assert torch.equal(source.model()(input_ids=ids).logits, in_memory(input_ids=ids).logits)
+    assert not source.model().training
+    trained = dict(in_memory.named_parameters())
+    fresh = tiny._initial_model(Architecture(), len(tiny.IDS), tiny._tokenizer())
+    for name, parameter in fresh.named_parameters():
+        assert not torch.equal(parameter, trained[name])
+
+
+def test_warm_up_lowers_the_loss_on_traces(in_memory: Any, task: Countdown) -> None:
+    fresh = tiny._initial_model(Architecture(), len(tiny.IDS), tiny._tokenizer()).eval()
+    tokens_BL, labels_BL = next(tiny._batches(task, WarmUp(steps=1, batch=64)))
+    with torch.no_grad():
+        before, after = (
+            model(input_ids=tokens_BL, labels=labels_BL).loss.item() for model in (fresh, in_memory)
+        )
+    assert before > 3.0  # about ln 26 = 3.26: nothing known
+    assert after < 2.2
+
+
+@pytest.mark.parametrize("loaded", [False, True], ids=["made", "loaded"])
+def test_tokenizer_has_one_token_per_character(source: Source, loaded: bool) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(source.path) if loaded else tiny._tokenizer()
+    assert len(tokenizer) == len(tiny.IDS) == 26
+    for number, character in enumerate(CHARACTERS, start=2):
+        assert tokenizer(character)["input_ids"] == [number]
+        assert tokenizer.decode([number]) == character
+    assert tokenizer("A7<eos>")["input_ids"] == [25, 9, 1]
+    assert (tokenizer.eos_token, tokenizer.eos_token_id) == (END, 1)
+    assert (tokenizer.pad_token, tokenizer.pad_token_id) == (PAD, 0)
+
+
+@SETTINGS
+@given(text=st.text(st.sampled_from(CHARACTERS), max_size=60))
+def test_tokenizer_round_trips_every_text(tokenizer: Any, text: str) -> None:
+    ids = tokenizer(text)["input_ids"]
+    assert ids == [tiny.IDS[character] for character in text]
+    assert tokenizer.decode(ids, clean_up_tokenization_spaces=False) == text
+    assert tokenizer.batch_decode([ids])[0] == text
+
+
+def test_prompts_are_read_as_the_warm_up_wrote_them(tokenizer: Any, task: Countdown) -> None:
+    questions, rows = [], []
+    for question, trace in task.traces(tiny.RECIPE_SEED, range(64)):
+        questions.append(question)
+        rows.append(tokenizer(f"{question}{trace}{END}")["input_ids"])
+    ids = tiny.IDS
+    tokens_BL, labels_BL = next(tiny._batches(task, WarmUp(steps=1, batch=64)))
+    batch = sorted(row[row != ids[PAD]].tolist() for row in tokens_BL)
+    assert batch == sorted(rows)
+    # The loss is on the trace and its end token, never on the question.
+    for tokens, labels in zip(tokens_BL, labels_BL, strict=True):
+        question = int((tokens == ids["?"]).nonzero()[0, 0]) + 1
+        end = int((tokens == ids[END]).nonzero()[0, 0]) + 1
+        assert (labels[:question] == -100).all()
+        assert torch.equal(labels[question:end], tokens[question:end])
+        assert (labels[end:] == -100).all()
+
+
+def test_a_second_prepare_builds_nothing(
+    recipe: Tiny, task: Countdown, source: Source, runs: Path
+) -> None:
+    files = {path: path.stat().st_mtime_ns for path in Path(source.path).iterdir()}
+    assert recipe.prepare(task, str(runs)) == source
+    assert {path: path.stat().st_mtime_ns for path in Path(source.path).iterdir()} == files
+
+
+def test_what_the_recipe_hash_sees(tmp_path: Path) -> None:
+    base = Countdown(train_size=16, eval_size=8)
+    same = [
+        (ONE_STEP, base),
+        (Tiny(warm_up=WarmUp(steps=1, learning_rate=3e-3)), base),  # the default, spelled out
+        (ONE_STEP, Countdown(train_size=16, eval_size=8, counts=[3])),
+    ]
+    other = [
+        (Tiny(warm_up=WarmUp(steps=2)), base),
+        (Tiny(warm_up=WarmUp(steps=1, batch=16)), base),
+        (Tiny(warm_up=WarmUp(steps=1), architecture=Architecture(hidden=32)), base),
+        (ONE_STEP, Countdown(train_size=16, eval_size=8, high=8)),
+        (ONE_STEP, Countdown(train_size=16, eval_size=8, operators="+")),
+        (ONE_STEP, Countdown(train_size=17, eval_size=8)),
+        (ONE_STEP, dataclasses.replace(base, template=Compact(persona=Persona(max_attempts=2)))),
+    ]
+    hashes = [recipe.prepare(task, str(tmp_path)).hash for recipe, task in same + other]
+    assert len(set(hashes[:3])) == 1
+    assert len(set(hashes[2:])) == 1 + len(other)
+    # The folder that runs are written to is no part of it.
+    assert ONE_STEP.prepare(base, str(tmp_path / "elsewhere")).hash == hashes[0]
+
+
+def test_held_out_problems_are_never_warmed_up_on(task: Countdown) -> None:
+    held_out = {p.problem for p in task.held_out()}
+    pool = {p.problem for p in task.pool()}
+    shown = set()
+    for question, _ in task.traces(tiny.RECIPE_SEED, range(40 * 32)):  # all of the fixture's
+        *numbers, target = map(int, re.findall(r"\d+", question))
+        shown.add(f"{' '.join(map(str, sorted(numbers)))}={target}")
+    assert shown == pool
+    assert not shown & held_out
+
+
+def test_size_of_the_default_model() -> None:
+    model = tiny._initial_model(Architecture(), len(tiny.IDS), tiny._tokenizer())
+    # Embedding 26*64; two layers of q, k, v 3*(64*64 + 64), o 64*64, mlp 3*64*128, norms 2*64;
+    # a last norm 64: 1664 + 2 * (12480 + 4096 + 24576 + 128) + 64.
+    assert sum(p.numel() for p in model.parameters()) == 84_288
+
+
+def test_learning_rate_of_the_warm_up_by_hand() -> None:
+    warm_up = WarmUp(steps=400, start_steps=40)
+    # A start of 1/40, and at step 200 the cosine's half way between 1 and 0.01.
+    assert tiny._schedule(0, warm_up) == pytest.approx(1 / 40)
+    assert tiny._schedule(200, warm_up) == pytest.approx(0.505)
+    assert tiny._schedule(400, warm_up) == pytest.approx(0.01)
+
+
+def test_a_task_without_traces_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"which str does not; choose model=hf"):
+        ONE_STEP.prepare("no task", str(tmp_path))
+    tagged = Countdown(template=TinyZeroBase(), train_size=16, eval_size=8)
+    with pytest.raises(ConfigError, match="compact template only"):
+        ONE_STEP.prepare(tagged, str(tmp_path))
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize("field", ["steps", "batch"])
+def test_warm_up_ranges(field: str) -> None:
+    with pytest.raises(ConfigError, match=rf"model\.warm_up\.{field} must be at least 1"):
+        WarmUp(**{field: 0})
+
+
+# --- models that exist already --------------------------------------------------------------------
+
+
+def test_hf_takes_a_folder(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(source.path)
+    monkeypatch.chdir(folder.parent)
+    found = HuggingFace(path=folder.name, dtype=Dtype.BFLOAT16).prepare(None, "")
+    assert found.path == found.tokenizer == str(folder.resolve())  # absolute from now on
+    assert found.dtype is torch.bfloat16
+    assert next(found.model().parameters()).dtype is torch.bfloat16
+    assert found.load_tokenizer().eos_token == END
+    eager = HuggingFace(path=str(folder), attention=Attention.EAGER).prepare(None, "")
+    assert eager.model().config._attn_implementation == "eager"
+
+
+@pytest.mark.parametrize("path", ["./nothing", "/no/such/model", "~/no-such-model", "a/b/c"])
+def test_hf_refuses_a_missing_folder(path: str) -> None:
+    with pytest.raises(ConfigError, match=r"^model\.path: there is no folder ") as caught:
+        HuggingFace(path=path).prepare(None, "")
+    assert repr(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_hf_refuses_a_folder_that_holds_no_model(tmp_path: Path, source: Source) -> None:
+    with pytest.raises(ConfigError, match=r"model\.path: .* is a folder without config\.json"):
+        HuggingFace(path=str(tmp_path)).prepare(None, "")
+    with pytest.raises(ConfigError, match=r"model\.tokenizer: .* without config\.json"):
+        HuggingFace(path=source.path, tokenizer=str(tmp_path)).prepare(None, "")
+
+
+@pytest.mark.parametrize("name", ["Qwen/Qwen2.5-0.5B", "gpt2"])
+def test_hf_keeps_a_hub_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = HuggingFace(path=name, tokenizer="Other/Tokenizer").prepare(None, "")
+    assert (found.path, found.hash, found.tokenizer) == (name, name, "Other/Tokenizer")
+
+
+def test_a_broken_folder_is_worded_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    broken = HuggingFace(path=str(tmp_path)).prepare(None, "")
+    for load in (broken.model, broken.load_tokenizer):
+        with pytest.raises(ConfigError, match=r"cannot be loaded: .*; give model\.path") as caught:
+            load()
+        assert "\n" not in str(caught.value)

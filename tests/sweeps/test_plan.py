@@ -1,0 +1,136 @@
+"""What a command line becomes: jobs, deviations, and what is refused before anything starts."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_automatic_config_search_path
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
+
+from harness.config import config_hash, group_hash, trial_name
+from harness.errors import ConfigError
+from sweeps.plan import Plan, differences, plan
+from tests.conftest import ROOT
+
+
+def planned(*arguments: str) -> Plan:
+    """The plan of `harness -m ARGUMENTS`, made as Hydra makes it."""
+    GlobalHydra.instance().clear()
+    path = create_automatic_config_search_path(None, None, "pkg://conf")
+    hydra = Hydra.create_main_hydra2("harness", path)
+    master = hydra.compose_config(
+        "config", list(arguments), run_mode=RunMode.MULTIRUN, with_log_configuration=False
+    )
+    return plan(hydra.config_loader, master, _tasks(arguments))
+
+
+def _tasks(arguments: Sequence[str]) -> list[str]:
+    return [argument for argument in arguments if not argument.startswith("hydra.")]
+
+
+def test_an_ablation_is_expanded_seed_by_seed() -> None:
+    made = planned("+ablation=length_bias")
+    assert [(job.labels.variant, job.seed) for job in made.jobs] == [
+        (variant, seed) for seed in (0, 1, 2) for variant in ("grpo", "dr_grpo")
+    ]
+    assert made.deviations == []
+    assert {job.labels.ablation for job in made.jobs} == {"length_bias"}
+    assert made.ablation.budget == made.jobs[0].budget
+
+
+def test_only_the_declared_factors_differ_between_its_variants() -> None:
+    made = planned("+ablation=length_bias")
+    changed = differences(made.variants["grpo"], made.variants["dr_grpo"])
+    assert set(changed) == set(made.ablation.factors)
+    assert changed["algorithm.std_epsilon"] == [1e-6, "(absent)"]
+
+
+def test_seeds_of_the_command_line_replace_the_files_and_are_a_deviation() -> None:
+    made = planned("+ablation=length_bias", "seed=7,9", "budget.amount=4", "runs=elsewhere")
+    assert made.ablation.seeds == [7, 9]
+    assert [job.seed for job in made.jobs] == [7, 7, 9, 9]
+    assert made.ablation.budget.amount == 4
+    assert made.deviations == ["budget.amount=4", "seeds [0, 1, 2] replaced by [7, 9]"]
+
+
+def edited(folder: Path, old: str, new: str) -> Plan:
+    """The plan of a user's own ablation file: length_bias with one piece of text changed."""
+    text = (ROOT / "sweeps" / "ablation" / "length_bias.yaml").read_text()
+    assert old in text
+    (folder / "ablation").mkdir()
+    text = text.replace("name: length_bias", "name: mine").replace(old, new, 1)
+    (folder / "ablation" / "mine.yaml").write_text(text)
+    return planned("+ablation=mine", f"hydra.searchpath=[file://{folder}]")
+
+
+def test_a_difference_that_is_no_factor_is_refused_with_both_values(tmp_path: Path) -> None:
+    old = "overrides: [algorithm=dr_grpo]"
+    new = "overrides: [algorithm=dr_grpo, trainer.optimizer.learning_rate=0.001]"
+    with pytest.raises(ConfigError) as refusal:
+        edited(tmp_path, old, new)
+    message = str(refusal.value)
+    assert "only the declared factors may differ" in message
+    line = "dr_grpo: trainer.optimizer.learning_rate: 0.0003 in grpo, 0.001 here"
+    assert line in message
+    assert len(message.splitlines()) == 2
+
+
+def test_a_users_own_ablation_file_is_found(tmp_path: Path) -> None:
+    made = edited(tmp_path, "seeds: [0, 1, 2]", "seeds: [4]")
+    assert made.ablation.name == "mine"
+    assert [job.seed for job in made.jobs] == [4, 4]
+
+
+def test_a_grid_makes_a_variant_of_every_combination() -> None:
+    made = planned("algorithm=grpo,dr_grpo", "trainer.mini_batches=1,2", "seed=range(0,2)")
+    assert made.ablation.labels == [
+        "algorithm=grpo_mini_batches=1",
+        "algorithm=grpo_mini_batches=2",
+        "algorithm=dr_grpo_mini_batches=1",
+        "algorithm=dr_grpo_mini_batches=2",
+    ]
+    assert len(made.jobs) == 8
+    assert len({trial_name(job) for job in made.jobs}) == 8
+    one = planned("seed=0,1,2")
+    assert one.ablation.labels == ["grpo"]
+    assert [job.seed for job in one.jobs] == [0, 1, 2]
+
+
+def test_seed_copies_share_everything_but_the_seed() -> None:
+    jobs = planned("seed=0,1").jobs
+    assert config_hash(jobs[0]) != config_hash(jobs[1])
+    assert group_hash(jobs[0]) == group_hash(jobs[1])
+    assert differences(jobs[0], jobs[1]) == {}
+
+
+def test_a_name_that_is_not_the_files_is_refused() -> None:
+    with pytest.raises(ConfigError, match="`name` must be the file's name, received 'other'"):
+        planned("+ablation=length_bias", "ablation.name=other")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("baseline: grpo\nvar", "baseline: nope\nvar", "'nope' is no variant; valid: grpo, dr_grpo"),
+        ("seeds: [0, 1, 2]", "seeds: []", "has no trial"),
+        ("seeds: [0, 1, 2]", "seeds: [0, x]", "ablation.seeds"),
+        ("metric: eval/accuracy, c", "metric: accuracy, c", "valid: eval/accuracy"),
+        ("margin: 2.0", "margin: -1", "margin must be at least 0, received -1"),
+        ("relation: equal", "relation: same", "valid: greater, less, equal"),
+        ("amount: 50", "amount: 0", "budget.amount must be above 0"),
+        ("question:", "qestion:", "unknown key 'ablation.qestion'"),
+    ],
+)
+def test_a_wrong_ablation_is_refused(tmp_path: Path, old: str, new: str, words: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        edited(tmp_path, old, new)
+    assert words in str(refusal.value)
+
+
+def test_every_job_is_typed_before_anything_starts() -> None:
+    with pytest.raises(ConfigError, match="seed"):
+        planned("seed=0,x")
+    with pytest.raises(ConfigError, match="group_size"):
+        planned("algorithm=grpo,dr_grpo", "algorithm.group_size=1")

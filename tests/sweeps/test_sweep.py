@@ -1,0 +1,112 @@
+"""Real sweeps: real Ray, real MLflow, a real `kill -9` of the driver."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+
+from tests.conftest import SMALL, command, harness
+
+SWEEP = ("-m", "+ablation=length_bias", "seed=0,1", *SMALL)
+
+
+def runs_of(work: Path, experiment: str) -> list[Any]:
+    client = MlflowClient(tracking_uri=f"sqlite:///{work / 'runs' / 'mlflow.db'}")
+    found = client.get_experiment_by_name(experiment)
+    return list(client.search_runs([found.experiment_id])) if found else []
+
+
+def finals(work: Path) -> dict[str, int]:
+    """When each finished trial wrote its final checkpoint."""
+    paths = (work / "runs" / "checkpoints").glob("*/final/result.json")
+    return {path.parents[1].name: path.stat().st_mtime_ns for path in paths}
+
+
+def test_kill_9_of_the_driver_in_mid_sweep_then_the_same_command_again(work: Path) -> None:
+    log = (work / "driver.log").open("w")
+    driver = subprocess.Popen(**command(*SWEEP), cwd=work, stdout=log, stderr=log)
+    deadline = time.monotonic() + 200
+    while not finals(work) and time.monotonic() < deadline:
+        assert driver.poll() is None, (work / "driver.log").read_text()
+        time.sleep(0.05)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+    time.sleep(4)  # a killed driver's trials live on for about two seconds
+    before = finals(work)
+    assert 1 <= len(before) < 4, "killed too early or too late to test anything"
+    again = harness(work, *SWEEP)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert f"4 trials (2 variants x 2 seeds), {len(before)} finished before" in again.stdout
+    after = finals(work)
+    assert len(after) == 4
+    assert {name: after[name] for name in before} == before, "a finished trial ran again"
+    runs = runs_of(work, "length_bias")
+    assert sorted(run.data.tags["trial"] for run in runs) == sorted(after)
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    report = (work / "runs" / "reports" / "length_bias" / "report.md").read_text()
+    assert "seeds [0, 1, 2] replaced by [0, 1]" in report
+    third = harness(work, *SWEEP)
+    assert "4 finished before" in third.stdout
+    assert finals(work) == after
+    assert (work / "runs" / "reports" / "length_bias" / "report.md").read_text() == report
+
+
+def test_a_failing_trial_is_retried_listed_and_does_not_stop_the_others(
+    work: Path, tmp_path: Path
+) -> None:
+    """The fault is real: a plug-in from another package that dies in its second rollout."""
+    package = tmp_path / "plugins" / "faulty"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "fragile.py").write_text(FRAGILE)
+    (package / "conf" / "algorithm").mkdir(parents=True)
+    (package / "conf" / "__init__.py").touch()
+    (package / "conf" / "algorithm" / "fragile.yaml").write_text(
+        "_target_: faulty.fragile.Fragile\ngroup_size: 4\n"
+    )
+    path = os.pathsep.join([command()["env"]["PYTHONPATH"], str(tmp_path / "plugins")])
+    search = "hydra.searchpath=[pkg://faulty.conf]"
+    done = harness(work, "-m", "algorithm=grpo,fragile", search, *SMALL, PYTHONPATH=path)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "1 of 2 trials failed" in done.stderr
+    assert "the planted fault" in done.stdout
+    assert len(finals(work)) == 1
+    status = {run.data.tags["variant"]: run for run in runs_of(work, "trials")}
+    assert status["grpo"].info.status == "FINISHED"
+    assert status["fragile"].info.status == "FAILED"
+    assert status["fragile"].data.tags["attempt"] == "2"
+    (log,) = (work / "runs" / "checkpoints").glob("fragile__*/trial.log")
+    assert log.read_text().count("the planted fault") >= 2
+    assert str(log) in done.stdout
+    assert len(done.stderr.splitlines()) == 1, "a trial's traceback belongs into its log"
+    manifest = json.loads((work / "runs" / "sweeps" / "trials" / "manifest.json").read_text())
+    assert len(manifest["jobs"]) == 2
+
+
+FRAGILE = """
+from dataclasses import dataclass
+
+from harness.algorithms.dr_grpo import DrGrpo
+
+
+@dataclass(frozen=True)
+class Fragile:
+    group_size: int = 4
+    columns = frozenset({"old_logprobs_BT"})
+
+    def rollout_plan(self, progress):
+        if progress > 0:
+            raise RuntimeError("the planted fault")
+        return DrGrpo(self.group_size).rollout_plan(progress)
+
+    def advantages(self, batch):
+        return DrGrpo(self.group_size).advantages(batch)
+
+    def loss(self, minibatch):
+        return DrGrpo(self.group_size).loss(minibatch)
+"""
