@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 from rich.console import RenderableType
 
 from analysis import appendix, figures, page, sections, tables
@@ -51,10 +50,7 @@ def build(runs: Path, name: str) -> Report:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".report-") as scratch:
         new = Path(scratch)
-        drawn = draw(study)
-        for file, figure in drawn.items():
-            figures.save(figure, new / file)
-        markdown = write(study, set(drawn))
+        markdown = write(study, draw(study, new))
         (new / "report.md").write_text(markdown, encoding="utf-8")
         (new / "report.html").write_text(page.render(markdown, name, new), encoding="utf-8")
         folder.mkdir(exist_ok=True)
@@ -63,15 +59,17 @@ def build(runs: Path, name: str) -> Report:
     return Report(folder / "report.md", folder / "report.html", summary(study))
 
 
-def draw(study: Study) -> dict[str, Figure]:
-    """Every figure of the report by file name; none if no trial finished."""
+def draw(study: Study, folder: Path) -> set[str]:
+    """Save every figure of the report and return their names; none if no trial finished."""
     drawn = {}
     if not study.metrics.is_empty():
         drawn[STEPS_PNG] = figures.learning_curves(study.metrics, study.labels, Axis.STEPS)
         drawn[TOKENS_PNG] = figures.learning_curves(study.metrics, study.labels, Axis.TOKENS)
     if panels := _forest(study):
         drawn[FOREST_PNG] = figures.differences(panels, study.labels, study.baseline)
-    return drawn
+    for name, figure in drawn.items():
+        figures.save(figure, folder / name)
+    return set(drawn)
 
 
 def _forest(study: Study) -> dict[str, list[Contrast]]:

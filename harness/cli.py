@@ -60,6 +60,7 @@ def one_line(error: BaseException) -> str:
     """Hydra's message on one line, with the valid names where it names an unknown key."""
     lines = [" ".join(line.split()) for line in str(error).splitlines()]
     message = "; ".join(line for line in lines if line)
+    message = message.replace(":; ", ": ").replace(".; ", ". ")
     unknown = re.search(r"Could not override '([^']+)'", message)
     return message + (_valid_keys(unknown[1]) if unknown else "")
 

@@ -49,7 +49,11 @@ def clear(config: TrialConfig) -> None:
     folder = trial_folder(config)
     if folder.exists():
         with files.locked(folder / "lock", LOCK_WAIT_S):
-            shutil.rmtree(folder)
+            for path in folder.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path.name != "lock":  # others may be waiting for this very file
+                    path.unlink()
     if (folder.parents[1] / "mlflow.db").exists():
         config.tracking.forget(config, folder.parents[1])
 

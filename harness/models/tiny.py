@@ -20,6 +20,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 from harness import checks, config, files, streams
 from harness.errors import ConfigError
 from harness.models.loading import Source
+from harness.types import Prompt
 
 PAD, END = "<pad>", "<eos>"
 CHARACTERS = "0123456789+-*/()= ,;!?QA"
@@ -40,7 +41,9 @@ IGNORED = -100
 class WritesTraces(Protocol):
     """A task that the tiny model can be warmed up on."""
 
-    digest: str
+    def pool(self) -> tuple[Prompt, ...]:
+        """The training prompts."""
+        ...
 
     def traces(self, seed: int, items: range) -> list[tuple[str, str]]:
         """Question and worked response of each item, on pool problems only."""
@@ -100,7 +103,7 @@ class Tiny:
         recipe = config.digest(
             {
                 "model": config.resolved(self),
-                "prompts": task.digest,
+                "pool": [prompt.text for prompt in task.pool()],
                 "traces": task.traces(RECIPE_SEED, range(FINGERPRINT_TRACES)),
                 "code": Path(__file__).read_text(),
             }

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from harness import checks, streams
+from harness.errors import ContractError
 from harness.models.loading import Source
 from harness.rollout.engine import Engine, Request, Stream
 from harness.rollout.sampling import choose
@@ -83,16 +84,19 @@ class TransformersEngine:
         self.end = int(tokenizer.eos_token_id)
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
-        own = dict(self.model.named_parameters())
+        own, given = dict(self.model.named_parameters()), dict(weights)
+        if own.keys() != given.keys():
+            raise ContractError(
+                f"the sync must hand over every weight by its name; they differ in "
+                f"{sorted(own.keys() ^ given.keys())}"
+            )
         with torch.no_grad():
-            for name, weight in weights:
-                own.pop(name).copy_(weight)
-        assert not own, f"weights missing from the sync: {sorted(own)}"
+            for name, weight in given.items():
+                own[name].copy_(weight)
 
     def close(self) -> None:
         del self.model
 
-    @torch.inference_mode()
     def generate(self, requests: Sequence[Request], sampling: Sampling, stream: Stream) -> Rollout:
         parts = [self._decode(chunk, sampling, stream) for chunk in self._chunks(requests)]
         longest = max(part.tokens_BT.shape[1] for part in parts)
@@ -157,6 +161,7 @@ class TransformersEngine:
         )
         return out.logits[:, -1], mask_PL, out.past_key_values
 
+    @torch.inference_mode()
     def _decode(self, requests: Sequence[Request], sampling: Sampling, stream: Stream) -> "_Rows":
         logits_PV, mask_PL, cache = self._prefill(requests)
         items = [item for r in requests for item in r.items]

@@ -22,8 +22,8 @@ from harness.errors import ConfigError
 
 # MLflow 3.17 uses what SQLAlchemy 2.1 and pandas 3.1 deprecate.
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy"),
-    pytest.mark.filterwarnings("ignore:For backward compatibility, 'str' dtypes"),
+
+
 ]
 
 # One thing wrong with each trial or with the plan, so that every gate has something to say.

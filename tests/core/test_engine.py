@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from harness.errors import ContractError
 from harness.models.loading import Source
 from harness.rollout.collect import collect
 from harness.rollout.engine import Request, Stream
@@ -337,7 +338,7 @@ def test_a_missing_weight_is_refused(source: Source, tokenizer: Any) -> None:
     engine = fresh(source, tokenizer)
     weights = [(n, p.detach()) for n, p in source.model().named_parameters()]
     name = weights[3][0]
-    with pytest.raises(AssertionError, match=f"weights missing from the sync: .*{name}"):
+    with pytest.raises(ContractError, match=f"every weight by its name.*{name}"):
         engine.load_weights(weights[:3] + weights[4:])
 
 

@@ -172,3 +172,9 @@ def test_rows_do_not_see_each_other(data: st.DataObject, sampling: Sampling) -> 
     for i in range(rows):
         token, logprob = choose(logits_RV[i : i + 1], uniforms_R[i : i + 1], sampling)
         assert (token[0], logprob[0]) == (tokens_R[i], logprobs_R[i])
+
+
+def test_a_border_belongs_to_the_next_token_that_is_allowed() -> None:
+    # Intervals [0, 1/2) and [1/2, 1), exact in float64; the token between them is forbidden.
+    tokens, _ = picked([0.0, -math.inf, 0.0], [0.5], Sampling(max_new_tokens=1))
+    assert tokens == [2]

@@ -113,7 +113,7 @@ def test_a_name_that_is_not_the_files_is_refused() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("baseline: grpo\nvar", "baseline: nope\nvar", "'nope' is no variant; valid: grpo, dr_grpo"),
+        ("baseline: grpo\n", "baseline: nope\n", "'nope' is no variant; valid: grpo, dr_grpo"),
         ("seeds: [0, 1, 2]", "seeds: []", "has no trial"),
         ("seeds: [0, 1, 2]", "seeds: [0, x]", "ablation.seeds"),
         ("metric: eval/accuracy, c", "metric: accuracy, c", "valid: eval/accuracy"),
