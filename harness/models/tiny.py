@@ -68,6 +68,8 @@ class WarmUp:
     """Supervised warm-up: AdamW with a linear start and a cosine to 1 % of the peak.
 
     Many small steps matter more than tokens: it is where comparing with the target is learnt.
+    The loss of a batch is divided by a constant, batch x trace_tokens, and not by its own tokens:
+    batches hold traces of one length, and long ones, which compare most often, must not count less.
     """
 
     steps: int = 4000
@@ -76,10 +78,12 @@ class WarmUp:
     beta2: float = 0.98
     start_steps: int = 40
     clip: float = 1.0
+    trace_tokens: int = 24
 
     def __post_init__(self) -> None:
         checks.at_least("model.warm_up.steps", self.steps, 1)
         checks.at_least("model.warm_up.batch", self.batch, 1)
+        checks.at_least("model.warm_up.trace_tokens", self.trace_tokens, 1)
 
 
 @dataclass(frozen=True)
@@ -216,8 +220,11 @@ def _train(model: Any, warm_up: WarmUp, batches: Iterator[tuple[Tensor, Tensor]]
                 group["lr"] = warm_up.learning_rate * _schedule(step, warm_up)
             logits_BLV = model(input_ids=tokens_BL, use_cache=False).logits
             loss = torch.nn.functional.cross_entropy(
-                logits_BLV[:, :-1].flatten(0, 1), labels_BL[:, 1:].flatten(), ignore_index=IGNORED
-            )
+                logits_BLV[:, :-1].flatten(0, 1),
+                labels_BL[:, 1:].flatten(),
+                ignore_index=IGNORED,
+                reduction="sum",
+            ) / (warm_up.batch * warm_up.trace_tokens)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(model.parameters(), warm_up.clip)

@@ -60,11 +60,11 @@ class Countdown:
     low: int = 1
     high: int = 9
     operators: str = "+-"
-    target_low: int = 1
+    target_low: int = -7
     target_high: int = 27
-    train_size: int = 1536
+    train_size: int = 3328
     eval_size: int = 512
-    hold_out: int = 4
+    hold_out: int = 8
 
     def __post_init__(self) -> None:
         for name, value, minimum in (

@@ -33,9 +33,9 @@ class Persona:
         max_attempts: attempts after which everyone gives up.
     """
 
-    patient_share: float = 0.25
+    patient_share: float = 0.4
     patient_stop: float = 0.1
-    impatient_stop: float = 0.7
+    impatient_stop: float = 0.6
     max_attempts: int = 8
 
     def __post_init__(self) -> None:

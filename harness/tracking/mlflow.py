@@ -118,6 +118,7 @@ def _opened(client: Any, experiment: str, config: TrialConfig, facts: Mapping[st
         attempt = int(existing[0].data.tags["attempt"]) + 1
         client.set_tag(run_id, "attempt", str(attempt))
         client.update_run(run_id, status="RUNNING")
+        _log_config(client, run_id, config)  # the first attempt may have died before it
         return run_id
     tags = {
         "trial": trial_name(config),

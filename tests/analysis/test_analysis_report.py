@@ -20,12 +20,6 @@ from analysis.report import Report, build
 from analysis.study import NO_RESULT, read_study
 from harness.errors import ConfigError
 
-# MLflow 3.17 uses what SQLAlchemy 2.1 and pandas 3.1 deprecate.
-pytestmark = [
-
-
-]
-
 # One thing wrong with each trial or with the plan, so that every gate has something to say.
 DOUBTFUL = Plan(
     "doubtful",
