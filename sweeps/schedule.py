@@ -11,14 +11,13 @@ from typing import Any
 
 from harness.config import TrialConfig, trial_name
 
-# Read by Ray and Tune when they are imported or started.
+# Read by Ray and Tune when they are imported or started; a user's own setting wins.
 ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "TUNE_MAX_PENDING_TRIALS_PG": "16",
+    "RAY_USAGE_STATS_ENABLED": "0",  # no report leaves the machine
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a trial writes where the command was started
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the record is MLflow's
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # silences a warning about trials without a GPU
+    "RAY_AIR_NEW_OUTPUT": "0",  # the display is ours
 }
 
 

@@ -43,6 +43,8 @@ class Source:
             tokenizer = AutoTokenizer.from_pretrained(self.tokenizer)
         if tokenizer.eos_token_id is None:
             raise ConfigError(f"model.tokenizer {self.tokenizer!r} has no end-of-sequence token")
+        if tokenizer.pad_token is None:  # padding is masked: any token will do
+            tokenizer.pad_token = tokenizer.eos_token
         return tokenizer
 
 

@@ -41,7 +41,7 @@ class Transformers:
         max_rows: responses decoded at once.
     """
 
-    max_new_tokens: int = 96
+    max_new_tokens: int = 128
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0
