@@ -1,4 +1,4 @@
-"""model=hf: any causal language model in a folder, here a grouped-query Llama without a pad token."""
+"""model=hf: any causal language model in a folder; here a grouped-query Llama, no pad token."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path

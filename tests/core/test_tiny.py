@@ -155,7 +155,7 @@ def test_held_out_problems_are_never_warmed_up_on(task: Countdown) -> None:
     pool = {p.problem for p in task.pool()}
     shown = set()
     for question, _ in task.traces(tiny.RECIPE_SEED, range(40 * 32)):  # all of the fixture's
-        *numbers, target = map(int, re.findall(r"\d+", question))
+        *numbers, target = map(int, re.findall(r"-?\d+", question))
         shown.add(f"{' '.join(map(str, sorted(numbers)))}={target}")
     assert shown == pool
     assert not shown & held_out
