@@ -3,6 +3,7 @@
 prompts -> rollout -> reward -> advantage -> batch -> loss -> update -> metrics
 """
 
+import json
 import logging
 import math
 from collections.abc import Callable, Mapping
@@ -192,6 +193,7 @@ def _record(parts: Parts, metrics: dict[str, float]) -> None:
     state = parts.state
     metrics |= state.metrics(len(parts.pool))
     check_declared(metrics, parts.declared)
+    log.info("step %d %s", state.step, json.dumps(metrics))
     if state.step > parts.run.logged_step:
         parts.run.log(state.step, metrics)
     parts.observe(state.step, state.progress(parts.config.budget), metrics)

@@ -72,7 +72,7 @@ STEP = {
     "rollout/logprob_diff/mean": Metric("nats", "mean |sampler - trainer| log-prob"),
     "rollout/logprob_diff/max": Metric("nats", "largest |sampler - trainer| log-prob"),
     **_timing("gen", "reward", "old_log_prob", "adv", "update_actor", "update_weights"),
-    **_timing("testing", "save_checkpoint", "step"),
+    **_timing("testing", "step"),
     "perf/throughput": Metric("tokens/s", "prompt and response tokens per second", clock=True),
     "perf/total_num_tokens": Metric("tokens", "prompt and response tokens of this step"),
 }

@@ -6,7 +6,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,9 @@ def prepare(config: TrialConfig) -> tuple[Path, Source]:
     Raises:
         ConfigError: the runs folder, the task or the model cannot be had.
     """
-    runs = files.writable_folder(Path(config.runs), "runs")
     config.task.held_out()
+    config.model.check(config.task)
+    runs = files.writable_folder(Path(config.runs), "runs")
     source = config.model.prepare(config.task, str(runs))
     source.load_tokenizer()
     return runs, source
@@ -86,8 +87,9 @@ def run_trial(config: TrialConfig, observe: Observer) -> dict[str, float]:
             return finished
         with config.tracking.run(config, runs, facts) as run:
             parts = assemble(config, source, folder, run, observe)
-            loop.resume(parts)
-            return loop.train(parts)
+            with closing(parts.engine):
+                loop.resume(parts)
+                return loop.train(parts)
 
 
 def assemble(

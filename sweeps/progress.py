@@ -26,6 +26,7 @@ class Watch(tune.Callback):  # type: ignore[misc]
             TimeRemainingColumn(),
             console=console,
             transient=True,
+            disable=not console.is_terminal,
         )
         self.whole = self.progress.add_task("all trials", total=len(names), note="")
 

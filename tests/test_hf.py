@@ -64,6 +64,8 @@ def test_a_foreign_model_trains_and_its_checkpoint_loads_again(
     seen: list[Mapping[str, float]] = []
     run_trial(config, lambda step, progress, metrics: seen.append(metrics))
     assert len(seen) == 9
+    logged = (trial_folder(config) / "trial.log").read_text()
+    assert logged.count('"eval/accuracy"') == 5, "without a store the log file has the numbers"
     assert seen[-1]["rollout/logprob_diff/max"] < 1e-4
     final = LlamaForCausalLM.from_pretrained(trial_folder(config) / "final")
     before = LlamaForCausalLM.from_pretrained(llama)

@@ -45,6 +45,9 @@ class HuggingFace:
     attention: Attention = Attention.SDPA
     tokenizer: str | None = None
 
+    def check(self, task: Any) -> None:
+        _existing(self.path, "model.path")
+
     def prepare(self, task: Any, runs: str) -> Source:
         path = _existing(self.path, "model.path")
         tokenizer = _existing(self.tokenizer, "model.tokenizer") if self.tokenizer else path

@@ -51,6 +51,10 @@ class Source:
 class Model(Protocol):
     """A base model's config: makes or finds the weights."""
 
+    def check(self, task: Any) -> None:
+        """Raise ConfigError for a model that cannot be had, before anything is written."""
+        ...
+
     def prepare(self, task: Any, runs: str) -> Source:
         """Make sure that the base exists; raises ConfigError when it cannot."""
         ...

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from scipy.special import ndtri
 from torch import Tensor
@@ -98,12 +99,16 @@ class Tiny:
     architecture: Architecture = field(default_factory=Architecture)
     warm_up: WarmUp = field(default_factory=WarmUp)
 
-    def prepare(self, task: Any, runs: str) -> Source:
+    def check(self, task: Any) -> None:
         if not isinstance(task, WritesTraces):
             raise ConfigError(
                 f"model=tiny is warmed up on traces that the task writes, which "
                 f"{type(task).__name__} does not; choose model=hf model.path=..."
             )
+        task.traces(RECIPE_SEED, range(1))  # a task may write them for some templates only
+
+    def prepare(self, task: Any, runs: str) -> Source:
+        self.check(task)
         recipe = config.digest(
             {
                 "model": config.resolved(self),
@@ -213,7 +218,15 @@ def _train(model: Any, warm_up: WarmUp, batches: Iterator[tuple[Tensor, Tensor]]
         fused=True,
     )
     columns = (TextColumn("base model"), BarColumn(), TextColumn("loss {task.fields[loss]}"))
-    with Progress(*columns, TimeRemainingColumn(), transient=True) as progress:
+    console = Console()
+    console.print(f"making the base model: {warm_up.steps} steps of warm-up, once, then cached")
+    with Progress(
+        *columns,
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as progress:
         bar = progress.add_task("warm-up", total=warm_up.steps, loss="-")
         for step, (tokens_BL, labels_BL) in enumerate(batches):
             for group in optimizer.param_groups:
