@@ -300,7 +300,7 @@ def required_overrides(path: str) -> list[str]:
     group = path.rpartition("/")[0].replace("/", ".")
     data = OmegaConf.to_container(OmegaConf.load(CONF / f"{path}.yaml"))
     assert isinstance(data, dict)
-    return [f"{group}.{key}=given" for key, value in flattened(data).items() if value == "???"]
+    return [f"{group}.{key}=given" for key, value in flattened(data).items() if "???" in str(value)]
 
 
 def test_the_default_trial() -> None:

@@ -16,8 +16,8 @@ import numpy as np
 from harness import checks, streams
 from harness.errors import ConfigError
 from harness.tasks import expressions, search
-from harness.tasks.search import TraceWriter
-from harness.tasks.templates import Compact, Template
+from harness.tasks.search import MISS, Persona, TraceWriter
+from harness.tasks.templates import ANSWER, Compact, Question, Template, Worked
 from harness.types import Behaviour, Grade, Prompt
 
 # Problems are the task's, not the trial's: one fixed seed, whatever `seed` is.
@@ -33,6 +33,26 @@ class CountdownAnswer:
 
     numbers: tuple[int, ...]
     target: int
+
+
+WORKED = Worked(
+    question="Using the numbers [2, 3, 4], create an equation that equals 10. You can use basic "
+    "arithmetic operations (+, -, *, /) and each number can only be used once.",
+    reasoning="2 + 3 + 4 = 9, not 10.\n2 * 3 = 6 and 6 + 4 = 10. That is it: 2 * 3 + 4 = 10",
+    answer="2 * 3 + 4",
+)
+
+
+def question(answer: CountdownAnswer) -> Question:
+    """A problem in TinyZero's words."""
+    return Question(
+        text=f"Using the numbers {list(answer.numbers)}, create an equation that equals "
+        f"{answer.target}. You can use basic arithmetic operations (+, -, *, /) and each number "
+        f"can only be used once.",
+        compact=f"{' '.join(map(str, answer.numbers))}={answer.target}",
+        example="(1 + 2) / 3",
+        worked=WORKED,
+    )
 
 
 @dataclass(frozen=True)
@@ -53,6 +73,7 @@ class Countdown:
         train_size: distinct training prompts.
         eval_size: distinct held-out prompts.
         hold_out: one problem in this many is held out.
+        persona: the searchers of the warm-up traces, which the compact template can write.
     """
 
     template: Any = field(default_factory=Compact)
@@ -65,6 +86,7 @@ class Countdown:
     train_size: int = 3328
     eval_size: int = 512
     hold_out: int = 8
+    persona: Persona = field(default_factory=Persona)
 
     def __post_init__(self) -> None:
         for name, value, minimum in (
@@ -95,11 +117,11 @@ class Countdown:
 
     @property
     def early_stop(self) -> tuple[str, str] | None:
-        template: Template = self.template
-        return template.early_stop
+        return (MISS, ANSWER) if isinstance(self.template, Compact) else None
 
     def grade(self, prompt: Prompt, response: str, finished: bool) -> Grade:
-        content = self.template.answer(response, finished)
+        template: Template = self.template
+        content = template.answer(response, finished)
         if content is None:
             return Grade(correct=False, formatted=False)
         parsed = expressions.parse(content)
@@ -112,8 +134,9 @@ class Countdown:
         return Grade(correct=correct, formatted=True)
 
     def behaviour(self, prompt: Prompt, response: str) -> Behaviour | None:
-        template: Template = self.template
-        return template.behaviour(response, prompt.answer.target)
+        if not isinstance(self.template, Compact):
+            return None
+        return search.read(response, prompt.answer.target)
 
     def traces(self, seed: int, items: range) -> list[tuple[str, str]]:
         """Question and search trace of each item, on pool problems in shuffled passes."""
@@ -123,7 +146,7 @@ class Countdown:
                 "search traces are written in the compact template only; set "
                 "task/template=compact or choose model=hf model.path=..."
             )
-        writer = TraceWriter(self.operators, self.template.persona)
+        writer = TraceWriter(self.operators, self.persona)
         draws = max(writer.draws(prompt.answer.numbers) for prompt in pool)
         u_NK = streams.uniforms(seed, "countdown/trace", 0, items, draws).tolist()
         passes = range(items.start // len(pool), items.stop // len(pool) + 1)
@@ -160,7 +183,7 @@ class Countdown:
                 last_new = draws
                 part.append(
                     Prompt(
-                        text=self.template.render(answer.numbers, answer.target),
+                        text=self.template.render(question(answer)),
                         item=len(part),
                         problem=problem,
                         difficulty=len(answer.numbers),

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from itertools import permutations, product
 
 from harness import checks
+from harness.tasks.templates import ANSWER
 from harness.types import Behaviour
 
-MISS, HIT, ANSWER = ";", "!", "A"
+MISS, HIT = ";", "!"
 
 
 @dataclass(frozen=True)

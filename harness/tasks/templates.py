@@ -1,39 +1,56 @@
-"""Templates: how a Countdown problem is asked, and how its answer is marked and closed."""
+"""Templates: how a question is asked, and how its answer is marked and closed.
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+A task words its question; a template frames it and finds the answer in the response. The content
+of the answer is graded by the task, by the same rules whatever the template.
+"""
 
-from harness.tasks.search import ANSWER, MISS, Persona, read
-from harness.types import Behaviour
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
 
-_QUESTION = (
-    "Using the numbers {numbers}, create an equation that equals {target}. You can use basic "
-    "arithmetic operations (+, -, *, /) and each number can only be used once. Show your work in "
-    "<think> </think> tags. And return the final answer in <answer> </answer> tags, for example "
-    "<answer> (1 + 2) / 3 </answer>."
+# Marks the answer in the compact template; the end token closes it.
+ANSWER = "A"
+_FORMAT = (
+    "Show your work in <think> </think> tags. And return the final answer in <answer> </answer> "
+    "tags, for example <answer> {example} </answer>."
 )
 _LEAD = "Let me solve this step by step.\n<think>"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worked:
+    """A worked example, for few-shot prompts."""
+
+    question: str
+    reasoning: str
+    answer: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """One question as a task words it.
+
+    Example: Question(text="What is 7 * 8?", compact="7*8", example="12", worked=Worked(...))
+    """
+
+    text: str
+    """In words, without a word on the format of the answer."""
+    compact: str
+    """For the tiny model, without the marks around it."""
+    example: str
+    """What an answer looks like; not the answer to this question."""
+    worked: Worked
 
 
 class Template(Protocol):
     """What a task needs of a template."""
 
-    @property
-    def early_stop(self) -> tuple[str, str] | None:
-        """Tokens (after a miss, answer) whose succession is giving up; None without such."""
-        ...
-
-    def render(self, numbers: Sequence[int], target: int) -> str:
+    def render(self, question: Question) -> str:
         """The prompt that the model reads."""
         ...
 
     def answer(self, response: str, finished: bool) -> str | None:
         """Content of the marked and closed answer, or None when there is none."""
-        ...
-
-    def behaviour(self, response: str, target: int) -> Behaviour | None:
-        """How the response searched, or None when the template writes no attempts."""
         ...
 
 
@@ -46,55 +63,37 @@ def tagged_answer(response: str) -> str | None:
 
 @dataclass(frozen=True)
 class Compact:
-    """For the tiny model: `Q7 8 3=4?` -> attempts, `A`, an expression, the end token.
+    """For the tiny model: `Q7 8 3=4?` -> work, `A`, the answer, the end token.
 
     The answer is marked by the last `A` and closed by the end token: a response that the window
     cut has no answer.
-
-    Attributes:
-        persona: the searchers of the warm-up traces.
     """
 
-    persona: Persona = field(default_factory=Persona)
-
-    @property
-    def early_stop(self) -> tuple[str, str] | None:
-        return MISS, ANSWER
-
-    def render(self, numbers: Sequence[int], target: int) -> str:
-        return f"Q{' '.join(map(str, numbers))}={target}?"
+    def render(self, question: Question) -> str:
+        return f"Q{question.compact}?"
 
     def answer(self, response: str, finished: bool) -> str | None:
         _, marker, content = response.rpartition(ANSWER)
         return content if marker and finished else None
 
-    def behaviour(self, response: str, target: int) -> Behaviour | None:
-        return read(response, target)
-
 
 class _Tagged:
-    """Answers in `<answer>` tags; the search is free text, of which nothing is counted."""
-
-    early_stop = None
+    """Answers in `<answer>` tags: the last one that is closed, wherever it stands."""
 
     def answer(self, response: str, finished: bool) -> str | None:
         return tagged_answer(response)
-
-    def behaviour(self, response: str, target: int) -> Behaviour | None:
-        return None
 
 
 @dataclass(frozen=True)
 class TinyZeroBase(_Tagged):
     """TinyZero's template for base models (Jiayi-Pan/TinyZero, countdown.py)."""
 
-    def render(self, numbers: Sequence[int], target: int) -> str:
-        question = _QUESTION.format(numbers=list(numbers), target=target)
+    def render(self, question: Question) -> str:
         return (
             "A conversation between User and Assistant. The user asks a question, and the "
             "Assistant solves it. The assistant first thinks about the reasoning process in the "
             "mind and then provides the user with the answer.\n"
-            f"User: {question}\nAssistant: {_LEAD}"
+            f"User: {_asked(question)}\nAssistant: {_LEAD}"
         )
 
 
@@ -102,10 +101,48 @@ class TinyZeroBase(_Tagged):
 class TinyZeroInstruct(_Tagged):
     """TinyZero's template for Qwen's instruct models, its wording kept to the letter."""
 
-    def render(self, numbers: Sequence[int], target: int) -> str:
-        question = _QUESTION.format(numbers=list(numbers), target=target)
+    def render(self, question: Question) -> str:
         return (
             "<|im_start|>system\nYou are a helpful assistant. You first thinks about the reasoning "
             "process in the mind and then provides the user with the answer.<|im_end|>\n"
-            f"<|im_start|>user\n {question}<|im_end|>\n<|im_start|>assistant\n{_LEAD}"
+            f"<|im_start|>user\n {_asked(question)}<|im_end|>\n<|im_start|>assistant\n{_LEAD}"
         )
+
+
+@dataclass(frozen=True)
+class FewShot(_Tagged):
+    """One worked example of the task, then the question: shows a base model the format."""
+
+    def render(self, question: Question) -> str:
+        worked = question.worked
+        return (
+            f"Example: {worked.question}\n<think>\n{worked.reasoning}\n</think>\n"
+            f"<answer>{worked.answer}</answer>\n\nNow solve: {question.text}\n"
+        )
+
+
+@dataclass(frozen=True)
+class Chat(_Tagged):
+    """The tokenizer's own chat template, for instruct models of any family.
+
+    Attributes:
+        tokenizer: folder or hub name of the tokenizer whose template is used.
+    """
+
+    tokenizer: str
+
+    def render(self, question: Question) -> str:
+        message = [{"role": "user", "content": _asked(question)}]
+        return str(
+            self._loaded.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+        )
+
+    @cached_property
+    def _loaded(self) -> Any:
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(self.tokenizer)
+
+
+def _asked(question: Question) -> str:
+    return f"{question.text} {_FORMAT.format(example=question.example)}"

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from harness.errors import ConfigError
-from harness.tasks.countdown import Countdown, CountdownAnswer
+from harness.tasks.countdown import Countdown, CountdownAnswer, question
 from harness.tasks.search import Persona
-from harness.tasks.templates import Compact, TinyZeroBase, TinyZeroInstruct
+from harness.tasks.templates import Compact, FewShot, TinyZeroBase, TinyZeroInstruct
 from harness.types import Grade, Prompt
 
 DEFAULT = Countdown()
@@ -65,7 +65,7 @@ def test_sets_are_what_the_fields_say(task: Countdown) -> None:
             assert all(task.low <= x <= task.high for x in numbers)
             assert task.target_low <= target <= task.target_high
             assert p.problem == problem_of(p.answer)
-            assert p.text == task.template.render(numbers, target)
+            assert p.text == task.template.render(question(p.answer))
     texts = [p.text for p in pool + held_out]
     assert len(set(texts)) == len(texts)
     assert not {p.problem for p in pool} & {p.problem for p in held_out}
@@ -141,8 +141,8 @@ def test_digest_sees_what_changes_the_prompts(change: dict[str, Any]) -> None:
 
 
 def test_digest_ignores_how_traces_are_written() -> None:
-    patient = Compact(persona=Persona(patient_share=1.0))
-    assert dataclasses.replace(DEFAULT, template=patient).digest == DEFAULT.digest
+    patient = Persona(patient_share=1.0)
+    assert dataclasses.replace(DEFAULT, persona=patient).digest == DEFAULT.digest
 
 
 def test_exhausted_ranges_are_named() -> None:
@@ -318,7 +318,18 @@ Let me solve this step by step.
     ],
 )
 def test_prompt_text(template: Any, expected: str) -> None:
-    assert template.render((44, 19, 35), 98) == expected
+    assert template.render(question(CountdownAnswer((44, 19, 35), 98))) == expected
+
+
+def test_few_shot_shows_a_worked_example_whose_answer_is_graded_correct() -> None:
+    text = FewShot().render(question(CountdownAnswer((44, 19, 35), 98)))
+    assert text.startswith("Example: Using the numbers [2, 3, 4], create an equation that equal")
+    assert text.endswith("Now solve: " + question(CountdownAnswer((44, 19, 35), 98)).text + "\n")
+    task = Countdown(template=FewShot())
+    prompt = Prompt(
+        text="", item=0, problem="", difficulty=3, answer=CountdownAnswer((2, 3, 4), 10)
+    )
+    assert task.grade(prompt, text.split("Now solve")[0], finished=True).correct
 
 
 def test_early_stop_belongs_to_the_compact_template() -> None:

@@ -20,7 +20,7 @@ from harness.models.loading import Source
 from harness.models.tiny import CHARACTERS, END, PAD, Architecture, Tiny, WarmUp
 from harness.tasks.countdown import Countdown
 from harness.tasks.search import Persona
-from harness.tasks.templates import Compact, TinyZeroBase
+from harness.tasks.templates import TinyZeroBase
 
 SETTINGS = settings(max_examples=100, deadline=None, derandomize=True)
 ONE_STEP = Tiny(warm_up=WarmUp(steps=1))
@@ -141,7 +141,7 @@ def test_what_the_recipe_hash_sees(tmp_path: Path) -> None:
         (ONE_STEP, Countdown(train_size=16, eval_size=8, high=8)),
         (ONE_STEP, Countdown(train_size=16, eval_size=8, operators="+")),
         (ONE_STEP, Countdown(train_size=17, eval_size=8)),
-        (ONE_STEP, dataclasses.replace(base, template=Compact(persona=Persona(max_attempts=2)))),
+        (ONE_STEP, dataclasses.replace(base, persona=Persona(max_attempts=2))),
     ]
     hashes = [recipe.prepare(task, str(tmp_path)).hash for recipe, task in same + other]
     assert len(set(hashes[:3])) == 1
