@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import hydra
@@ -44,6 +45,22 @@ def run() -> int:
         print("interrupted; the same command continues from the last checkpoint", file=sys.stderr)
         return 130
     return 0
+
+
+def composed(overrides: Sequence[str]) -> TrialConfig:
+    """The typed config of some overrides, for commands that do not train.
+
+    Raises:
+        ConfigError: Hydra or the dataclasses refuse them; one line.
+    """
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_module("conf", version_base="1.3"):
+            node = hydra.compose("config", overrides=list(overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(one_line(error)) from error
+    config: TrialConfig = typed(node)
+    return config
 
 
 def labelled(config: DictConfig, choices: Any, variant: str = "", ablation: str = "") -> DictConfig:

@@ -1,5 +1,6 @@
 """From a typed config to a finished trial: the one place where everything is assembled."""
 
+import json
 import logging
 import os
 import shutil
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 
 from harness import checkpoint, files, loop, provenance
-from harness.config import TrialConfig, trial_name
+from harness.config import TrialConfig, resolved, trial_name
 from harness.evaluation import Evaluator
 from harness.models.loading import Source
 from harness.policy import Policy
@@ -22,6 +23,9 @@ from harness.tracking import Run
 
 # A killed driver's trial lives on for about two seconds; its successor waits for the lock.
 LOCK_WAIT_S = 30.0
+
+# The resolved config, beside a trial's checkpoints.
+CONFIG_FILE = "trial.json"
 
 Observer = Callable[[int, float, Mapping[str, float]], None]
 
@@ -85,6 +89,7 @@ def run_trial(config: TrialConfig, observe: Observer) -> dict[str, float]:
         finished = checkpoint.final_result(folder)  # another process may just have done it
         if finished is not None:
             return finished
+        (folder / CONFIG_FILE).write_text(json.dumps(resolved(config), indent=1))
         with config.tracking.run(config, runs, facts) as run:
             parts = assemble(config, source, folder, run, observe)
             with closing(parts.engine):

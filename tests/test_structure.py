@@ -28,6 +28,7 @@ LAYERS = (
     ("trial",),
     ("cli", "parity_ops"),
     ("__main__", "parity"),
+    ("evaluate",),
 )
 LAYER_OF = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 # What an algorithm may see: mathematics and the data it is given, nothing that runs it.
