@@ -104,6 +104,7 @@ class TrialConfig:
     task: Any
     reward: Any
     window: Any
+    curriculum: Any
     algorithm: Any
     model: Any
     rollout: Any

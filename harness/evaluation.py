@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from harness.policy import Policy
+from harness.protocols import Task
 from harness.rollout.engine import Engine, Request, RolloutConfig, Stream
 from harness.tensor_ops import KL, kl_estimate, masked_mean
-from harness.types import Behaviour, Grade, Prompt, Rollout, Sampling, Task
+from harness.types import Behaviour, Grade, Prompt, Rollout, Sampling
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,12 +17,13 @@ from harness.config import Budget, BudgetUnit, TrialConfig
 from harness.evaluation import Evaluator, graded
 from harness.metrics import Clock, mean_of, step_metrics
 from harness.policy import Policy, annotated
-from harness.rollout.collect import collect, next_prompts
+from harness.protocols import Controller, Curriculum, Window
+from harness.rollout.collect import collect
 from harness.rollout.engine import Engine, Stream
 from harness.schema import Metric, check_declared
 from harness.tensor_ops import on_last_token
 from harness.tracking import Run
-from harness.types import Batch, Controller, Outcome, Prompt, Scores, Window
+from harness.types import Batch, Outcome, Prompt, Scores
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +76,7 @@ class Parts:
     tokenizer: Any
     evaluator: Evaluator
     window: Window
+    curriculum: Curriculum
     run: Run
     folder: Path
     declared: Mapping[str, Metric]
@@ -84,7 +86,7 @@ class Parts:
     @property
     def controllers(self) -> tuple[Controller, ...]:
         """Everything that is told what a step did."""
-        return (self.window,)
+        return (self.window, self.curriculum)
 
 
 def train(parts: Parts) -> dict[str, float]:
@@ -99,7 +101,7 @@ def train(parts: Parts) -> dict[str, float]:
         clock = Clock()
         window = parts.window.window()
         plan = algorithm.rollout_plan(progress)
-        prompts = next_prompts(parts.pool, seed, state.prompts, trainer.prompts_per_step)
+        prompts = parts.curriculum.prompts(parts.pool, seed, progress, trainer.prompts_per_step)
         with clock("gen"):
             stream = Stream(seed=seed, name="rollout", step=state.step)
             rollout = collect(parts.engine, config.rollout, prompts, plan, window, stream)
@@ -132,10 +134,11 @@ def train(parts: Parts) -> dict[str, float]:
         state.prompts += len(prompts)
         state.seconds += clock.elapsed()
         reached = state.progress(config.budget)
-        for controller in parts.controllers:
-            controller.observe(Outcome.of(rollout, grades, reached))
         metrics = step_metrics(rollout, grades, scores, batch, advantages_BT, window)
         metrics |= mean_of(updates)
+        for controller in parts.controllers:
+            controller.observe(Outcome.of(rollout, grades, reached))
+            metrics |= controller.metrics()
         if _due(progress, reached, config.evaluation.every):
             metrics |= _evaluated(parts, clock)
         metrics |= clock.stages | {

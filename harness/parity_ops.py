@@ -14,11 +14,14 @@ from torch import Tensor
 from harness import tensor_ops as ops
 from harness.algorithms.dr_grpo import DrGrpo
 from harness.algorithms.grpo import Grpo
+from harness.protocols import Algorithm
 from harness.rewards.binary import Binary
 from harness.tasks.countdown import Countdown, CountdownAnswer
-from harness.tasks.templates import TinyZeroBase
+from harness.tasks.gsm8k import Gsm8k, Method
+from harness.tasks.multiplication import Multiplication
+from harness.tasks.templates import Hashes, TinyZeroBase
 from harness.tensor_ops import KL, Reduction
-from harness.types import Algorithm, Batch, Loss, LossTerm, Minibatch, Prompt
+from harness.types import Batch, Loss, LossTerm, Minibatch, Prompt
 
 Inputs = Mapping[str, Any]
 Outputs = dict[str, Any]
@@ -146,6 +149,19 @@ def countdown_score(inputs: Inputs, params: Inputs) -> Outputs:
     return {"score": Binary(format_score=TINYZERO_FORMAT_SCORE).value(grade)}
 
 
+def multiply_score(inputs: Inputs, params: Inputs) -> Outputs:
+    prompt = Prompt(text="", item=0, problem="", difficulty=6, answer=inputs["answer"])
+    task = Multiplication(template=TinyZeroBase())
+    grade = task.grade(prompt, inputs["response"], finished=True)
+    return {"score": Binary(format_score=TINYZERO_FORMAT_SCORE).value(grade)}
+
+
+def gsm8k_score(inputs: Inputs, params: Inputs) -> Outputs:
+    prompt = Prompt(text="", item=0, problem="", difficulty=1, answer=inputs["answer"])
+    task = Gsm8k(template=Hashes(), method=Method(params["method"]))
+    return {"score": Binary().value(task.grade(prompt, inputs["response"], finished=True))}
+
+
 ESTIMATORS: dict[str, Callable[[Tensor, Tensor, Inputs], Tensor]] = {
     "grpo": lambda scores_B, group_B, _: _of_plugin(Grpo(), scores_B, group_B),
     "dr_grpo": lambda scores_B, group_B, _: _of_plugin(DrGrpo(), scores_B, group_B),
@@ -162,4 +178,6 @@ OPS: dict[str, Callable[[Inputs, Inputs], Outputs]] = {
     "policy_loss": policy_loss,
     "group_advantage": group_advantage,
     "countdown_score": countdown_score,
+    "multiply_score": multiply_score,
+    "gsm8k_score": gsm8k_score,
 }

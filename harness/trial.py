@@ -1,5 +1,6 @@
 """From a typed config to a finished trial: the one place where everything is assembled."""
 
+import copy
 import json
 import logging
 import os
@@ -125,7 +126,8 @@ def assemble(
         reference=reference,
         tokenizer=tokenizer,
         evaluator=evaluator,
-        window=config.window,
+        window=copy.deepcopy(config.window),  # controllers move; a config stays as it is
+        curriculum=copy.deepcopy(config.curriculum),
         run=run,
         folder=folder,
         declared=declared_metrics(config),
@@ -135,7 +137,7 @@ def assemble(
 
 def declared_metrics(config: TrialConfig) -> dict[str, Metric]:
     """The core's metrics and those that the plug-ins declare in `METRICS`."""
-    plugins = (config.algorithm, config.reward, config.window, config.task)
+    plugins = (config.algorithm, config.reward, config.window, config.curriculum, config.task)
     own = [getattr(plugin, "METRICS", {}) for plugin in plugins]
     return {key: metric for metrics in (METRICS, *own) for key, metric in metrics.items()}
 

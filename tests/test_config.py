@@ -32,7 +32,8 @@ ABLATIONS = sorted((CONF.parent / "sweeps" / "ablation").glob("*.yaml"))
 GROUP_FILES = sorted(
     path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.glob("*/**/*.yaml")
 )
-SECTIONS = ("task", "reward", "window", "algorithm", "model", "rollout", "trainer", "tracking")
+SECTIONS = ("task", "reward", "window", "curriculum", "algorithm", "model", "rollout")
+SECTIONS += ("trainer", "tracking")
 
 
 class Colour(Enum):

@@ -18,6 +18,7 @@ from harness.algorithms.dr_grpo import DrGrpo
 from harness.algorithms.grpo import Grpo
 from harness.parity_ops import OPS
 from harness.rewards.binary import Binary
+from harness.tasks import numbers
 from harness.tasks.countdown import Countdown
 from harness.tensor_ops import Reduction
 from harness.types import Grade
@@ -121,6 +122,7 @@ def clip_sign(new: Tensor, old: Tensor, advantages: Tensor, *clips: Any, **more:
     return REAL_CLIPPED(new, old, -advantages, *clips, **more)
 
 
+REAL_LAST = numbers.last_number
 REAL_STD, REAL_KL = tensor_ops.group_std, tensor_ops.kl_estimate
 REAL_REDUCED, REAL_CLIPPED = tensor_ops.reduced, tensor_ops.clipped_policy_loss
 Plant = tuple[object, str, Callable[..., Any]]
@@ -145,6 +147,14 @@ PLANTED: dict[str, list[Plant]] = {
     "countdown_score": [
         (Countdown, "grade", lambda *_, finished: Grade(correct=True, formatted=True)),
         (Binary, "value", lambda self, grade: float(grade.correct)),
+    ],
+    "multiply_score": [
+        (numbers, "integer", lambda content: 0),  # any content is an integer
+        (Binary, "value", lambda self, grade: float(grade.correct)),
+    ],
+    "gsm8k_score": [
+        (numbers, "number", lambda content: None),
+        (numbers, "last_number", lambda text, finished: REAL_LAST(text.split(",")[0], True)),
     ],
 }
 

@@ -20,7 +20,8 @@ LAYERS = (
     ("schema", "checks", "files", "streams"),
     ("tensor_ops", "typed"),
     ("types", "config"),
-    ("algorithms", "windows", "tasks", "rewards", "models"),  # plug-ins
+    ("protocols", "order"),
+    ("algorithms", "windows", "curricula", "tasks", "rewards", "models"),  # plug-ins
     ("batching", "checkpoint", "metrics", "provenance"),
     ("rollout", "policy", "tracking"),
     ("evaluation", "trainer"),

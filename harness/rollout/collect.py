@@ -2,19 +2,8 @@
 
 from collections.abc import Sequence
 
-from harness import streams
 from harness.rollout.engine import Engine, Request, RolloutConfig, Stream
 from harness.types import Prompt, Rollout, RolloutPlan
-
-
-def next_prompts(pool: Sequence[Prompt], seed: int, cursor: int, count: int) -> list[Prompt]:
-    """`count` prompts from position `cursor` of an endless sequence of shuffled passes."""
-    orders = {
-        p: streams.permutation(seed, "order", p, len(pool))
-        for p in range(cursor // len(pool), (cursor + count - 1) // len(pool) + 1)
-    }
-    positions = range(cursor, cursor + count)
-    return [pool[orders[i // len(pool)][i % len(pool)]] for i in positions]
 
 
 def collect(

@@ -26,6 +26,9 @@ class Fixed:
     def observe(self, outcome: Outcome) -> None:
         """Nothing moves a fixed window."""
 
+    def metrics(self) -> dict[str, float]:
+        return {}
+
     def state_dict(self) -> dict[str, Any]:
         return {}
 

@@ -21,6 +21,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 import conf
+from harness.protocols import Algorithm
 from harness.schema import METRICS
 from harness.tensor_ops import (
     Counts,
@@ -32,7 +33,7 @@ from harness.tensor_ops import (
 )
 from harness.tensor_ops import log_ratio as clamped_log_ratio
 from harness.typed import typed
-from harness.types import Algorithm, Batch, Loss, LossTerm, Minibatch, RolloutPlan
+from harness.types import Batch, Loss, LossTerm, Minibatch, RolloutPlan
 
 FOLDER = Path(str(conf.__file__)).parent / "algorithm"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))

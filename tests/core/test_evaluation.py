@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from harness.evaluation import Evaluator, _behaviour, _lengths, _table, graded, pass_at_k
 from harness.models.loading import Source
+from harness.order import next_prompts
 from harness.policy import Policy
-from harness.rollout.collect import next_prompts
 from harness.rollout.engine import Request, Stream
 from harness.rollout.transformers import Transformers, TransformersEngine
 from harness.tasks.countdown import Countdown, CountdownAnswer

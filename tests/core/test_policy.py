@@ -19,8 +19,9 @@ from harness.batching import micro_batches, mini_batches
 from harness.errors import ConfigError
 from harness.models.loading import Source
 from harness.policy import Optimizer, Policy, annotated
+from harness.protocols import Algorithm
 from harness.tensor_ops import on_last_token
-from harness.types import Algorithm, Batch, Rollout
+from harness.types import Batch, Rollout
 
 SETTINGS = settings(max_examples=150, deadline=None, derandomize=True)
 BUDGET = 40  # C of Dr. GRPO; no response is that long
