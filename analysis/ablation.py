@@ -1,5 +1,6 @@
 """One question: the typed form of `sweeps/ablation/*.yaml`, read by sweep and report alike."""
 
+import re
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -34,6 +35,13 @@ class Variant:
 
     label: str
     overrides: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\w.=+-]+", self.label):
+            raise ConfigError(
+                f"a variant's label names folders: use letters, digits and _.=+- only, received "
+                f"{self.label!r}"
+            )
 
 
 @dataclass(frozen=True)

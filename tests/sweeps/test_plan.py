@@ -115,6 +115,7 @@ def test_a_name_that_is_not_the_files_is_refused() -> None:
     [
         ("baseline: grpo\n", "baseline: nope\n", "'nope' is no variant; valid: grpo, dr_grpo"),
         ("seeds: [0, 1, 2]", "seeds: []", "has no trial"),
+        ("label: grpo", "label: ../grpo", "received '../grpo'"),
         ("seeds: [0, 1, 2]", "seeds: [0, x]", "ablation.seeds"),
         ("metric: eval/accuracy, c", "metric: accuracy, c", "valid: eval/accuracy"),
         ("margin: 2.0", "margin: -1", "margin must be at least 0, received -1"),
