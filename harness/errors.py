@@ -3,7 +3,7 @@
 HarnessError
 ├── ConfigError        the request is wrong: one line, exit code 2
 ├── ContractError      a plug-in breaks the contract of its kind
-└── TrialsFailedError  a sweep ended with failed trials: exit code 1
+└── TrialsFailedError  a sweep ended before all its trials did: exit code 1
 
 All are picklable, so that they cross process borders unchanged.
 """
@@ -22,4 +22,4 @@ class ContractError(HarnessError):
 
 
 class TrialsFailedError(HarnessError):
-    """A sweep ended, and some of its trials failed."""
+    """A sweep ended before all of its trials had finished."""

@@ -44,9 +44,11 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
     _report(planned, runs, console)
     if failures:
         _show(failures, planned.jobs, console)
+    missing = [job for job in planned.jobs if checkpoint.final_result(trial_folder(job)) is None]
+    if missing:  # failed, or stopped by Ctrl-C
         raise TrialsFailedError(
-            f"{len(failures)} of {len(planned.jobs)} trials failed; "
-            f"the same command starts them again from their last checkpoints"
+            f"{len(missing)} of {len(planned.jobs)} trials did not finish; "
+            f"the same command continues from their last checkpoints"
         )
 
 
