@@ -36,7 +36,7 @@ def run() -> int:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
     except (HydraException, OmegaConfBaseException) as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        print(f"error: {one_line(error, sys.argv[1:])}", file=sys.stderr)
         return EXIT_USER_ERROR
     except TrialsFailedError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -58,7 +58,7 @@ def composed(overrides: Sequence[str]) -> TrialConfig:
         with hydra.initialize_config_module("conf", version_base="1.3"):
             node = hydra.compose("config", overrides=list(overrides))
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(one_line(error)) from error
+        raise ConfigError(one_line(error, overrides)) from error
     config: TrialConfig = typed(node)
     return config
 
@@ -73,18 +73,18 @@ def labelled(config: DictConfig, choices: Any, variant: str = "", ablation: str 
     return copy
 
 
-def one_line(error: BaseException) -> str:
+def one_line(error: BaseException, overrides: Sequence[str]) -> str:
     """Hydra's message on one line, with the valid names where it names an unknown key."""
     lines = [" ".join(line.split()) for line in str(error).splitlines()]
     message = "; ".join(line for line in lines if line)
     message = message.replace(":; ", ": ").replace(".; ", ". ")
     unknown = re.search(r"Could not override '([^']+)'", message)
-    return message + (_valid_keys(unknown[1]) if unknown else "")
+    return message + (_valid_keys(unknown[1], overrides) if unknown else "")
 
 
-def _valid_keys(key: str) -> str:
+def _valid_keys(key: str, overrides: Sequence[str]) -> str:
     """Names that exist beside an unknown key, under the other choices of the command line."""
-    others = [a for a in sys.argv[1:] if re.fullmatch(r"[\w/]+=\w+", a) and not a.startswith(key)]
+    others = [a for a in overrides if re.fullmatch(r"[\w/]+=\w+", a) and not a.startswith(key)]
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_module("conf", version_base="1.3"):

@@ -29,7 +29,7 @@ LAYERS = (
     ("trial",),
     ("cli", "parity_ops"),
     ("__main__", "parity"),
-    ("evaluate",),
+    ("audit_reward", "data", "evaluate"),
 )
 LAYER_OF = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 # What an algorithm may see: mathematics and the data it is given, nothing that runs it.

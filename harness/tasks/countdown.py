@@ -5,7 +5,6 @@ A problem (sorted numbers and target) belongs to one of the two by its hash.
 """
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +14,7 @@ import numpy as np
 
 from harness import checks, streams
 from harness.errors import ConfigError
-from harness.tasks import expressions, search
+from harness.tasks import expressions, rows, search
 from harness.tasks.search import MISS, Persona, TraceWriter
 from harness.tasks.templates import ANSWER, Compact, Question, Template, Worked
 from harness.types import Behaviour, Grade, Prompt
@@ -74,6 +73,9 @@ class Countdown:
         eval_size: distinct held-out prompts.
         hold_out: one problem in this many is held out.
         persona: the searchers of the warm-up traces, which the compact template can write.
+        source: a .parquet file in TinyZero's row schema that the problems are read from, in its
+            order; counts, low, high and the targets' range are then the file's. Its prompts are
+            worded anew by the template and its splits made anew by the hash.
     """
 
     template: Any = field(default_factory=Compact)
@@ -87,6 +89,7 @@ class Countdown:
     eval_size: int = 512
     hold_out: int = 8
     persona: Persona = field(default_factory=Persona)
+    source: str | None = None
 
     def __post_init__(self) -> None:
         for name, value, minimum in (
@@ -128,7 +131,7 @@ class Countdown:
         answer: CountdownAnswer = prompt.answer
         correct = (
             parsed is not None
-            and Counter(parsed.numbers) == Counter(answer.numbers)
+            and sorted(parsed.numbers) == sorted(answer.numbers)
             and parsed.value == answer.target
         )
         return Grade(correct=correct, formatted=True)
@@ -165,9 +168,8 @@ class Countdown:
         draws = last_new = 0
         for answer in self._candidates():
             draws += 1
-            if len(pool) == self.train_size and len(held_out) == self.eval_size:
-                return tuple(pool), tuple(held_out)
-            if draws - last_new > PATIENCE:
+            full = len(pool) == self.train_size and len(held_out) == self.eval_size
+            if full or draws - last_new > PATIENCE:
                 break
             if answer is None or answer in seen:
                 continue
@@ -190,14 +192,19 @@ class Countdown:
                         answer=answer,
                     )
                 )
+        if len(pool) == self.train_size and len(held_out) == self.eval_size:
+            return tuple(pool), tuple(held_out)
         raise ConfigError(
-            f"task: these ranges give only {len(pool)} training and {len(held_out)} held-out "
-            f"prompts, asked for {self.train_size} and {self.eval_size}; lower task.train_size or "
-            f"task.eval_size, or widen task.high or task.target_high"
+            f"task: {self.source or 'these ranges'} give only {len(pool)} training and "
+            f"{len(held_out)} held-out prompts, asked for {self.train_size} and {self.eval_size}; "
+            f"lower task.train_size or task.eval_size, or widen task.high or task.target_high"
         )
 
     def _candidates(self) -> Iterator[CountdownAnswer | None]:
-        """Endless random problems; None where a target is no integer or out of range."""
+        """Problems of the source; or endless random ones, None where a target does not fit."""
+        if self.source is not None:
+            yield from _read(self.source)
+            return
         widest = max(self.counts)
         block = 0
         while True:
@@ -223,3 +230,9 @@ class Countdown:
         if value is None or not self.target_low <= value <= self.target_high:
             return None
         return CountdownAnswer(numbers, value)
+
+
+def _read(source: str) -> Iterator[CountdownAnswer]:
+    """The problems of a file in TinyZero's row schema."""
+    for truth in rows.ground_truths(source, ("numbers", "target"), "task.source"):
+        yield CountdownAnswer(tuple(map(int, truth["numbers"])), int(truth["target"]))

@@ -22,6 +22,7 @@ MAX_DIGITS = 12
 
 _ALPHABET = re.compile(r"[0-9+\-*/() \t\r\n]*")
 _SYMBOL = re.compile(r"[0-9]+|[-+*/()]")
+END = ""  # what stands after the last symbol
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ class Expression:
 
     value: Fraction
     numbers: tuple[int, ...]
+
+
+# Numerator and denominator: never 0 below, not reduced. MAX_CHARACTERS bounds the digits of both,
+# and Fraction would reduce after every operation, which takes most of the time of a grading.
+Ratio = tuple[int, int]
 
 
 class _InvalidError(Exception):
@@ -42,55 +48,60 @@ def parse(text: str) -> Expression | None:
         return None
     parser = _Parser(_SYMBOL.findall(text))
     try:
-        value = parser.expression(0)
+        above, below = parser.expression(0)
     except _InvalidError:
         return None
-    return Expression(value, tuple(parser.numbers)) if parser.at_end() else None
+    if parser.next != END:
+        return None
+    return Expression(Fraction(above, below), tuple(parser.numbers))
 
 
 class _Parser:
     """Recursive descent over the symbols; depth is bounded by MAX_DEPTH."""
 
     def __init__(self, symbols: list[str]) -> None:
-        self.symbols = [*symbols, ""]
-        self.position = 0
+        self.rest = iter(symbols)
+        self.next = next(self.rest, END)
         self.numbers: list[int] = []
 
-    def at_end(self) -> bool:
-        return self.symbols[self.position] == ""
+    def expression(self, depth: int) -> Ratio:
+        above, below = self._term(depth)
+        while (sign := self.next) == "+" or sign == "-":
+            self.next = next(self.rest, END)
+            a, b = self._term(depth)
+            a = a if sign == "+" else -a
+            above, below = above * b + a * below, below * b
+        return above, below
 
-    def expression(self, depth: int) -> Fraction:
-        value = self._term(depth)
-        while (sign := self.symbols[self.position]) in ("+", "-"):
-            self.position += 1
-            right = self._term(depth)
-            value = value + right if sign == "+" else value - right
-        return value
+    def _term(self, depth: int) -> Ratio:
+        above, below = self._factor(depth)
+        while (sign := self.next) == "*" or sign == "/":
+            self.next = next(self.rest, END)
+            a, b = self._factor(depth)
+            if sign == "/":
+                if a == 0:
+                    raise _InvalidError
+                a, b = b, a
+            above, below = above * a, below * b
+        return above, below
 
-    def _term(self, depth: int) -> Fraction:
-        value = self._factor(depth)
-        while (sign := self.symbols[self.position]) in ("*", "/"):
-            self.position += 1
-            right = self._factor(depth)
-            if sign == "/" and right == 0:
-                raise _InvalidError
-            value = value * right if sign == "*" else value / right
-        return value
-
-    def _factor(self, depth: int) -> Fraction:
-        symbol = self.symbols[self.position]
-        self.position += 1
-        if depth >= MAX_DEPTH or symbol == "":
+    def _factor(self, depth: int) -> Ratio:
+        if depth >= MAX_DEPTH:
             raise _InvalidError
-        if symbol == "-":
-            return -self._factor(depth + 1)
+        symbol = self.next
+        self.next = next(self.rest, END)
+        if symbol.isdigit():
+            if len(symbol) > MAX_DIGITS or (symbol[0] == "0" and symbol != "0"):
+                raise _InvalidError
+            self.numbers.append(int(symbol))
+            return self.numbers[-1], 1
         if symbol == "(":
             value = self.expression(depth + 1)
-            if self.symbols[self.position] != ")":
+            if self.next != ")":
                 raise _InvalidError
-            self.position += 1
+            self.next = next(self.rest, END)
             return value
-        if not symbol.isdigit() or len(symbol) > MAX_DIGITS or (symbol[0] == "0" and symbol != "0"):
-            raise _InvalidError
-        self.numbers.append(int(symbol))
-        return Fraction(int(symbol))
+        if symbol == "-":
+            above, below = self._factor(depth + 1)
+            return -above, below
+        raise _InvalidError

@@ -14,6 +14,7 @@ _FORMAT = (
     "Show your work in <think> </think> tags. And return the final answer in <answer> </answer> "
     "tags, for example <answer> {example} </answer>."
 )
+_HASHES = 'Let\'s think step by step and output the final answer after "####".'
 _LEAD = "Let me solve this step by step.\n<think>"
 
 
@@ -142,6 +143,33 @@ class Chat(_Tagged):
         from transformers import AutoTokenizer
 
         return AutoTokenizer.from_pretrained(self.tokenizer)
+
+
+@dataclass(frozen=True)
+class Hashes:
+    """GSM8K's own way: the answer stands on the last line that has `#### `, after it.
+
+    The end of the line or of a finished response closes it. TinyZero's wording (gsm8k.py).
+    """
+
+    def render(self, question: Question) -> str:
+        return f"{question.text} {_HASHES}"
+
+    def answer(self, response: str, finished: bool) -> str | None:
+        _, marker, rest = response.rpartition("#### ")
+        content, newline, _ = rest.partition("\n")
+        return content if marker and (newline or finished) else None
+
+
+@dataclass(frozen=True)
+class Plain:
+    """The question as it is; all of a finished response is its answer."""
+
+    def render(self, question: Question) -> str:
+        return question.text
+
+    def answer(self, response: str, finished: bool) -> str | None:
+        return response if finished else None
 
 
 def _asked(question: Question) -> str:

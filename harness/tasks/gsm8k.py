@@ -1,0 +1,165 @@
+"""GSM8K: grade-school word problems whose answer is a number.
+
+From the hub, or from files in GSM8K's format: columns `question` and `answer`, where an answer is
+worked line by line and ends with `#### 18`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import Enum
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from harness import checks
+from harness.errors import ConfigError
+from harness.tasks import numbers, rows, sets
+from harness.tasks.templates import Hashes, Question, Template, Worked
+from harness.types import Behaviour, Grade, Prompt
+
+COLUMNS = ("question", "answer")
+# The hub's configuration with one solution per problem.
+HUB_CONFIG = "main"
+MARK = "####"
+
+WORKED = Worked(
+    question="A shelf holds 3 rows of 8 jars. 5 jars are sold. How many jars are left?",
+    reasoning="There are 3 * 8 = 24 jars at first.\nAfter the sale 24 - 5 = 19 are left.",
+    answer="19",
+)
+
+
+class Method(Enum):
+    """Where the answer is read."""
+
+    STRICT = "strict"
+    FLEXIBLE = "flexible"
+
+
+@dataclass(frozen=True)
+class Gsm8k:
+    """GSM8K and its exact grading, by value: `18`, `18.`, `18.0` and `$18` are equal.
+
+    strict: the template's marked and closed answer, the last one if there are several, must be a
+    number (harness.tasks.numbers.number) and nothing else. With the template `hashes` that is the
+    rest of the line after the last `#### `; with tags, what is inside them.
+    flexible: the last number of the response, wherever it stands and whatever the template.
+    A response without such a number is neither correct nor formatted; a number on which a cut
+    response ends is none, for it may go on.
+
+    Attributes:
+        template: how a problem is asked and its answer marked (harness.tasks.templates.Template).
+        source: name on the hub, or a .parquet or .jsonl file.
+        held_out_source: file of the held-out problems; null splits the one file by hash. The hub
+            has a test split.
+        method: strict or flexible.
+        train_size: training prompts, the first ones; null takes all.
+        eval_size: held-out prompts, the first ones; null takes all.
+        hold_out: one problem of a single file in this many is held out.
+    """
+
+    data_source: ClassVar[str] = "openai/gsm8k"
+
+    template: Any = field(default_factory=Hashes)
+    source: str = "openai/gsm8k"
+    held_out_source: str | None = None
+    method: Method = Method.STRICT
+    train_size: int | None = None
+    eval_size: int | None = None
+    hold_out: int = 8
+
+    def __post_init__(self) -> None:
+        for name, value in (("train_size", self.train_size), ("eval_size", self.eval_size)):
+            checks.at_least(f"task.{name}", 1 if value is None else value, 1)
+        checks.at_least("task.hold_out", self.hold_out, 2)
+        if self.held_out_source is not None and not self._is_file:
+            raise ConfigError(
+                f"task.held_out_source goes with a file, but task.source is {self.source!r}, whose "
+                f"test split is held out; set task.source to a .parquet or .jsonl file"
+            )
+
+    def pool(self) -> tuple[Prompt, ...]:
+        return self._sets[0]
+
+    def held_out(self) -> tuple[Prompt, ...]:
+        return self._sets[1]
+
+    @property
+    def digest(self) -> str:
+        return sets.digest(self._sets)
+
+    @property
+    def early_stop(self) -> tuple[str, str] | None:
+        return None
+
+    def grade(self, prompt: Prompt, response: str, finished: bool) -> Grade:
+        value = self._value(response, finished)
+        correct = value is not None and value == Decimal(prompt.answer)
+        return Grade(correct=correct, formatted=value is not None)
+
+    def behaviour(self, prompt: Prompt, response: str) -> Behaviour | None:
+        return None
+
+    def _value(self, response: str, finished: bool) -> Decimal | None:
+        if self.method is Method.FLEXIBLE:
+            return numbers.last_number(response, finished)
+        template: Template = self.template
+        content = template.answer(response, finished)
+        return None if content is None else numbers.number(content)
+
+    @property
+    def _is_file(self) -> bool:
+        return Path(self.source).suffix in rows.SUFFIXES
+
+    @cached_property
+    def _sets(self) -> sets.Sets:
+        sizes = (self.train_size, self.eval_size)
+        if not self._is_file:
+            train, test = _from_hub(self.source)
+        elif self.held_out_source is None:
+            train = rows.read(self.source, COLUMNS, "task.source")
+            return sets.split(self._prompts(train, self.source), *sizes, self.hold_out)
+        else:
+            train = rows.read(self.source, COLUMNS, "task.source")
+            test = rows.read(self.held_out_source, COLUMNS, "task.held_out_source")
+        held_out = self._prompts(test, f"{self.held_out_source or self.source} (held out)")
+        pool = self._prompts(train, self.source)
+        return sets.given(pool, held_out, *sizes)
+
+    def _prompts(self, found: Sequence[rows.Row], source: str) -> list[Prompt]:
+        return [self._prompt(row, f"row {i} of {source}") for i, row in enumerate(found, 1)]
+
+    def _prompt(self, row: rows.Row, where: str) -> Prompt:
+        asked, worked = str(row["question"]).strip(), str(row["answer"])
+        work, marker, last = worked.rpartition(MARK)
+        value = numbers.number(last)
+        if not marker or value is None:
+            raise ConfigError(
+                f"task.source: the answer in {where} must end with {MARK} and a number, "
+                f"ends with {worked[-30:]!r}"
+            )
+        return Prompt(
+            text=self.template.render(
+                Question(text=asked, compact=asked, example="42", worked=WORKED)
+            ),
+            item=0,
+            problem=asked,
+            difficulty=max(1, len(work.strip().splitlines())),
+            answer=last.strip().replace(",", ""),
+        )
+
+
+def _from_hub(name: str) -> tuple[list[rows.Row], list[rows.Row]]:
+    """Rows of the train and the test split."""
+    from datasets import load_dataset
+
+    try:
+        found = load_dataset(name, HUB_CONFIG)
+        return found["train"].to_list(), found["test"].to_list()
+    except Exception as error:  # whatever a hub client raises, the remedy is the same
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigError(
+            f"task.source: cannot load {name!r} from the Hugging Face hub ({reason}); check the "
+            f"name and the network, or set task.source to a .parquet or .jsonl file"
+        ) from error

@@ -1,0 +1,135 @@
+"""Your own questions: a file of prompts and answers, and a function that grades.
+
+The file is JSON lines, or parquet. Nothing is graded by the harness: the function says whether a
+response is right.
+"""
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from harness import checks
+from harness.errors import ConfigError, ContractError
+from harness.tasks import rows, sets
+from harness.tasks.templates import FewShot, Plain, Question, Template, Worked
+from harness.types import Behaviour, Grade, Prompt
+
+Grader = Callable[[str, str], bool]
+# A file brings no worked example; templates that show one are refused.
+NO_WORKED = Worked(question="", reasoning="", answer="")
+
+
+@dataclass(frozen=True)
+class Jsonl:
+    """Questions of a file, graded by a function of yours.
+
+    The grader is called with what the template finds as the answer, and with the answer column as
+    text. The template `plain` finds the whole response, tags what is inside them; a response
+    without an answer is wrong and the grader is not asked.
+
+    Attributes:
+        path: a .jsonl or .parquet file; identical prompts count once.
+        grader: import path of function(response: str, answer: str) -> bool.
+        template: how a question is asked and its answer marked (harness.tasks.templates.Template).
+        prompt: column of the questions.
+        answer: column of the answers.
+        held_out_path: file of the held-out questions; null splits the one file by hash.
+        example: what an answer looks like, for templates that show one.
+        train_size: training prompts, the first ones; null takes all.
+        eval_size: held-out prompts, the first ones; null takes all.
+        hold_out: one question of a single file in this many is held out.
+    """
+
+    path: str
+    grader: str
+    template: Any = field(default_factory=Plain)
+    prompt: str = "prompt"
+    answer: str = "answer"
+    held_out_path: str | None = None
+    example: str = "42"
+    train_size: int | None = None
+    eval_size: int | None = None
+    hold_out: int = 8
+
+    def __post_init__(self) -> None:
+        for name, value in (("train_size", self.train_size), ("eval_size", self.eval_size)):
+            checks.at_least(f"task.{name}", 1 if value is None else value, 1)
+        checks.at_least("task.hold_out", self.hold_out, 2)
+        if isinstance(self.template, FewShot):
+            raise ConfigError(
+                "task=jsonl has no worked example for the template few_shot; write one into the "
+                "prompts and set task/template=plain"
+            )
+
+    def pool(self) -> tuple[Prompt, ...]:
+        return self._sets[0]
+
+    def held_out(self) -> tuple[Prompt, ...]:
+        return self._sets[1]
+
+    @property
+    def digest(self) -> str:
+        return sets.digest(self._sets)
+
+    @property
+    def early_stop(self) -> tuple[str, str] | None:
+        return None
+
+    def grade(self, prompt: Prompt, response: str, finished: bool) -> Grade:
+        template: Template = self.template
+        content = template.answer(response, finished)
+        if content is None:
+            return Grade(correct=False, formatted=False)
+        verdict = self._grader(content, prompt.answer)
+        if not isinstance(verdict, (bool, np.bool_)):
+            raise ContractError(
+                f"task.grader: {self.grader} must return True or False, returned {verdict!r:.40}"
+            )
+        return Grade(correct=bool(verdict), formatted=True)
+
+    def behaviour(self, prompt: Prompt, response: str) -> Behaviour | None:
+        return None
+
+    @cached_property
+    def _grader(self) -> Grader:
+        module, _, name = self.grader.rpartition(".")
+        try:
+            if not module:
+                raise ImportError("it names no module")
+            function: Grader = getattr(importlib.import_module(module), name)
+        except Exception as error:  # importing runs the module, which may raise anything
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ConfigError(
+                f"task.grader: cannot import {self.grader!r} ({reason}); name a function as "
+                f"package.module.function, importable from where the command is started"
+            ) from error
+        if not callable(function):
+            raise ConfigError(f"task.grader: {self.grader!r} is no function")
+        return function
+
+    @cached_property
+    def _sets(self) -> sets.Sets:
+        _ = self._grader  # a task without a grader is refused before anything starts
+        sizes = (self.train_size, self.eval_size)
+        train = self._prompts(self.path, "task.path")
+        if self.held_out_path is None:
+            return sets.split(train, *sizes, self.hold_out)
+        return sets.given(train, self._prompts(self.held_out_path, "task.held_out_path"), *sizes)
+
+    def _prompts(self, path: str, key: str) -> Sequence[Prompt]:
+        found = rows.read(path, (self.prompt, self.answer), key)
+        return [self._prompt(str(row[self.prompt]), str(row[self.answer])) for row in found]
+
+    def _prompt(self, text: str, answer: str) -> Prompt:
+        question = Question(text=text, compact=text, example=self.example, worked=NO_WORKED)
+        return Prompt(
+            text=self.template.render(question),
+            item=0,
+            problem=text,
+            difficulty=1,
+            answer=answer,
+        )

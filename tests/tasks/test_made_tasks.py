@@ -1,0 +1,202 @@
+"""Tasks that make their own problems: what holds for each of their sets and traces."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from harness.errors import ConfigError
+from harness.models.tiny import CHARACTERS, WritesTraces
+from harness.tasks import sets
+from harness.tasks.coin import Coin
+from harness.tasks.multiplication import Multiplication
+from harness.tasks.sum_to_ten import SumToTen
+from harness.tasks.templates import Compact, TinyZeroBase
+
+MIXED = Multiplication(digits=[1, 3], fewest=[1, 2], train_size=300, eval_size=40)
+# Changing a default task changes every published number.
+PINNED = {
+    "multiplication": "2b67a48742fc7ed8260d096a237d9997f0690a5145b3e979fc7fc81b4e4b24d8",
+    "sum_to_ten": "9c21ca63a5e925fe92314b56bc5ba30381a2378a81f4be28296d7f53b6211228",
+    "coin": "ab433338e14f0d35007dc34909a5a43fbf28b37a01ddb9652dd5d423db56ea4f",
+}
+TASKS = {
+    "multiplication": Multiplication(),
+    "mixed": MIXED,
+    "sum_to_ten": SumToTen(),
+    "coin": Coin(),
+}
+EACH = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+
+
+@EACH
+def test_sets_are_as_asked_for_and_share_no_problem(task: Any) -> None:
+    pool, held_out = task.pool(), task.held_out()
+    assert (len(pool), len(held_out)) == (task.train_size, task.eval_size)
+    for part in (pool, held_out):
+        assert [p.item for p in part] == list(range(len(part)))
+        assert all(p.difficulty >= 1 for p in part)
+    texts = [p.text for p in pool + held_out]
+    assert len(set(texts)) == len(texts)
+    assert not {p.problem for p in pool} & {p.problem for p in held_out}
+    assert all(sets.is_held_out(p.problem, task.hold_out) for p in held_out)
+
+
+@pytest.mark.parametrize("name", PINNED)
+def test_default_task_is_pinned_and_knows_no_seed(name: str, composed: Callable[..., Any]) -> None:
+    assert type(TASKS[name])().digest == PINNED[name]
+    assert composed(f"task={name}", "seed=7").task.digest == PINNED[name]
+
+
+@EACH
+def test_sizes_only_cut_one_sequence(task: Any) -> None:
+    small = dataclasses.replace(task, train_size=32, eval_size=8)
+    assert small.pool() == task.pool()[:32]
+    assert small.held_out() == task.held_out()[:8]
+    assert small.digest != task.digest
+
+
+@EACH
+def test_template_words_the_same_problems(task: Any) -> None:
+    words = dataclasses.replace(task, template=TinyZeroBase())
+    assert [p.problem for p in words.pool()] == [p.problem for p in task.pool()]
+    assert [p.answer for p in words.pool()] == [p.answer for p in task.pool()]
+    assert words.pool()[0].text.startswith("A conversation between User and Assistant.")
+    assert words.digest != task.digest
+
+
+@EACH
+def test_traces_fit_the_tiny_model(task: Any) -> None:
+    assert isinstance(task, WritesTraces)
+    traces = task.traces(0, range(500))
+    assert set("".join(q + t for q, t in traces)) <= set(CHARACTERS)
+    assert max(len(q) + len(t) for q, t in traces) < 100
+    prompts = {p.text: p for p in task.pool()}
+    grades = [task.grade(prompts[q], t, finished=True) for q, t in traces]
+    assert all(grade.formatted for grade in grades)
+    assert not any(task.grade(prompts[q], t, finished=False).formatted for q, t in traces)
+    assert {task.behaviour(prompts[q], t) for q, t in traces} == {None}
+    assert task.early_stop is None
+
+
+@EACH
+def test_traces_walk_the_pool_in_shuffled_passes(task: Any) -> None:
+    small = dataclasses.replace(task, train_size=32, eval_size=8)
+    passes = [[q for q, _ in small.traces(0, range(i, i + 32))] for i in (0, 32)]
+    assert sorted(passes[0]) == sorted(passes[1]) == sorted(p.text for p in small.pool())
+    assert passes[0] != passes[1]
+    assert small.traces(0, range(20, 40)) == small.traces(0, range(64))[20:40]
+    assert small.traces(0, range(32)) != small.traces(1, range(32))
+
+
+@EACH
+def test_traces_are_refused_in_other_templates(task: Any) -> None:
+    words = dataclasses.replace(task, template=TinyZeroBase())
+    with pytest.raises(ConfigError, match=r"compact template only.*model=hf"):
+        words.traces(0, range(1))
+
+
+def test_long_multiplication_is_right_where_it_says_so() -> None:
+    # Each `=` joins sums of equal value, and every trace ends in the right product.
+    for task in (TASKS["multiplication"], MIXED):
+        prompts = {p.text: p for p in task.pool()}
+        for q, trace in task.traces(0, range(300)):
+            work, _, answer = trace.rpartition(";A")
+            product = prompts[q].answer
+            assert task.grade(prompts[q], trace, finished=True).correct
+            assert int(answer) == product
+            assert {value(side) for side in work.split("=")} == {product}
+            assert work.startswith(q[1:-1])
+
+
+def value(text: str) -> int:
+    """Of a sum of numbers and products."""
+    total = 0
+    for term in text.split("+"):
+        a, _, b = term.partition("*")
+        total += int(a) * int(b or 1)
+    return total
+
+
+def test_sums_claim_ten_when_they_make_ten() -> None:
+    task = SumToTen()
+    prompts = {p.text: p for p in task.pool()}
+    right = 0
+    for q, trace in task.traces(0, range(400)):
+        claimed = "!" in trace
+        right += claimed
+        assert task.grade(prompts[q], trace, finished=True).correct is claimed
+        assert ("=10!A" in trace) is claimed
+    # Drawn at random, so that there is something to learn: neither none nor all are right.
+    assert 40 < right < 200
+
+
+def test_guesses_of_the_coin_are_even() -> None:
+    # 800 fair guesses: 400 heads expected, standard deviation 14.
+    guesses = Counter(trace for _, trace in Coin().traces(0, range(800)))
+    assert set(guesses) == {"A0", "A1"}
+    assert abs(guesses["A1"] - 400) < 45
+
+
+def test_the_coin_is_biased() -> None:
+    # 768 flips at 0.7: 538 heads expected, standard deviation 13.
+    flips = Counter(p.answer for p in Coin().pool() + Coin().held_out())
+    assert abs(flips["heads"] - 538) < 40
+    assert {p.answer for p in Coin(heads=1.0).pool()} == {"heads"}
+
+
+def test_factors_have_the_digits_that_are_asked_for() -> None:
+    assert {p.difficulty for p in Multiplication().pool()} == {4}
+    counts = Counter(p.difficulty for p in MIXED.pool())
+    assert set(counts) == {3, 4}
+    factors = [tuple(map(int, p.text[1:-1].split("*"))) for p in MIXED.pool()]
+    assert all(1 <= a <= 9 and 10 <= b <= 999 for a, b in factors)
+    assert all(p.answer == a * b for p, (a, b) in zip(MIXED.pool(), factors, strict=True))
+
+
+def test_orders_of_one_product_are_one_problem() -> None:
+    problems = {p.text: p.problem for p in Multiplication().pool()}
+    turned = [t for t in problems if f"Q{t[4:6]}*{t[1:3]}?" in problems]
+    assert len(turned) > 100
+    assert all(problems[t] == problems[f"Q{t[4:6]}*{t[1:3]}?"] for t in turned)
+
+
+REFUSED: list[tuple[type, dict[str, Any], str]] = [
+    (Multiplication, {"digits": [2]}, "task.digits must be two numbers"),
+    (Multiplication, {"digits": [0, 2]}, "task.digits must be two numbers"),
+    (Multiplication, {"digits": [2, 10]}, "from [1, 1] to [9, 9], received [2, 10]"),
+    (Multiplication, {"fewest": [1, 3]}, "task.fewest must be two numbers"),
+    (Multiplication, {"fewest": [1, 1, 1]}, "task.fewest must be two numbers"),
+    (Multiplication, {"train_size": 0}, "task.train_size must be at least 1"),
+    (Multiplication, {"eval_size": 0}, "task.eval_size must be at least 1"),
+    (Multiplication, {"hold_out": 1}, "task.hold_out must be at least 2"),
+    (SumToTen, {"train_size": 0}, "task.train_size must be at least 1"),
+    (SumToTen, {"hold_out": 1}, "task.hold_out must be at least 2"),
+    (Coin, {"heads": 1.5}, "task.heads is a share"),
+    (Coin, {"eval_size": 0}, "task.eval_size must be at least 1"),
+]
+
+
+@pytest.mark.parametrize(("cls", "fields", "words"), REFUSED)
+def test_refused(cls: type, fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        cls(**fields)
+    assert words in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "task",
+    [Multiplication(digits=[1, 1]), SumToTen(train_size=600), SumToTen(eval_size=300)],
+    ids=["products", "pool", "held out"],
+)
+def test_too_few_problems(task: Any) -> None:
+    with pytest.raises(ConfigError, match=r"only \d+ training and \d+ held-out.*lower") as refusal:
+        task.pool()
+    assert "\n" not in str(refusal.value)
+
+
+def test_the_compact_template_is_the_default() -> None:
+    assert all(isinstance(task.template, Compact) for task in TASKS.values())
