@@ -36,6 +36,12 @@ torch.set_num_threads(1)
 use_sweeper_plugin()
 
 
+@pytest.fixture(autouse=True)
+def no_hydra_of_another_test() -> None:
+    """Hydra is one per process, and commands that ran in this process leave theirs behind."""
+    GlobalHydra.instance().clear()
+
+
 @pytest.fixture(scope="session")
 def composed() -> Callable[..., Any]:
     """compose(overrides) -> the typed TrialConfig of a single run."""
