@@ -322,7 +322,7 @@ def test_data_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         (["coin", "--out", "x.csv"], "must end in .parquet"),
         (["nosuch", "--out", "x.parquet"], "sum_to_ten"),
         (["coin", "--out", "x.parquet", "task.heads=2"], "task.heads"),
-        (["coin", "--out", "x.parquet", "task.tails=2"], "heads"),
+        (["coin", "--out", "x.parquet", "task.tails=2"], "'task.tails'"),
         (["coin", "--out", "/proc/nowhere/x.parquet"], "cannot write"),
     ],
 )
