@@ -1,9 +1,12 @@
 """Cut rows into optimizer batches and micro-batches. Responses are never split."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from harness import streams
+from harness.types import Rollout
 
 
 def mini_batches(rows: int, count: int, seed: int, step: int, epoch: int) -> list[Tensor]:
@@ -37,3 +40,44 @@ def micro_batches(rows_b: Tensor, lengths_B: Tensor, token_budget: int) -> list[
             batches.append(order_b[start:end])
             start = end
     return batches
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packed:
+    """Some rows as a model reads them: prompt, then response, padded on the right.
+
+    There a causal model cannot see, so that no attention mask is needed.
+    """
+
+    tokens_bS: Tensor
+    """int64 (b,S)."""
+    first: int
+    """The earliest position whose next token is a response's; outputs before it are not needed."""
+    position_bt: Tensor
+    """Where in the outputs from `first` on the one for response token t stands."""
+
+    def aligned(self, x_bs: Tensor) -> Tensor:
+        """(b,s) outputs from `first` on -> (b,t) by response token."""
+        return x_bs.gather(1, self.position_bt)
+
+
+def packed(rollout: Rollout, rows_b: Tensor) -> Packed:
+    """The given rows; t is their longest response."""
+    rows = rows_b.tolist()
+    prompts = [torch.tensor(rollout.prompt_ids[i]) for i in rows]
+    lengths = rollout.lengths_B[rows_b].tolist()
+    inputs = [
+        torch.cat([ids, rollout.tokens_BT[i, :length]])
+        for ids, i, length in zip(prompts, rows, lengths, strict=True)
+    ]
+    tokens_bS = torch.nn.utils.rnn.pad_sequence(inputs, batch_first=True)
+    first = min(len(ids) for ids in prompts) - 1
+    offset_b1 = torch.tensor([len(ids) - 1 - first for ids in prompts])[:, None]
+    position_bt = offset_b1 + torch.arange(max(lengths))
+    last = tokens_bS.shape[1] - first - 2
+    return Packed(tokens_bS=tokens_bS, first=first, position_bt=position_bt.clamp(max=last))
+
+
+def row_lengths(rollout: Rollout) -> Tensor:
+    """int64 (B,), tokens of each row, prompt included."""
+    return torch.tensor([len(ids) for ids in rollout.prompt_ids]) + rollout.lengths_B

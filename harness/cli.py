@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from harness.config import TrialConfig, trial_name
-from harness.errors import ConfigError, TrialsFailedError
+from harness.errors import ConfigError, GraderError, TrialsFailedError
 from harness.typed import typed
 
 EXIT_USER_ERROR = 2
@@ -38,7 +38,7 @@ def run() -> int:
     except (HydraException, OmegaConfBaseException) as error:
         print(f"error: {one_line(error, sys.argv[1:])}", file=sys.stderr)
         return EXIT_USER_ERROR
-    except TrialsFailedError as error:
+    except (GraderError, TrialsFailedError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_TRIALS_FAILED
     except KeyboardInterrupt:

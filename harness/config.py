@@ -68,6 +68,26 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Grading:
+    """Limits of the grader.
+
+    Attributes:
+        cpu_seconds: CPU time that one response may take; one that takes more is an error.
+        max_error_share: share of a rollout's responses with an error above which the run stops.
+    """
+
+    cpu_seconds: float = 1.0
+    max_error_share: float = 0.01
+
+    def __post_init__(self) -> None:
+        checks.above("grading.cpu_seconds", self.cpu_seconds, 0)
+        if not 0 <= self.max_error_share <= 1:
+            raise ConfigError(
+                f"grading.max_error_share must be in 0..1, received {self.max_error_share}"
+            )
+
+
+@dataclass(frozen=True)
 class Labels:
     """Names under which a trial is found. They change no number."""
 
@@ -113,6 +133,7 @@ class TrialConfig:
     seed: int = 0
     budget: Budget = dataclasses.field(default_factory=Budget)
     evaluation: Evaluation = dataclasses.field(default_factory=Evaluation)
+    grading: Grading = dataclasses.field(default_factory=Grading)
     labels: Labels = dataclasses.field(default_factory=Labels)
     ray: RayConfig = dataclasses.field(default_factory=RayConfig)
     runs: str = "runs"

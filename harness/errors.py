@@ -3,6 +3,7 @@
 HarnessError
 ├── ConfigError        the request is wrong: one line, exit code 2
 ├── ContractError      a plug-in breaks the contract of its kind
+├── GraderError        a grader fails on more responses than is allowed: exit code 1
 └── TrialsFailedError  a sweep ended before all its trials did: exit code 1
 
 All are picklable, so that they cross process borders unchanged.
@@ -19,6 +20,10 @@ class ConfigError(HarnessError):
 
 class ContractError(HarnessError):
     """A plug-in does something its contract forbids; the message names the plug-in's fault."""
+
+
+class GraderError(HarnessError):
+    """A grader raises, or takes too long, on more responses than is allowed."""
 
 
 class TrialsFailedError(HarnessError):

@@ -11,7 +11,6 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -19,13 +18,16 @@ from rich.table import Table
 from harness.cli import EXIT_USER_ERROR, composed
 from harness.config import TrialConfig
 from harness.errors import ConfigError
-from harness.evaluation import Evaluator, graded
+from harness.evaluation import Evaluator
+from harness.grading import Grader
 from harness.policy import Policy
+from harness.preflight import check_context, evaluation_sampling
 from harness.rollout.engine import Request, Stream
 from harness.schema import METRICS
+from harness.tasks import sets
 from harness.trial import CONFIG_FILE
 from harness.typed import typed
-from harness.types import Prompt, Rollout
+from harness.types import Grade, Prompt, Rollout
 
 # Samples that are shown for one prompt.
 SHOWN_SAMPLES = 8
@@ -66,6 +68,7 @@ def evaluator_of(config: TrialConfig, prompts: Sequence[Prompt]) -> Evaluator:
         engine=config.rollout.engine(source, tokenizer, prompts),
         rollout=config.rollout,
         task=config.task,
+        grader=Grader(task=config.task, limits=config.grading, folder=Path(config.runs)),
         policy=policy,
         reference=policy,
         temperature=config.evaluation.temperature,
@@ -76,6 +79,7 @@ def evaluator_of(config: TrialConfig, prompts: Sequence[Prompt]) -> Evaluator:
 
 def measured(config: TrialConfig) -> dict[str, float]:
     """All held-out metrics of a checkpoint but its distance from a base, which it does not know."""
+    check_context(config, config.model.prepare(config.task, config.runs))
     evaluator = evaluator_of(config, config.task.held_out())
     metrics, _ = evaluator.sampled(step=0)
     if config.evaluation.pass_k:
@@ -83,8 +87,8 @@ def measured(config: TrialConfig) -> dict[str, float]:
     return {key: value for key, value in metrics.items() if key != "eval/kl"}
 
 
-def sampled(config: TrialConfig, text: str) -> tuple[Rollout, bool]:
-    """Samples for one prompt, and whether the task knows the answer."""
+def sampled(config: TrialConfig, text: str) -> tuple[Rollout, Sequence[Grade | None]]:
+    """Samples for one prompt, and their grades; None each when the task does not know it."""
     known = [p for p in (*config.task.held_out(), *config.task.pool()) if p.text == text]
     stranger = Prompt(text=text, item=0, problem=text, difficulty=0, answer=None)
     prompt = known[0] if known else stranger
@@ -92,7 +96,8 @@ def sampled(config: TrialConfig, text: str) -> tuple[Rollout, bool]:
     sampling = config.rollout.sampling(config.rollout.max_new_tokens, config.evaluation.temperature)
     request = Request(prompt=prompt, items=tuple(range(SHOWN_SAMPLES)))
     stream = Stream(seed=config.seed, name="prompt", step=0)
-    return evaluator.engine.generate([request], sampling, stream), bool(known)
+    rollout = evaluator.engine.generate([request], sampling, stream)
+    return rollout, evaluator.grader(rollout) if known else [None] * SHOWN_SAMPLES
 
 
 def main() -> int:
@@ -109,6 +114,8 @@ def main() -> int:
         config = config_of(Path(arguments[0]), overrides)
         if text is None:
             console.print(_table(measured(config)))
+            console.print(f"held-out set {sets.digest(config.task.held_out())[:16]}")
+            console.print(f"decoding {dataclasses.asdict(evaluation_sampling(config))}")
         else:
             _show(console, config, text)
     except ConfigError as error:
@@ -125,8 +132,7 @@ def _table(metrics: dict[str, float]) -> Table:
 
 
 def _show(console: Console, config: TrialConfig, text: str) -> None:
-    rollout, known = sampled(config, text)
-    grades: Sequence[Any] = graded(config.task, rollout) if known else [None] * SHOWN_SAMPLES
+    rollout, grades = sampled(config, text)
     for grade, response, finished in zip(
         grades, rollout.texts, rollout.finished_B.tolist(), strict=True
     ):

@@ -9,11 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harness.behaviour import behaviour_metrics
+from harness.grading import Grader
 from harness.policy import Policy
 from harness.protocols import Task
 from harness.rollout.engine import Engine, Request, RolloutConfig, Stream
+from harness.schema import Metric
 from harness.tensor_ops import KL, kl_estimate, masked_mean
-from harness.types import Behaviour, Grade, Prompt, Rollout, Sampling
+from harness.types import Grade, Prompt, Rollout, Sampling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +26,7 @@ class Evaluator:
     engine: Engine
     rollout: RolloutConfig
     task: Task
+    grader: Grader
     policy: Policy
     reference: Policy
     temperature: float
@@ -38,11 +42,13 @@ class Evaluator:
         kl_BT = kl_estimate(logprobs_BT, ref_logprobs_BT, KL.K3)
         metrics = {
             "eval/accuracy": correct_B.float().mean().item(),
+            **_by_kind(rollout.prompts, correct_B),
+            "eval/error_rate": sum(bool(grade.error) for grade in grades) / len(grades),
             "eval/kl": masked_mean(kl_BT, rollout.mask_BT).item(),
             "eval/entropy": masked_mean(entropy_BT, rollout.mask_BT).item(),
             "eval/truncated": (~rollout.finished_B).float().mean().item(),
             **_lengths(rollout.lengths_B.float(), correct_B),
-            **_behaviour(self.task, rollout),
+            **behaviour_metrics(self.task, rollout, grades),
         }
         return metrics, _table(rollout, grades)
 
@@ -59,6 +65,7 @@ class Evaluator:
         metrics["eval/pass_at_k"] = sum(
             pass_at_k(self.pass_k, c, self.pass_k) for c in right
         ) / len(right)
+        metrics["eval/avg_at_k"] = _accuracy(many)
         if self.task.early_stop is not None:
             patient = dataclasses.replace(
                 self._sampling(self.temperature),
@@ -80,13 +87,31 @@ class Evaluator:
         ]
         stream = Stream(seed=self.seed, name=name, step=step)
         rollout = self.engine.generate(requests, sampling, stream)
-        return rollout, graded(self.task, rollout)
+        return rollout, self.grader(rollout)
 
 
-def graded(task: Task, rollout: Rollout) -> tuple[Grade, ...]:
-    """The task's grade of each response."""
-    rows = zip(rollout.prompts, rollout.texts, rollout.finished_B.tolist(), strict=True)
-    return tuple(task.grade(prompt, text, finished) for prompt, text, finished in rows)
+def kinds(prompts: Sequence[Prompt]) -> dict[str, Metric]:
+    """Accuracy of each difficulty and each part of a mixture, where there are several."""
+    return {
+        key: Metric("1", f"share solved exactly of held-out prompts of {what}")
+        for key, what, _ in _kinds(prompts)
+    }
+
+
+def _kinds(prompts: Sequence[Prompt]) -> list[tuple[str, str, list[int]]]:
+    """Metric, its meaning and the rows that it is about."""
+    found = []
+    for name in ("difficulty", "part"):
+        of = [getattr(prompt, name) for prompt in prompts]
+        values = sorted(set(of))
+        for value in values if len(values) > 1 else []:
+            rows = [i for i, other in enumerate(of) if other == value]
+            found.append((f"eval/accuracy/{name}_{value}", f"{name} {value}", rows))
+    return found
+
+
+def _by_kind(prompts: Sequence[Prompt], correct_B: Tensor) -> dict[str, float]:
+    return {key: correct_B[rows].float().mean().item() for key, _, rows in _kinds(prompts)}
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
@@ -108,24 +133,6 @@ def _lengths(lengths_B: Tensor, correct_B: Tensor) -> dict[str, float]:
     }
 
 
-def _behaviour(task: Task, rollout: Rollout) -> dict[str, float]:
-    """Behaviour over all responses; a share of nothing is left out."""
-    rows = zip(rollout.prompts, rollout.texts, strict=True)
-    read = [b for prompt, text in rows if (b := task.behaviour(prompt, text)) is not None]
-    if not read:
-        return {}
-    total = Behaviour(
-        **{f.name: sum(getattr(b, f.name) for b in read) for f in dataclasses.fields(Behaviour)}
-    )
-    metrics = {"eval/behaviour/attempts": total.attempts / len(read)}
-    if total.misses:
-        metrics["eval/behaviour/give_up_rate"] = total.give_ups / total.misses
-    if total.attempts:
-        metrics["eval/behaviour/computed_rightly"] = total.computed_rightly / total.attempts
-        metrics["eval/behaviour/success_per_attempt"] = total.hits / total.attempts
-    return metrics
-
-
 def _table(rollout: Rollout, grades: Sequence[Grade]) -> dict[str, list[Any]]:
     """Per-prompt results, so that variants can be compared prompt by prompt."""
     prompts: tuple[Prompt, ...] = rollout.prompts
@@ -133,9 +140,12 @@ def _table(rollout: Rollout, grades: Sequence[Grade]) -> dict[str, list[Any]]:
         "item": [p.item for p in prompts],
         "problem": [p.problem for p in prompts],
         "difficulty": [p.difficulty for p in prompts],
+        "part": [p.part for p in prompts],
         "prompt": [p.text for p in prompts],
         "response": list(rollout.texts),
         "correct": [grade.correct for grade in grades],
+        "formatted": [grade.formatted for grade in grades],
+        "error": [grade.error for grade in grades],
         "length": rollout.lengths_B.tolist(),
         "truncated": (~rollout.finished_B).tolist(),
     }

@@ -8,22 +8,24 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from harness import checkpoint
 from harness.batching import mini_batches
 from harness.config import Budget, BudgetUnit, TrialConfig
-from harness.evaluation import Evaluator, graded
+from harness.evaluation import Evaluator
+from harness.kl import KlController
 from harness.metrics import Clock, mean_of, step_metrics
-from harness.policy import Policy, annotated
 from harness.protocols import Controller, Curriculum, Window
-from harness.rollout.collect import collect
-from harness.rollout.engine import Engine, Stream
+from harness.rollout.collect import Collector
+from harness.rollout.engine import Engine
 from harness.schema import Metric, check_declared
 from harness.tensor_ops import on_last_token
 from harness.tracking import Run
 from harness.types import Batch, Outcome, Prompt, Scores
+from harness.update import Models, estimates, update
 
 log = logging.getLogger(__name__)
 
@@ -71,12 +73,13 @@ class Parts:
     config: TrialConfig
     pool: tuple[Prompt, ...]
     engine: Engine
-    policy: Policy
-    reference: Policy
+    models: Models
     tokenizer: Any
+    collector: Collector
     evaluator: Evaluator
     window: Window
     curriculum: Curriculum
+    kl: KlController
     run: Run
     folder: Path
     declared: Mapping[str, Metric]
@@ -86,58 +89,62 @@ class Parts:
     @property
     def controllers(self) -> tuple[Controller, ...]:
         """Everything that is told what a step did."""
-        return (self.window, self.curriculum)
+        return (self.window, self.curriculum, self.kl)
 
 
 def train(parts: Parts) -> dict[str, float]:
     """Spend the budget; returns the metrics of the last step."""
-    config, state, policy = parts.config, parts.state, parts.policy
-    algorithm, trainer, task, seed = config.algorithm, config.trainer, config.task, config.seed
+    config, state, models = parts.config, parts.state, parts.models
+    algorithm, trainer, seed = config.algorithm, config.trainer, config.seed
     metrics: dict[str, float] = {}
     if state.step == 0:
         metrics = _evaluated(parts, Clock())
         _record(parts, metrics)
     while (progress := state.progress(config.budget)) < 1:
         clock = Clock()
-        window = parts.window.window()
+        window = parts.window.window(seed)
         plan = algorithm.rollout_plan(progress)
-        prompts = parts.curriculum.prompts(parts.pool, seed, progress, trainer.prompts_per_step)
-        with clock("gen"):
-            stream = Stream(seed=seed, name="rollout", step=state.step)
-            rollout = collect(parts.engine, config.rollout, prompts, plan, window, stream)
-        with clock("reward"):
-            grades = graded(task, rollout)
-            scores: Scores = config.reward.score(rollout, grades)
+        draw = partial(parts.curriculum.prompts, parts.pool, seed, progress)
+        sampled = parts.collector(draw, trainer.prompts_per_step, plan, window, state.step, clock)
+        rollout = sampled.rollout
         with clock("old_log_prob"):
             batch = Batch(
                 group_B=rollout.group_B,
                 mask_BT=rollout.mask_BT,
-                rewards_BT=_on_tokens(scores, rollout.mask_BT),
+                rewards_BT=_on_tokens(sampled.scores, rollout.mask_BT),
                 budget=config.rollout.max_new_tokens,
-                columns=annotated(rollout, algorithm.columns, policy, parts.reference),
+                columns={**sampled.columns, **models.annotated(rollout, algorithm.columns)},
+                progress=progress,
+                kl_coefficient=parts.kl.coefficient,
             )
         with clock("adv"):
-            advantages_BT = algorithm.advantages(batch)
+            batch, advantages_BT, estimated = estimates(algorithm, batch)
         with clock("update_actor"):
             updates = [
-                policy.update(rollout, batch, advantages_BT, rows_b, algorithm.loss, progress)
+                update(models, algorithm, rollout, batch, advantages_BT, rows_b)
                 for epoch in range(trainer.epochs)
                 for rows_b in mini_batches(
-                    len(grades), trainer.mini_batches, seed, state.step, epoch
+                    len(rollout.texts), trainer.mini_batches, seed, state.step, epoch
                 )
             ]
         with clock("update_weights"):
-            parts.engine.load_weights(policy.weights())
+            parts.engine.load_weights(models.policy.weights())
         state.step += 1
         state.updates += len(updates)
-        state.tokens += int(rollout.lengths_B.sum())
-        state.prompts += len(prompts)
+        state.tokens += sampled.tokens
+        state.prompts += sampled.prompts
         state.seconds += clock.elapsed()
         reached = state.progress(config.budget)
-        metrics = step_metrics(rollout, grades, scores, batch, advantages_BT, window)
-        metrics |= mean_of(updates)
+        metrics = step_metrics(sampled, batch, advantages_BT, window)
+        metrics |= {**estimated, **mean_of(updates)}
+        outcome = Outcome(
+            lengths_B=rollout.lengths_B,
+            correct_B=sampled.correct_B,
+            progress=reached,
+            columns=batch.columns,
+        )
         for controller in parts.controllers:
-            controller.observe(Outcome.of(rollout, grades, reached))
+            controller.observe(outcome)
             metrics |= controller.metrics()
         if _due(progress, reached, config.evaluation.every):
             metrics |= _evaluated(parts, clock)
@@ -148,7 +155,7 @@ def train(parts: Parts) -> dict[str, float]:
         _record(parts, metrics)
         if _due(progress, reached, trainer.save_every) and reached < 1:
             _save(parts)
-    checkpoint.save_final(parts.folder, policy.model, parts.tokenizer, metrics)
+    checkpoint.save_final(parts.folder, models.policy.model, parts.tokenizer, metrics)
     log.info("finished after step %d", state.step)
     return metrics
 
@@ -159,21 +166,23 @@ def resume(parts: Parts) -> None:
     if saved is None:
         return
     parts.state = State(**saved["counters"])
-    parts.policy.load_state_dict(saved["policy"])
+    parts.models.load_state_dict(saved["models"])
+    parts.collector.reference.load_state_dict(saved["reference_scores"])
     for controller, state in zip(parts.controllers, saved["controllers"], strict=True):
         controller.load_state_dict(state)
-    parts.engine.load_weights(parts.policy.weights())
+    parts.engine.load_weights(parts.models.policy.weights())
     log.info("resumed after step %d", parts.state.step)
 
 
 def _save(parts: Parts) -> None:
     state = {
         "counters": asdict(parts.state),
-        "policy": parts.policy.state_dict(),
+        "models": parts.models.state_dict(),
         "controllers": [controller.state_dict() for controller in parts.controllers],
+        "reference_scores": parts.collector.reference.state_dict(),
     }
     folder = parts.folder / f"step_{parts.state.step}"
-    checkpoint.save(folder, parts.policy.model, parts.tokenizer, state)
+    checkpoint.save(folder, parts.models.policy.model, parts.tokenizer, state)
     checkpoint.prune(parts.folder, parts.config.trainer.keep_checkpoints)
 
 
@@ -187,7 +196,7 @@ def _evaluated(parts: Parts, clock: Clock) -> dict[str, float]:
     parts.run.table(state.step, table)
     if metrics["eval/accuracy"] > state.best:
         state.best = metrics["eval/accuracy"]
-        checkpoint.save(parts.folder / "best", parts.policy.model, parts.tokenizer)
+        checkpoint.save(parts.folder / "best", parts.models.policy.model, parts.tokenizer)
     return metrics | clock.stages
 
 

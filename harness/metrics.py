@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from harness.collected import Collected
 from harness.tensor_ops import group_center
-from harness.types import Batch, Grade, Rollout, Scores
+from harness.types import Batch
 
 
 @dataclass
@@ -21,9 +22,9 @@ class Clock:
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
-        begun = time.perf_counter()
+        begun, key = time.perf_counter(), f"timing_s/{stage}"
         yield
-        self.stages[f"timing_s/{stage}"] = time.perf_counter() - begun
+        self.stages[key] = self.stages.get(key, 0.0) + time.perf_counter() - begun
 
     def elapsed(self) -> float:
         """Seconds since the step began."""
@@ -41,14 +42,10 @@ def spread(prefix: str, x: Tensor) -> dict[str, float]:
 
 
 def step_metrics(
-    rollout: Rollout,
-    grades: Sequence[Grade],
-    scores: Scores,
-    batch: Batch,
-    advantages_BT: Tensor,
-    window: int,
+    sampled: Collected, batch: Batch, advantages_BT: Tensor, window: int
 ) -> dict[str, float]:
     """What a rollout and its rewards look like; names as in verl where verl has one."""
+    rollout, grades = sampled.rollout, sampled.grades
     scores_B = batch.scores_B
     prompt_lengths = torch.tensor([len(ids) for ids in rollout.prompt_ids])
     no_signal_B = group_center(scores_B, batch.group_B).abs() < 1e-12  # rounding of a mean
@@ -63,11 +60,13 @@ def step_metrics(
         **spread("prompt_length", prompt_lengths),
         "response_length/clip_ratio": (~rollout.finished_B).double().mean().item(),
         "reward/accuracy": sum(grade.correct for grade in grades) / len(grades),
+        "reward/error_rate": sum(bool(grade.error) for grade in grades) / len(grades),
         "reward/no_signal_groups": sum(silent) / len(silent),
         **{
             f"reward/part/{name}": part.double().mean().item()
-            for name, part in scores.parts.items()
+            for name, part in sampled.scores.parts.items()
         },
+        **sampled.metrics,
         "window/current": float(window),
         "rollout/logprob_diff/mean": difference_BT.double().mean().item(),
         "rollout/logprob_diff/max": difference_BT.double().max().item(),

@@ -8,12 +8,13 @@ from torch import Tensor
 from harness.types import (
     Batch,
     Behaviour,
+    Estimates,
     Grade,
+    Graded,
     Loss,
     Minibatch,
     Outcome,
     Prompt,
-    Rollout,
     RolloutPlan,
     Scores,
 )
@@ -24,15 +25,20 @@ class Algorithm(Protocol):
 
     @property
     def columns(self) -> frozenset[str]:
-        """Columns that `advantages` and `loss` read: old_logprobs_BT, ref_logprobs_BT,
-        rollout_logprobs_BT, entropy_BT."""
+        """Columns that `advantages` and `loss` read.
+
+        Before the first update: old_logprobs_BT, ref_logprobs_BT, rollout_logprobs_BT,
+        old_values_BT. In the loss, moving with the policy and with gradient: entropy_BT,
+        kl_full_BT, values_BT. What the rollout plan brings, greedy_scores_B and
+        reference_scores_BN, is there without being declared.
+        """
         ...
 
     def rollout_plan(self, progress: float) -> RolloutPlan:
         """What to sample when the share `progress` of the budget is used."""
         ...
 
-    def advantages(self, batch: Batch) -> Tensor:
+    def advantages(self, batch: Batch) -> Tensor | Estimates:
         """(B,T) advantages of the whole batch, 0 where the mask is 0."""
         ...
 
@@ -64,8 +70,8 @@ class Controller(Protocol):
 class Window(Controller, Protocol):
     """The response budget of a step and what moves it."""
 
-    def window(self) -> int:
-        """Response budget of the next rollout, in tokens."""
+    def window(self, seed: int) -> int:
+        """Response budget of the next rollout, in tokens; `seed` names what it may draw."""
         ...
 
 
@@ -82,7 +88,7 @@ class Curriculum(Controller, Protocol):
 class Reward(Protocol):
     """Scores a batch of responses."""
 
-    def score(self, rollout: Rollout, grades: tuple[Grade, ...]) -> Scores:
+    def score(self, graded: Graded) -> Scores:
         """Rewards (B,) or (B,T) of a rollout whose B responses were graded by the task."""
         ...
 
@@ -113,5 +119,5 @@ class Task(Protocol):
         ...
 
     def behaviour(self, prompt: Prompt, response: str) -> Behaviour | None:
-        """How the response searched; None when the template writes no attempts."""
+        """How the response searched; None when the task reads no search."""
         ...

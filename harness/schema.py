@@ -59,6 +59,7 @@ STEP = {
     "response_length/clip_ratio": Metric("1", "share of responses cut by the window"),
     **_spread("prompt_length", "tokens", "prompt length"),
     "reward/accuracy": Metric("1", "share of training responses graded correct"),
+    "reward/error_rate": Metric("1", "share of training responses on which the grader failed"),
     "reward/no_signal_groups": Metric("1", "share of groups whose rewards are all equal"),
     "window/current": Metric("tokens", "response budget of this step's rollout"),
     "actor/pg_loss": Metric("1", "policy term of the loss"),
@@ -71,7 +72,16 @@ STEP = {
     "actor/pg_clipfrac": Metric("1", "share of tokens on which the clip is active"),
     "rollout/logprob_diff/mean": Metric("nats", "mean |sampler - trainer| log-prob"),
     "rollout/logprob_diff/max": Metric("nats", "largest |sampler - trainer| log-prob"),
-    **_timing("gen", "reward", "old_log_prob", "adv", "update_actor", "update_weights"),
+    "rollout/batches": Metric("1", "rollouts that the step took to find groups to train on"),
+    "rollout/accepted": Metric("1", "share of the sampled groups that were accepted"),
+    "critic/vf_loss": Metric("1", "value term of the loss"),
+    "critic/vf_explained_var": Metric("1", "share of the returns' variance that values explain"),
+    "critic/vf_clipfrac": Metric("1", "share of tokens whose value loss is the clipped one"),
+    "critic/grad_norm": Metric("1", "gradient norm of the critic before clipping"),
+    "critic/lr": Metric("1", "learning rate of the critic's last update"),
+    **_timing(
+        "gen", "reward", "reference", "old_log_prob", "adv", "update_actor", "update_weights"
+    ),
     **_timing("testing", "step"),
     "perf/throughput": Metric("tokens/s", "prompt and response tokens per second", clock=True),
     "perf/total_num_tokens": Metric("tokens", "prompt and response tokens of this step"),
@@ -79,6 +89,7 @@ STEP = {
 
 EVAL = {
     "eval/accuracy": Metric("1", "share of held-out prompts solved exactly, sampled"),
+    "eval/error_rate": Metric("1", "share of held-out responses on which the grader failed"),
     "eval/kl": Metric("nats", "k3 estimate of KL(policy || base) per sampled token"),
     "eval/entropy": Metric("nats", "entropy per response token on held-out prompts"),
     "eval/response_length/mean": Metric("tokens", "response length on held-out prompts"),
@@ -89,8 +100,14 @@ EVAL = {
     "eval/behaviour/give_up_rate": Metric("1", "share of misses after which it answers at once"),
     "eval/behaviour/computed_rightly": Metric("1", "share of attempts with exact arithmetic"),
     "eval/behaviour/success_per_attempt": Metric("1", "share of attempts that reach the target"),
+    "eval/behaviour/retry_rate": Metric("1", "share of misses after which it tries again"),
+    "eval/behaviour/checked": Metric("1", "share of answers that it had tried and found right"),
+    "eval/behaviour/empty": Metric("1", "share of responses with nothing but white space"),
+    "eval/behaviour/repetitive": Metric("1", "share of responses that repeat themselves"),
+    "eval/behaviour/well_formatted": Metric("1", "share of responses with an answer as asked for"),
     "eval/greedy_accuracy": Metric("1", "share of held-out prompts solved by greedy decoding"),
     "eval/pass_at_k": Metric("1", "unbiased chance that one of k samples is right"),
+    "eval/avg_at_k": Metric("1", "mean accuracy of the samples that pass@k is measured with"),
     "eval/accuracy_no_early_stop": Metric(
         "1", "sampled accuracy with the answer marker forbidden directly after a miss"
     ),

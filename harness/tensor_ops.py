@@ -26,6 +26,7 @@ class Reduction(Enum):
     SEQUENCE_MEAN_TOKEN_SUM = "sequence_mean_token_sum"
     CONSTANT_BUDGET = "constant_budget"
     SEQUENCE_MEAN = "sequence_mean"
+    RESPONSE_MEAN = "response_mean"
 
 
 class KL(Enum):
@@ -45,23 +46,27 @@ class Counts:
         tokens: response tokens.
         sequences: responses with at least one token.
         budget: the maximum response budget C of Dr. GRPO, in tokens.
+        responses: all of them, empty ones included.
     """
 
     tokens: int
     sequences: int
     budget: int
+    responses: int = 0
 
     @classmethod
     def of(cls, mask_BT: Tensor, budget: int) -> "Counts":
         """Counts of the batch whose response mask is (B,T)."""
-        return cls(int(mask_BT.sum()), int(mask_BT.bool().any(-1).sum()), budget)
+        sequences = int(mask_BT.bool().any(-1).sum())
+        return cls(int(mask_BT.sum()), sequences, budget, len(mask_BT))
 
 
 def reduced(values: Tensor, mask_BT: Tensor, reduction: Reduction, counts: Counts) -> Tensor:
     """This part's share of a loss term: the shares of all micro-batches add up to the term.
 
     Args:
-        values: (B,T) per token, or (B,) per response for SEQUENCE_MEAN.
+        values: (B,T) per token, or (B,) per response for SEQUENCE_MEAN, whose empty rows are no
+            sequences, and RESPONSE_MEAN, which counts every row.
         mask_BT: (B,T) response mask of the same rows.
         reduction: how values are combined.
         counts: denominators of the global optimizer batch. An empty batch gives 0.
@@ -69,6 +74,8 @@ def reduced(values: Tensor, mask_BT: Tensor, reduction: Reduction, counts: Count
     Returns:
         A scalar with gradient.
     """
+    if reduction is Reduction.RESPONSE_MEAN:
+        return values.sum() / max(counts.responses, 1)
     mask = mask_BT.to(values.dtype)
     sequences = max(counts.sequences, 1)
     if reduction is Reduction.SEQUENCE_MEAN:
@@ -107,6 +114,12 @@ def entropy(logits: Tensor) -> Tensor:
     """Entropy in nats of softmax(logits) over the last axis: (..., V) -> (...)."""
     log_p = torch.log_softmax(logits, dim=-1)
     return -(log_p.exp() * log_p).sum(-1)
+
+
+def full_kl(logits: Tensor, ref_logits: Tensor) -> Tensor:
+    """KL(policy || reference) in nats over the whole vocabulary, exact: (..., V) -> (...)."""
+    log_p, log_q = torch.log_softmax(logits, dim=-1), torch.log_softmax(ref_logits, dim=-1)
+    return (log_p.exp() * (log_p - log_q)).sum(-1)
 
 
 def log_ratio(logprobs_BT: Tensor, old_logprobs_BT: Tensor) -> Tensor:
@@ -190,10 +203,44 @@ def group_std(x_B: Tensor, group_B: Tensor) -> Tensor:
     return torch.where(size_B == 1, torch.ones_like(x_B), std_B)
 
 
+def has_signal(x_B: Tensor, group_B: Tensor) -> Tensor:
+    """Rows of groups whose values are not all equal, or that have one member; bool (B,).
+
+    DAPO's dynamic sampling keeps them (arXiv 2503.14476 eq. 11).
+    """
+    index_B, size_B = _group_index(group_B)
+    groups = int(index_B.max()) + 1
+    highest = x_B.new_zeros(groups).scatter_reduce(0, index_B, x_B, "amax", include_self=False)
+    lowest = x_B.new_zeros(groups).scatter_reduce(0, index_B, x_B, "amin", include_self=False)
+    return (highest > lowest)[index_B] | (size_B == 1)
+
+
 def leave_one_out(x_B: Tensor, group_B: Tensor) -> Tensor:
     """RLOO: x minus the mean of the other members, n/(n-1) (x - mean) (arXiv 2402.14740)."""
     _, size_B = _group_index(group_B)
     return group_center(x_B, group_B) * size_B / (size_B - 1).clamp(min=1)
+
+
+def sequence_mean(x_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """Mean over the tokens of each response, 0 for an empty one; (B,)."""
+    mask = mask_BT.bool()
+    return x_BT.masked_fill(~mask, 0.0).sum(-1) / mask.sum(-1).clamp(min=1)
+
+
+def truncated_importance(
+    old_logprobs_BT: Tensor, rollout_logprobs_BT: Tensor, mask_BT: Tensor, cap: float, level: str
+) -> Tensor:
+    """Weights min(π_old / π_rollout, cap) against the sampler's mismatch; (B,T), 0 off the mask.
+
+    Args:
+        level: "token", or "sequence" for the ratio of whole responses, on each of their tokens.
+    """
+    mask = mask_BT.bool()
+    ratio_BT = (old_logprobs_BT - rollout_logprobs_BT).masked_fill(~mask, 0.0)
+    if level == "sequence":
+        ratio_BT = ratio_BT.sum(-1, keepdim=True).expand_as(ratio_BT)
+    weight_BT = ratio_BT.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp().clamp(max=cap)
+    return weight_BT.masked_fill(~mask, 0.0).detach()
 
 
 def on_tokens(x_B: Tensor, mask_BT: Tensor) -> Tensor:

@@ -19,6 +19,8 @@ class Trainer:
         save_every: fraction of the budget between checkpoints.
         keep_checkpoints: how many `step_N` are kept.
         threads: of torch; another number rounds differently.
+        importance_cap: truncated importance sampling: policy losses are weighted by the ratio of
+            trainer to sampler, at most this; null switches it off.
     """
 
     optimizer: Optimizer = field(default_factory=Optimizer)
@@ -29,6 +31,7 @@ class Trainer:
     save_every: float = 0.2
     keep_checkpoints: int = 2
     threads: int = 1
+    importance_cap: float | None = None
 
     def __post_init__(self) -> None:
         for name in (
@@ -41,3 +44,4 @@ class Trainer:
         ):
             checks.at_least(f"trainer.{name}", getattr(self, name), 1)
         checks.share("trainer.save_every", self.save_every)
+        checks.above("trainer.importance_cap", self.importance_cap or 1.0, 0)

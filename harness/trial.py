@@ -1,6 +1,7 @@
 """From a typed config to a finished trial: the one place where everything is assembled."""
 
 import copy
+import dataclasses
 import json
 import logging
 import os
@@ -15,12 +16,21 @@ from typing import Any
 import torch
 
 from harness import checkpoint, files, loop, provenance
-from harness.config import TrialConfig, resolved, trial_name
-from harness.evaluation import Evaluator
+from harness.config import TrialConfig, digest, resolved, trial_name
+from harness.critic import Critic
+from harness.evaluation import Evaluator, kinds
+from harness.grading import Grader
+from harness.kl import KlController, KlInReward
 from harness.models.loading import Source
 from harness.policy import Policy
+from harness.preflight import check_context, check_sampling, evaluation_sampling
+from harness.rollout.collect import Collector
+from harness.rollout.engine import Engine
+from harness.rollout.reference import ReferenceScores
 from harness.schema import METRICS, Metric
+from harness.tasks import sets
 from harness.tracking import Run
+from harness.update import Models
 
 # A killed driver's trial lives on for about two seconds; its successor waits for the lock.
 LOCK_WAIT_S = 30.0
@@ -37,11 +47,12 @@ def prepare(config: TrialConfig) -> tuple[Path, Source]:
     Raises:
         ConfigError: the runs folder, the task or the model cannot be had.
     """
+    check_sampling(config)
     config.task.held_out()
     config.model.check(config.task)
     runs = files.writable_folder(Path(config.runs), "runs")
     source = config.model.prepare(config.task, str(runs))
-    source.load_tokenizer()
+    check_context(config, source)
     return runs, source
 
 
@@ -92,6 +103,7 @@ def run_trial(config: TrialConfig, observe: Observer) -> dict[str, float]:
             return finished
         (folder / CONFIG_FILE).write_text(json.dumps(resolved(config), indent=1))
         with config.tracking.run(config, runs, facts) as run:
+            run.text("prompt.txt", config.task.held_out()[0].text)
             parts = assemble(config, source, folder, run, observe)
             with closing(parts.engine):
                 loop.resume(parts)
@@ -105,15 +117,15 @@ def assemble(
     tokenizer = source.load_tokenizer()
     pool, held_out = config.task.pool(), config.task.held_out()
     engine = config.rollout.engine(source, tokenizer, pool + held_out)
-    settings = (config.rollout.temperature, config.trainer.token_budget)
-    policy = Policy(source.model(), *settings, optimizer=config.trainer.optimizer)
-    reference = Policy(source.model(), *settings)
+    models = _models(config, source)
+    grader = Grader(task=config.task, limits=config.grading, folder=folder)
     evaluator = Evaluator(
         engine=engine,
         rollout=config.rollout,
         task=config.task,
-        policy=policy,
-        reference=reference,
+        grader=grader,
+        policy=models.policy,
+        reference=models.reference,
         temperature=config.evaluation.temperature,
         pass_k=config.evaluation.pass_k,
         seed=config.seed,
@@ -122,12 +134,13 @@ def assemble(
         config=config,
         pool=pool,
         engine=engine,
-        policy=policy,
-        reference=reference,
+        models=models,
         tokenizer=tokenizer,
+        collector=_collector(config, source, engine, grader, models),
         evaluator=evaluator,
         window=copy.deepcopy(config.window),  # controllers move; a config stays as it is
         curriculum=copy.deepcopy(config.curriculum),
+        kl=KlController(getattr(config.algorithm, "kl", None) or KlInReward()),
         run=run,
         folder=folder,
         declared=declared_metrics(config),
@@ -135,10 +148,71 @@ def assemble(
     )
 
 
+def _models(config: TrialConfig, source: Source) -> Models:
+    """What is trained, from the base model, and the base itself."""
+    settings = (config.rollout.temperature, config.trainer.token_budget)
+    policy = Policy(source.model(), *settings, optimizer=config.trainer.optimizer)
+    return Models(
+        policy=policy,
+        reference=Policy(source.model(), *settings),
+        critic=_critic(config, source, policy),
+        importance_cap=config.trainer.importance_cap,
+    )
+
+
+def _collector(
+    config: TrialConfig, source: Source, engine: Engine, grader: Grader, models: Models
+) -> Collector:
+    """What carries out rollout plans, and keeps the base's own responses."""
+    depends_on = {
+        "model": source.hash,
+        "task": config.task.digest,
+        "reward": resolved(config.reward),
+        "sampling": dataclasses.asdict(config.rollout.sampling(config.rollout.max_new_tokens)),
+    }
+    reference = ReferenceScores(
+        engine=engine,
+        rollout=config.rollout,
+        grader=grader,
+        reward=config.reward,
+        base_weights=models.reference.weights,
+        policy_weights=models.policy.weights,
+        folder=Path(config.runs).expanduser().absolute() / "reference_scores",
+        identity=digest(depends_on)[:16],
+    )
+    return Collector(
+        engine=engine,
+        rollout=config.rollout,
+        grader=grader,
+        reward=config.reward,
+        reference=reference,
+        seed=config.seed,
+    )
+
+
+def _critic(config: TrialConfig, source: Source, policy: Policy) -> Critic | None:
+    """The critic of an algorithm that reads values."""
+    settings = getattr(config.algorithm, "critic", None)
+    if settings is None:
+        return None
+    if settings.shared:
+        backbone = policy.model.base_model
+    else:
+        path = source if settings.path is None else dataclasses.replace(source, path=settings.path)
+        backbone = path.model().base_model
+    rate = settings.learning_rate or config.trainer.optimizer.learning_rate
+    optimizer = dataclasses.replace(config.trainer.optimizer, learning_rate=rate)
+    return Critic(backbone, settings.shared, config.trainer.token_budget, optimizer)
+
+
 def declared_metrics(config: TrialConfig) -> dict[str, Metric]:
     """The core's metrics and those that the plug-ins declare in `METRICS`."""
-    plugins = (config.algorithm, config.reward, config.window, config.curriculum, config.task)
+    plugins = (
+        *(config.algorithm, config.reward, config.window, config.curriculum, config.task),
+        *(KlController, ReferenceScores),
+    )
     own = [getattr(plugin, "METRICS", {}) for plugin in plugins]
+    own.append(kinds(config.task.held_out()))
     return {key: metric for metrics in (METRICS, *own) for key, metric in metrics.items()}
 
 
@@ -151,6 +225,9 @@ def _facts(config: TrialConfig, source: Source) -> dict[str, str]:
         "code_hash": provenance.code_hash(),
         "model_hash": source.hash,
         "task_digest": config.task.digest,
+        "eval_digest": sets.digest(config.task.held_out()),
+        "template_hash": digest(resolved(getattr(config.task, "template", None)))[:16],
+        "decoding": json.dumps(dataclasses.asdict(evaluation_sampling(config))),
         "threads": str(config.trainer.threads),
         "torch": torch.__version__,
     }

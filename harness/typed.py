@@ -42,7 +42,9 @@ def typed(node: Mapping[str, Any] | DictConfig, path: str = "", cls: type | None
     children = {
         key: _child(value, prefix + key, hints[key])
         for key, value in plain.items()
-        if hints[key] in (Any, list[Any]) or (_is_node(value) and _dataclass_of(hints[key]))
+        if hints[key] in (Any, list[Any])
+        or (hints[key] == dict[str, Any] and _holds_nodes(value))
+        or (_is_node(value) and _dataclass_of(hints[key]))
     }
     rest = {
         key: _enumerated(value, hints[key], prefix + key)
@@ -79,6 +81,9 @@ def _converted(value: Any) -> Any:
 
 def _enumerated(value: Any, hint: Any, path: str) -> Any:
     """The member that a YAML value names; OmegaConf knows members by their Python names only."""
+    if get_origin(hint) is list and isinstance(value, list):
+        (kind,) = get_args(hint)
+        return [_enumerated(item, kind, f"{path}[{i}]") for i, item in enumerate(value)]
     if not (isinstance(hint, type) and issubclass(hint, Enum)) or isinstance(value, hint):
         return value
     try:
@@ -95,6 +100,12 @@ def _is_node(value: Any) -> bool:
     return isinstance(value, Mapping)
 
 
+def _holds_nodes(value: Any) -> bool:
+    """A mapping of names to nodes; other mappings are plain data."""
+    items = value.values() if isinstance(value, Mapping) else ()
+    return bool(items) and all(isinstance(item, Mapping) and TARGET in item for item in items)
+
+
 def _dataclass_of(hint: Any) -> type | None:
     """The dataclass that a field's type names, alone, in a list or as an optional."""
     for candidate in (hint, *get_args(hint)):
@@ -108,6 +119,8 @@ def _child(value: Any, path: str, hint: Any) -> Any:
     cls = _dataclass_of(hint)
     if isinstance(value, list) and (hint is Any or get_origin(hint) is list):
         return [_child(item, f"{path}[{i}]", cls or Any) for i, item in enumerate(value)]
+    if isinstance(value, Mapping) and hint == dict[str, Any]:
+        return {str(name): _child(item, f"{path}.{name}", Any) for name, item in value.items()}
     if not isinstance(value, Mapping):
         raise ConfigError(f"{path} must be a mapping with {TARGET}, received {value!r}")
     made = typed(value, path, cls)

@@ -1,10 +1,10 @@
 """Data that flows between the stages. Frozen, keyword-only; shapes stand beside each field.
 
 Shapes: `P` prompts, `G` samples per prompt, `B = P*G` responses, `L` prompt tokens,
-`T` response tokens, `V` vocabulary.
+`T` response tokens, `V` vocabulary, `N` responses of the base per prompt.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +32,8 @@ class Prompt:
     difficulty: int
     answer: Any
     """What the task's grader needs."""
+    part: str = ""
+    """Name of the part of a mixture that it is from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,8 @@ class Grade:
     """Exactly right: the only thing that `eval/accuracy` counts."""
     formatted: bool
     """An answer is marked and closed as the template asks."""
+    error: str = ""
+    """What the grader raised, if it did: the response is then neither of the two."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +53,21 @@ class Behaviour:
     """Counts read from one response by the task's own parse."""
 
     attempts: int
+    """Candidate expressions whose result is worked out."""
     computed_rightly: int
+    """Attempts whose stated result is the exact one."""
     hits: int
+    """Attempts that were computed rightly and reach the target."""
     misses: int
+    """Attempts that the response itself finds wanting: failed checks."""
+    retries: int
+    """Misses after which another attempt follows."""
     give_ups: int
     """Misses after which the response answers at once."""
+    answers: int
+    """1 when an answer is marked and closed."""
+    checked: int
+    """1 when that answer was tried and found right by the response before it was given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +91,16 @@ class RolloutPlan:
     group_size: int
     temperature: float | None = None
     """None: the rollout's own temperature. 0: greedy."""
+    greedy: bool = False
+    """One more, greedy response per prompt; its reward is the column `greedy_scores_B`."""
+    reference_samples: int = 0
+    """N responses of the base per prompt, kept; rewards are the column `reference_scores_BN`."""
+    reference_seed: int | None = None
+    """Seed of those responses; None: the trial's own."""
+    accept: Callable[[Any], Tensor] | None = None
+    """Of a harness.collected.Collected, bool (B,): rows of the groups to train on; None: all."""
+    max_batches: int = 1
+    """Rollouts that a step may take to find as many as it should have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +129,55 @@ class Rollout:
         """int64 (B,), response tokens of each row, end token included."""
         return self.mask_BT.long().sum(-1)
 
+    def rows(self, rows_B: Tensor) -> "Rollout":
+        """Some of the rows, in the order of their numbers `rows_B`."""
+        chosen = rows_B.tolist()
+        return Rollout(
+            prompts=tuple(self.prompts[i] for i in chosen),
+            prompt_ids=tuple(self.prompt_ids[i] for i in chosen),
+            group_B=self.group_B[rows_B],
+            tokens_BT=self.tokens_BT[rows_B],
+            mask_BT=self.mask_BT[rows_B],
+            logprobs_BT=self.logprobs_BT[rows_B],
+            finished_B=self.finished_B[rows_B],
+            texts=tuple(self.texts[i] for i in chosen),
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence["Rollout"]) -> "Rollout":
+        """One rollout after the other; their groups stay apart."""
+        width = max(part.mask_BT.shape[1] for part in parts)
+        sizes = [int(part.group_B.max()) + 1 for part in parts]
+        return cls(
+            prompts=tuple(p for part in parts for p in part.prompts),
+            prompt_ids=tuple(ids for part in parts for ids in part.prompt_ids),
+            group_B=torch.cat([p.group_B + sum(sizes[:i]) for i, p in enumerate(parts)]),
+            tokens_BT=torch.cat([widened(part.tokens_BT, width) for part in parts]),
+            mask_BT=torch.cat([widened(part.mask_BT, width) for part in parts]),
+            logprobs_BT=torch.cat([widened(part.logprobs_BT, width) for part in parts]),
+            finished_B=torch.cat([part.finished_B for part in parts]),
+            texts=tuple(text for part in parts for text in part.texts),
+        )
+
+
+def widened(x_BT: Tensor, width: int) -> Tensor:
+    """(B,T) -> (B,width), zeros on the right."""
+    return torch.nn.functional.pad(x_BT, (0, width - x_BT.shape[1]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graded:
+    """A rollout and what the task says of it: all that a reward sees."""
+
+    rollout: Rollout
+    grades: tuple[Grade, ...]
+    """B entries."""
+    budget: int
+    """The maximum response budget C in tokens, whatever the window is."""
+    seed: int
+    step: int
+    """With the seed and a row's number they name the random numbers of a reward."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
@@ -113,7 +186,12 @@ class Scores:
     rewards: Tensor
     """float64 (B,) per response or (B,T) per token."""
     parts: Mapping[str, Tensor] = field(default_factory=dict)
-    """Named parts (B,), for the records."""
+    """Named parts (B,), for the records: metric `reward/part/<name>`, declared in METRICS."""
+
+    @property
+    def per_response_B(self) -> Tensor:
+        """(B,), the sum over tokens where rewards stand on them."""
+        return self.rewards if self.rewards.dim() == 1 else self.rewards.sum(-1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +205,11 @@ class Batch:
     budget: int
     """The maximum response budget C in tokens, whatever the window is."""
     columns: Mapping[str, Tensor]
-    """The columns that the algorithm declares, each (B,T)."""
+    """The columns that the algorithm declares; the end of a name says the shape."""
+    progress: float = 0.0
+    """Share of the budget that was used when the step began."""
+    kl_coefficient: float = 0.0
+    """Coefficient of a KL in the reward, as its controller has it in this step."""
 
     @property
     def scores_B(self) -> Tensor:
@@ -153,6 +235,7 @@ class Minibatch:
     mask_BT: Tensor
     budget: int
     columns: Mapping[str, Tensor]
+    progress: float = 0.0
 
     def __getitem__(self, name: str) -> Tensor:
         """A declared column.
@@ -170,6 +253,17 @@ def _column(columns: Mapping[str, Tensor], name: str) -> Tensor:
             f"(declared: {', '.join(sorted(columns)) or 'none'})"
         )
     return columns[name]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimates:
+    """Advantages together with what else an algorithm reads off the whole batch."""
+
+    advantages_BT: Tensor
+    columns: Mapping[str, Tensor] = field(default_factory=dict)
+    """More columns for its loss."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Keys are declared in METRICS."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,9 +296,5 @@ class Outcome:
     """bool (B,)."""
     progress: float
     """Share of the budget that is used now."""
-
-    @classmethod
-    def of(cls, rollout: Rollout, grades: tuple[Grade, ...], progress: float) -> "Outcome":
-        """The outcome of a step whose responses were graded by the task."""
-        correct_B = torch.tensor([grade.correct for grade in grades])
-        return cls(lengths_B=rollout.lengths_B, correct_B=correct_B, progress=progress)
+    columns: Mapping[str, Tensor] = field(default_factory=dict)
+    """Those of the batch."""

@@ -28,7 +28,13 @@ BAD = [
     (["model=hf"], ["model.path"]),
     (["model=hf", "model.path=./nowhere"], ["./nowhere", "folder"]),
     (["model=hf", "model.path=.", "task/template=tinyzero_base"], ["config.json"]),
-    (["task/template=tinyzero_base"], ["compact"]),
+    (["rollout.top_p=0.9"], ["top_p=0.9", "importance ratios", "rollout.accept_truncated=true"]),
+    (["window=cosine", "rollout.min_new_tokens=40"], ["smallest window is 32", "40"]),
+    (["algorithm=rloo", "algorithm.group_size=1"], ["group_size", "at least 2"]),
+    (["algorithm=gspo", "algorithm.clip_low=1.5"], ["clip_low", "1.5"]),
+    (["window=adaptive", "window.initial=999"], ["window.initial", "999"]),
+    (["reward=sum"], ["reward.parts is empty"]),
+    (["task=mixture", "task.weights.countdown=0"], ["task.weights.countdown", "above 0"]),
     (["algorithm.group_size=1"], ["group_size", "at least 2", "1"]),
     (["runs=file.txt/runs"], ["runs", "file.txt/runs"]),
     (["budget.unit=hours"], ["budget.unit", "hours", "updates", "tokens"]),
@@ -77,7 +83,7 @@ def test_the_real_process_says_the_same(tmp_path: Path) -> None:
 def test_help_names_the_choices_and_the_commands(tmp_path: Path) -> None:
     done = harness(tmp_path, "--help")
     assert done.returncode == 0
-    for words in ("harness -m +ablation=length_bias", "algorithm: dr_grpo, grpo", "seed: 0"):
+    for words in ("harness -m +ablation=length_bias", "dr_grpo, grpo, gspo", "seed: 0"):
         assert words in done.stdout
     assert contents(tmp_path) == set()
 

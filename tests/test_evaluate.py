@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harness.errors import ConfigError
-from harness.evaluate import config_of, measured, sampled
+from harness.evaluate import SHOWN_SAMPLES, config_of, measured, sampled
 from harness.trial import run_trial, trial_folder
 from tests.conftest import SMALL, command
 
@@ -42,12 +42,12 @@ def test_samples_of_one_prompt_are_graded_where_the_answer_is_known(
 ) -> None:
     config = config_of(final[0], [])
     text = config.task.held_out()[3].text
-    rollout, known = sampled(config, text)
-    assert known
+    rollout, grades = sampled(config, text)
+    assert all(grade is not None for grade in grades)
     assert len(set(rollout.texts)) > 1
     assert {p.text for p in rollout.prompts} == {text}
-    _, known = sampled(config, "Q1 1 1=99?")
-    assert not known
+    _, unknown = sampled(config, "Q1 1 1=99?")
+    assert unknown == [None] * SHOWN_SAMPLES
 
 
 def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:

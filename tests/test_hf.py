@@ -10,9 +10,10 @@ from tokenizers import Regex, Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from harness.models.tiny import CHARACTERS
+from harness.errors import ConfigError
+from harness.models.vocabulary import COMPACT
 from harness.rollout.engine import Request, Stream
-from harness.trial import run_trial, trial_folder
+from harness.trial import prepare, run_trial, trial_folder
 from tests.conftest import SMALL
 
 OVERRIDES = [o for o in SMALL if not o.startswith("model.")]
@@ -21,7 +22,7 @@ OVERRIDES = [o for o in SMALL if not o.startswith("model.")]
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hf") / "llama"
-    vocabulary = {token: i for i, token in enumerate(["<eos>", *CHARACTERS])}
+    vocabulary = {token: i for i, token in enumerate(["<eos>", *COMPACT])}
     characters = Tokenizer(WordLevel(vocabulary, unk_token="<eos>"))
     characters.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=characters, eos_token="<eos>")
@@ -93,3 +94,14 @@ def test_grouped_query_attention_keeps_batch_independence(
             rows = slice(start, start + size)
             assert torch.equal(part.tokens_BT, whole.tokens_BT[rows, :width])
             assert torch.equal(part.logprobs_BT, whole.logprobs_BT[rows, :width])
+
+
+def test_a_prompt_without_room_for_its_response_is_refused(
+    composed: Callable[..., Any], small_base: Path, tmp_path: Path
+) -> None:
+    """The tiny base reads 512 tokens; its longest prompts have 10."""
+    base = next(path for path in (small_base / "models").iterdir() if path.is_dir())
+    request = ("model=hf", f"model.path={base}", "task/template=compact", f"runs={tmp_path}")
+    prepare(composed(*request, "rollout.max_new_tokens=502"))
+    with pytest.raises(ConfigError, match=r"reads 512 tokens.* has 10 and .*503; lower .* to 502"):
+        prepare(composed(*request, "rollout.max_new_tokens=503"))

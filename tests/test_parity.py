@@ -3,9 +3,9 @@
 import ast
 import json
 import os
+import statistics
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,24 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness import parity, parity_ops, tensor_ops
+from harness import evaluation, kl, parity, parity_ops, returns, tensor_ops
+from harness.algorithms.a_star_po import AStarPo
+from harness.algorithms.cispo import Cispo
 from harness.algorithms.dr_grpo import DrGrpo
 from harness.algorithms.grpo import Grpo
+from harness.algorithms.gspo import Gspo
+from harness.algorithms.ppo import Ppo
+from harness.algorithms.reinforce_plus_plus import ReinforcePlusPlus
+from harness.algorithms.remax import ReMax
+from harness.algorithms.rloo import Rloo
 from harness.parity_ops import OPS
+from harness.rewards import cosine, overlong
 from harness.rewards.binary import Binary
 from harness.tasks import numbers
 from harness.tasks.countdown import Countdown
 from harness.tensor_ops import Reduction
 from harness.types import Grade
+from harness.windows.adaptive import Adaptive
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden"
@@ -122,10 +131,19 @@ def clip_sign(new: Tensor, old: Tensor, advantages: Tensor, *clips: Any, **more:
     return REAL_CLIPPED(new, old, -advantages, *clips, **more)
 
 
+def unmasked_gae(rewards: Tensor, values: Tensor, mask: Tensor, *more: Any) -> Tensor:
+    return REAL_GAE(rewards, values, torch.ones_like(mask), *more)
+
+
+class MeanOfSequences:
+    RESPONSE_MEAN = Reduction.SEQUENCE_MEAN
+
+
+REAL_GAE, REAL_VALUE, REAL_SHAPED = returns.gae, returns.value_loss, cosine.shaped
 REAL_LAST = numbers.last_number
 REAL_STD, REAL_KL = tensor_ops.group_std, tensor_ops.kl_estimate
 REAL_REDUCED, REAL_CLIPPED = tensor_ops.reduced, tensor_ops.clipped_policy_loss
-Plant = tuple[object, str, Callable[..., Any]]
+Plant = tuple[object, str, Any]
 PLANTED: dict[str, list[Plant]] = {
     "masked_mean": [(tensor_ops, "masked_mean", lambda values, mask: values.mean())],
     "masked_whiten": [(tensor_ops, "masked_mean", lambda values, mask: values.mean())],
@@ -141,8 +159,8 @@ PLANTED: dict[str, list[Plant]] = {
     "group_advantage": [
         (sys.modules[Grpo.__module__], "group_std", population_std),
         (sys.modules[DrGrpo.__module__], "group_center", lambda x, group: x),
-        (tensor_ops, "leave_one_out", tensor_ops.group_center),
-        (tensor_ops, "masked_whiten", lambda x, mask: x),
+        (sys.modules[Rloo.__module__], "leave_one_out", tensor_ops.group_center),
+        (sys.modules[ReinforcePlusPlus.__module__], "masked_whiten", lambda x, mask: x),
     ],
     "countdown_score": [
         (Countdown, "grade", lambda *_, finished: Grade(correct=True, formatted=True)),
@@ -156,6 +174,44 @@ PLANTED: dict[str, list[Plant]] = {
         (numbers, "number", lambda content: None),
         (numbers, "last_number", lambda text, finished: REAL_LAST(text.split(",")[0], True)),
     ],
+}
+
+
+PLANTED |= {
+    "cosine_reward": [
+        (cosine, "shaped", lambda lengths, limit, a, b, e: REAL_SHAPED(lengths, limit, b, a, e)),
+    ],
+    "overlong_penalty": [
+        (overlong, "overlong_penalty", lambda lengths, limit, buffer, factor: lengths * 0.0),
+    ],
+    "pass_at_k": [(evaluation, "pass_at_k", lambda n, c, k: 1 - (1 - c / n) ** k)],
+    "gae": [
+        (sys.modules[Ppo.__module__], "masked_whiten", lambda x, mask: x),
+        (sys.modules[Ppo.__module__], "gae", unmasked_gae),
+    ],
+    "value_loss": [(returns, "value_loss", lambda v, old, r, clip: REAL_VALUE(v, old, r, None))],
+    "adaptive_kl": [(kl, "MAX_ERROR", 1.0)],
+    "length_adaptive_lambda": [(returns, "length_lambda", lambda mask, a: mask.sum(-1) * 0.0)],
+    "remax": [(sys.modules[ReMax.__module__], "to_go", lambda rewards, mask: rewards * mask)],
+    "v_star": [(returns, "v_star", lambda rewards, beta: rewards.mean(-1))],
+    "a_star_po_loss": [
+        (sys.modules[AStarPo.__module__], "Reduction", MeanOfSequences),
+        (tensor_ops, "reduced", lambda *given: 2 * REAL_REDUCED(*given)),
+    ],
+    "reinforce_plus_plus": [
+        (sys.modules[ReinforcePlusPlus.__module__], "masked_whiten", lambda x, mask: x),
+    ],
+    "gspo_loss": [
+        (sys.modules[Gspo.__module__], "sequence_mean", lambda x, mask: (x * mask).sum(-1)),
+    ],
+    "cispo_loss": [(sys.modules[Cispo.__module__], "log_ratio", lambda new, old: old - new)],
+    "dynamic_sampling_keep": [(tensor_ops, "has_signal", lambda x, group: x > 0)],
+    "tis_weights": [(tensor_ops, "MAX_LOG_RATIO", 0.1)],
+    "adaptive_window": [
+        (Adaptive, "_wanted", lambda self, mean, rate: self.current + self.growth),
+        (statistics, "fmean", lambda values: 0.0),
+    ],
+    "weighted_ce_weights": [(returns, "STD_EPSILON", 0.1), (returns, "MEAN_FLOOR", 9.0)],
 }
 
 
@@ -181,8 +237,9 @@ class Rotated:
 
 
 def test_adapters_are_short() -> None:
-    tree = ast.parse(Path(parity_ops.__file__).read_text(encoding="utf-8"))
-    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    sources = [f.read_text() for f in Path(parity_ops.__file__).parent.glob("*.py")]
+    nodes = [node for source in sources for node in ast.walk(ast.parse(source))]
+    functions = [node for node in nodes if isinstance(node, ast.FunctionDef)]
     assert {f.name for f in functions} >= set(OPS)
     assert [f.name for f in functions if code_lines(f) > MAX_ADAPTER_LINES] == []
 

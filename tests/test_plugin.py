@@ -3,6 +3,8 @@
 import dataclasses
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -51,7 +53,13 @@ def test_the_readmes_file_and_yaml_add_a_variant(work: Path, tmp_path: Path) -> 
     assert wrong.returncode == 2
     assert "algorithm.group_size" in wrong.stderr
     unknown = harness(work, "algorithm=nope", search, PYTHONPATH=path)
-    assert "dr_grpo; grpo; my_rloo" in unknown.stderr
+    assert "gspo; my_rloo; ppo" in unknown.stderr
+    (package / "test_my_rloo.py").write_text(readme_block("python", "from harness.testing"))
+    environment = {**os.environ, "PYTHONPATH": path}
+    arguments = [sys.executable, "-m", "pytest", "-q", "test_my_rloo.py"]
+    kit = subprocess.run(arguments, cwd=package, env=environment, capture_output=True, text=True)
+    assert kit.returncode == 0, kit.stdout
+    assert "14 passed" in kit.stdout
 
 
 @dataclasses.dataclass(frozen=True)

@@ -39,13 +39,18 @@ def masked_batches(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
     return values, mask_of(lengths, width)
 
 
+PER_RESPONSE = (Reduction.SEQUENCE_MEAN, Reduction.RESPONSE_MEAN)
+
+
 def values_for(reduction: Reduction, values_BT: Tensor) -> Tensor:
-    """(B,) for the reduction that takes one value per response, else (B,T)."""
-    return values_BT[:, 0] if reduction is Reduction.SEQUENCE_MEAN else values_BT
+    """(B,) for the reductions that take one value per response, else (B,T)."""
+    return values_BT[:, 0] if reduction in PER_RESPONSE else values_BT
 
 
 def slow_reduced(values: Tensor, mask: Tensor, reduction: Reduction, budget: int) -> float:
     """The definition, token by token."""
+    if reduction is Reduction.RESPONSE_MEAN:
+        return sum(float(row[0]) for row in values) / len(values)
     rows = [[float(v) for v in row[kept]] for row, kept in zip(values, mask, strict=True)]
     rows = [row for row in rows if row]
     if not rows:
@@ -65,7 +70,7 @@ def slow_reduced(values: Tensor, mask: Tensor, reduction: Reduction, budget: int
 def test_counts_do_not_count_empty_rows() -> None:
     mask = mask_of([3, 0, 2], 4)
     # 3 + 0 + 2 tokens in two non-empty rows.
-    assert Counts.of(mask, budget=9) == Counts(tokens=5, sequences=2, budget=9)
+    assert Counts.of(mask, budget=9) == Counts(tokens=5, sequences=2, budget=9, responses=3)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +119,18 @@ def test_shares_of_any_split_add_up(
     torch.testing.assert_close(parts_in.grad, whole_in.grad, rtol=1e-12, atol=0)
 
 
-@pytest.mark.parametrize("reduction", Reduction)
+def test_a_mean_over_responses_counts_empty_ones() -> None:
+    # rows of 3, 0 and 2 tokens, worth 2, 4 and 6: (2 + 4 + 6) / 3, and 8 / 2 without the empty one
+    mask, values = mask_of([3, 0, 2], 4), torch.tensor([2.0, 4.0, 6.0])
+    counts = Counts.of(mask, budget=9)
+    assert ops.reduced(values, mask, Reduction.RESPONSE_MEAN, counts).item() == 4.0
+    assert ops.reduced(values, mask, Reduction.SEQUENCE_MEAN, counts).item() == 4.0
+    other = torch.tensor([2.0, 10.0, 6.0])
+    assert ops.reduced(other, mask, Reduction.RESPONSE_MEAN, counts).item() == 6.0
+    assert ops.reduced(other, mask, Reduction.SEQUENCE_MEAN, counts).item() == 4.0
+
+
+@pytest.mark.parametrize("reduction", [r for r in Reduction if r is not Reduction.RESPONSE_MEAN])
 def test_batch_without_tokens_reduces_to_zero(reduction: Reduction) -> None:
     values, mask = VALUES.clone().requires_grad_(), torch.zeros_like(MASK)
     total = ops.reduced(values_for(reduction, values), mask, reduction, Counts.of(mask, BUDGET))
@@ -128,7 +144,7 @@ MASKED: dict[str, Masked] = {
     **{
         reduction.value: lambda x, m, r=reduction: ops.reduced(x, m, r, Counts.of(m, BUDGET))
         for reduction in Reduction
-        if reduction is not Reduction.SEQUENCE_MEAN
+        if reduction not in PER_RESPONSE
     },
     "masked_mean": ops.masked_mean,
     # Squared and weighted: the plain sum of whitened values is 0 whatever they are.
@@ -389,3 +405,33 @@ def test_a_response_value_on_its_tokens() -> None:
     assert ops.on_tokens(x, mask).tolist() == [[2, 2, 2], [0, 0, 0], [-1, 0, 0]]
     assert ops.on_last_token(x, mask).tolist() == [[0, 0, 2], [0, 0, 0], [-1, 0, 0]]
     assert ops.on_last_token(x, mask.long()).tolist() == [[0, 0, 2], [0, 0, 0], [-1, 0, 0]]
+
+
+# --- groups with a signal, means of sequences, importance weights ---------------------------------
+
+
+def test_groups_with_a_signal() -> None:
+    scores = torch.tensor([1.0, 0.0, 0.5, 0.5, 0.0, 0.1, 0.1, 0.1], dtype=torch.float64)
+    groups = torch.tensor([4, 4, 9, 9, 1, 7, 7, 7])
+    # group 1 has one member; 0.1 three times is equal, whatever its mean rounds to
+    expected = [True, True, False, False, True, False, False, False]
+    assert ops.has_signal(scores, groups).tolist() == expected
+
+
+def test_sequence_mean() -> None:
+    # rows 1 2 6 | 4 8 | nothing
+    values = torch.tensor([[1.0, 2, 6, 99], [4, 8, 99, 99], [99, 99, 99, 99]])
+    assert ops.sequence_mean(values, mask_of([3, 2, 0], 4)).tolist() == [3.0, 6.0, 0.0]
+
+
+def test_truncated_importance_weights() -> None:
+    old = torch.tensor([[-1.0, -1.0, 5.0], [-1.0, 5.0, 5.0]], dtype=torch.float64)
+    sampler = torch.tensor([[-1.5, -0.5, 9.0], [-3.0, 9.0, 9.0]], dtype=torch.float64)
+    mask = mask_of([2, 1], 3)
+    by_token = ops.truncated_importance(old, sampler, mask, 2.0, "token")
+    # e^.5 = 1.648721, e^-.5 = .606531; e^2 is above the cap
+    assert by_token[0].tolist() == pytest.approx([1.648721, 0.606531, 0.0], abs=1e-6)
+    assert by_token[1].tolist() == [2.0, 0.0, 0.0]
+    by_response = ops.truncated_importance(old, sampler, mask, 9.0, "sequence")
+    assert by_response[0].tolist() == pytest.approx([1.0, 1.0, 0.0])  # .5 - .5 = 0
+    assert by_response[1, 0].item() == pytest.approx(7.389056)

@@ -55,6 +55,10 @@ def test_a_finished_trial_is_found_by_its_names_and_has_its_config_and_responses
     assert tags["attempt"] == "1"
     assert len(tags["git_commit"]) in (4, 40)
     assert tags["git_dirty"] in ("true", "false")
+    assert tags["eval_digest"] != tags["task_digest"]
+    assert len(tags["template_hash"]) == 16
+    decoding = json.loads(tags["decoding"])
+    assert (decoding["temperature"], decoding["max_new_tokens"]) == (1.0, 48)
     assert run.data.params["seed"] == "0"
     assert run.data.params["variant"] == "grpo"
     assert run.data.params["trainer.optimizer.learning_rate"] == "0.0003"
@@ -62,6 +66,7 @@ def test_a_finished_trial_is_found_by_its_names_and_has_its_config_and_responses
     assert run.data.metrics["eval/accuracy"] == result["eval/accuracy"]
     folder = Path(run.info.artifact_uri.removeprefix("file://"))
     assert "harness.algorithms.grpo.Grpo" in (folder / "config.yaml").read_text()
+    assert (folder / "prompt.txt").read_text() == config.task.held_out()[0].text
     table = json.loads((folder / "eval" / "step_000008.json").read_text())
     rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
     assert [row["prompt"] for row in rows] == [p.text for p in config.task.held_out()]

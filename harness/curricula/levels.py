@@ -21,7 +21,7 @@ def by_level(pool: Sequence[Prompt]) -> list[list[Prompt]]:
     if len(difficulties) < 2:
         raise ConfigError(
             f"curriculum: the task's pool has one difficulty only ({difficulties}); mix several, "
-            f"such as task.counts=[3,4] or task.digits, or set curriculum=none"
+            f"such as task.counts=[3,4] or task.levels=[easy,hard], or set curriculum=none"
         )
     return [[p for p in pool if p.difficulty == difficulty] for difficulty in difficulties]
 

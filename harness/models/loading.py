@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from harness.errors import ConfigError
@@ -36,6 +36,13 @@ class Source:
                 self.path, dtype=self.dtype, attn_implementation=self.attention
             )
         return model.eval()
+
+    def context(self) -> int | None:
+        """Tokens that the model can read; None where its config does not say."""
+        with _one_line(self.path):
+            config = AutoConfig.from_pretrained(self.path)
+        found: int | None = getattr(config, "max_position_embeddings", None)
+        return found
 
     def load_tokenizer(self) -> Any:
         """The tokenizer; it must name an end token."""

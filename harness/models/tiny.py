@@ -1,11 +1,12 @@
 """The tiny base model: 84k parameters that can search but stop too early.
 
-A Qwen2 with a character vocabulary, warmed up by supervised learning on search traces that the
+A Qwen2 with a character vocabulary, warmed up by supervised learning on worked responses that the
 task writes. It belongs to its recipe, not to `seed`: every trial starts from the same weights,
 cached under `runs/models/<recipe hash>` in Hugging Face format.
 """
 
 import math
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,18 +17,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from scipy.special import ndtri
 from torch import Tensor
-from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
+from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from harness import checks, config, files, streams
 from harness.errors import ConfigError
+from harness.models import vocabulary
 from harness.models.loading import Source
 from harness.types import Prompt
 
-PAD, END = "<pad>", "<eos>"
-CHARACTERS = "0123456789+-*/()= ,;!?QA"
-IDS = {token: i for i, token in enumerate([PAD, END, *CHARACTERS])}
-# How byte-level vocabularies spell the space.
-SPACE = "\u0120"
 # The recipe's own seed: the base is the same for every `seed` of a trial.
 RECIPE_SEED = 0
 # Traces are sorted by length inside pools of this many batches, so that little is padding.
@@ -41,6 +38,8 @@ IGNORED = -100
 @runtime_checkable
 class WritesTraces(Protocol):
     """A task that the tiny model can be warmed up on."""
+
+    template: Any
 
     def pool(self) -> tuple[Prompt, ...]:
         """The training prompts."""
@@ -105,7 +104,7 @@ class Tiny:
                 f"model=tiny is warmed up on traces that the task writes, which "
                 f"{type(task).__name__} does not; choose model=hf model.path=..."
             )
-        task.traces(RECIPE_SEED, range(1))  # a task may write them for some templates only
+        vocabulary.of(task.template, task.traces(RECIPE_SEED, range(FINGERPRINT_TRACES)))
 
     def prepare(self, task: Any, runs: str) -> Source:
         self.check(task)
@@ -114,7 +113,9 @@ class Tiny:
                 "model": config.resolved(self),
                 "pool": [prompt.text for prompt in task.pool()],
                 "traces": task.traces(RECIPE_SEED, range(FINGERPRINT_TRACES)),
-                "code": Path(__file__).read_text(),
+                "code": [
+                    Path(str(m.__file__)).read_text() for m in (sys.modules[__name__], vocabulary)
+                ],
             }
         )[:16]
         folder = Path(runs) / "models" / recipe
@@ -133,26 +134,16 @@ class Tiny:
 
 def _build(recipe: Tiny, task: Any, folder: Path) -> None:
     """Make tokenizer and weights and save both in Hugging Face format."""
-    tokenizer = _tokenizer()
+    tokenizer = vocabulary.of(task.template, task.traces(RECIPE_SEED, range(FINGERPRINT_TRACES)))
     tokenizer.save_pretrained(folder)
     model = _initial_model(recipe.architecture, len(tokenizer), tokenizer)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sums in another order would make another base
     try:
-        _train(model, recipe.warm_up, _batches(task, recipe.warm_up))
+        _train(model, recipe.warm_up, _batches(task, tokenizer, recipe.warm_up))
     finally:
         torch.set_num_threads(threads)
     model.save_pretrained(folder)
-
-
-def _tokenizer() -> Any:
-    """One token per character: a Qwen2Tokenizer without merges.
-
-    It has to be of that class: AutoTokenizer reads whatever stands beside a Qwen2 model as one,
-    and would silently drop the spaces of any other kind.
-    """
-    vocabulary = {token.replace(" ", SPACE): i for token, i in IDS.items()}
-    return Qwen2Tokenizer(vocab=vocabulary, merges=[], unk_token=PAD, pad_token=PAD, eos_token=END)
 
 
 def _initial_model(shape: Architecture, vocabulary: int, tokenizer: Any) -> Any:
@@ -183,19 +174,22 @@ def _initial_model(shape: Architecture, vocabulary: int, tokenizer: Any) -> Any:
     return model
 
 
-def _batches(task: Any, warm_up: WarmUp) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(
+    task: WritesTraces, tokenizer: Any, warm_up: WarmUp
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches (ids, labels), both (B,L), of the task's traces, bucketed by length."""
     total, bucket = warm_up.steps * warm_up.batch, BUCKET_BATCHES * warm_up.batch
     for start in range(0, total, bucket):
         traces = task.traces(RECIPE_SEED, range(start, min(start + bucket, total)))
-        rows = [
-            ([IDS[c] for c in question], [*(IDS[c] for c in trace), IDS[END]])
-            for question, trace in traces
-        ]
+        questions, responses = (
+            tokenizer(list(texts))["input_ids"] for texts in zip(*traces, strict=True)
+        )
+        end = tokenizer.eos_token_id
+        rows = [(q, [*response, end]) for q, response in zip(questions, responses, strict=True)]
         rows.sort(key=lambda row: len(row[0]) + len(row[1]))
         batches = [rows[i : i + warm_up.batch] for i in range(0, len(rows), warm_up.batch)]
         for i in streams.permutation(RECIPE_SEED, "tiny/batches", start, len(batches)):
-            yield _padded(batches[i], IDS[PAD])
+            yield _padded(batches[i], tokenizer.pad_token_id)
 
 
 def _padded(rows: list[tuple[list[int], list[int]]], pad: int) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from harness import checks
-from harness.types import Grade, Rollout, Scores
+from harness.types import Grade, Graded, Scores
 
 
 @dataclass(frozen=True)
@@ -27,5 +27,6 @@ class Binary:
             return 1.0
         return self.format_score if grade.formatted else 0.0
 
-    def score(self, rollout: Rollout, grades: tuple[Grade, ...]) -> Scores:
-        return Scores(rewards=torch.tensor([self.value(g) for g in grades], dtype=torch.float64))
+    def score(self, graded: Graded) -> Scores:
+        values = [self.value(grade) for grade in graded.grades]
+        return Scores(rewards=torch.tensor(values, dtype=torch.float64))

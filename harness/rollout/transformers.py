@@ -37,6 +37,7 @@ class Transformers:
         max_new_tokens: the maximum response budget C, which evaluation always has.
         temperature: divides the logits of sampler and trainer alike.
         top_p: nucleus, 1 = off; top_k: 0 = off; min_new_tokens: no end token before.
+        accept_truncated: let top_p and top_k be used with algorithms that form importance ratios.
         stop: strings that end a response, beside the end token.
         max_rows: responses decoded at once.
     """
@@ -46,6 +47,7 @@ class Transformers:
     top_p: float = 1.0
     top_k: int = 0
     min_new_tokens: int = 0
+    accept_truncated: bool = False
     stop: list[str] = field(default_factory=list)
     max_rows: int = 512
 

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 
 from harness import checks, streams
-from harness.errors import ConfigError
 from harness.tasks import sets
-from harness.tasks.templates import ANSWER, Compact, Question, Template, Worked
-from harness.types import Behaviour, Grade, Prompt
+from harness.tasks.templates import Compact, Question, Template, Worked
+from harness.types import Grade, Prompt
 
 # Flips are the task's, not the trial's: one fixed seed, whatever `seed` is.
 PROBLEM_SEED = 0
@@ -43,7 +42,7 @@ def question(flip: int) -> Question:
 
 
 @dataclass(frozen=True)
-class Coin:
+class Coin(sets.HasSets):
     """Flips of one coin, and their exact grading.
 
     The content of the answer must be `heads` or `1`, `tails` or `0`, in any case, white space
@@ -69,38 +68,21 @@ class Coin:
         checks.at_least("task.eval_size", self.eval_size, 1)
         checks.at_least("task.hold_out", self.hold_out, 2)
 
-    def pool(self) -> tuple[Prompt, ...]:
-        return self._sets[0]
-
-    def held_out(self) -> tuple[Prompt, ...]:
-        return self._sets[1]
-
-    @property
-    def digest(self) -> str:
-        return sets.digest(self._sets)
-
-    @property
-    def early_stop(self) -> tuple[str, str] | None:
-        return None
-
     def grade(self, prompt: Prompt, response: str, finished: bool) -> Grade:
         template: Template = self.template
         side = SIDES.get((template.answer(response, finished) or "").strip().lower())
         return Grade(correct=side == (prompt.answer == "heads"), formatted=side is not None)
 
-    def behaviour(self, prompt: Prompt, response: str) -> Behaviour | None:
-        return None
-
     def traces(self, seed: int, items: range) -> list[tuple[str, str]]:
         """Question and a guess of each item, either side being as frequent: nothing is known."""
-        if not isinstance(self.template, Compact):
-            raise ConfigError(
-                "coin traces are written in the compact template only; set "
-                "task/template=compact or choose model=hf model.path=..."
-            )
         prompts = sets.shuffled(self.pool(), seed, "coin/order", items)
         guesses = streams.uniforms(seed, "coin/trace", 0, items, 1)[:, 0] < 0.5
-        return [(p.text, f"{ANSWER}{int(g)}") for p, g in zip(prompts, guesses, strict=True)]
+        template: Template = self.template
+        sides = ("0", "1") if isinstance(template, Compact) else ("tails", "heads")
+        return [
+            (prompt.text, template.response("", sides[int(guess)]))
+            for prompt, guess in zip(prompts, guesses, strict=True)
+        ]
 
     @cached_property
     def _sets(self) -> sets.Sets:

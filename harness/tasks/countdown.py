@@ -4,8 +4,8 @@ Pool and held-out set are constants of the task: they depend on its fields, neve
 A problem (sorted numbers and target) belongs to one of the two by its hash.
 """
 
-import hashlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -14,16 +14,15 @@ import numpy as np
 
 from harness import checks, streams
 from harness.errors import ConfigError
-from harness.tasks import expressions, rows, search
+from harness.tasks import expressions, prose, rows, search, sets
 from harness.tasks.search import MISS, Persona, TraceWriter
 from harness.tasks.templates import ANSWER, Compact, Question, Template, Worked
 from harness.types import Behaviour, Grade, Prompt
 
 # Problems are the task's, not the trial's: one fixed seed, whatever `seed` is.
 PROBLEM_SEED = 0
-# Candidates drawn at once, and draws without a new prompt after which the space is exhausted.
+# Candidates drawn at once.
 BLOCK = 4096
-PATIENCE = 64 * BLOCK
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def question(answer: CountdownAnswer) -> Question:
 
 
 @dataclass(frozen=True)
-class Countdown:
+class Countdown(sets.HasSets):
     """Countdown problems that are solvable by construction, and their exact grading.
 
     A problem's target is the value of a random left-to-right expression over its numbers with
@@ -72,6 +71,7 @@ class Countdown:
         train_size: distinct training prompts.
         eval_size: distinct held-out prompts.
         hold_out: one problem in this many is held out.
+        at_most_once: accept answers that leave numbers out; TinyZero's checker asks for all.
         persona: the searchers of the warm-up traces, which the compact template can write.
         source: a .parquet file in TinyZero's row schema that the problems are read from, in its
             order; counts, low, high and the targets' range are then the file's. Its prompts are
@@ -88,6 +88,7 @@ class Countdown:
     train_size: int = 3328
     eval_size: int = 512
     hold_out: int = 8
+    at_most_once: bool = False
     persona: Persona = field(default_factory=Persona)
     source: str | None = None
 
@@ -107,17 +108,6 @@ class Countdown:
                 f"task.operators must be some of + - * /, received {self.operators!r}"
             )
 
-    def pool(self) -> tuple[Prompt, ...]:
-        return self._sets[0]
-
-    def held_out(self) -> tuple[Prompt, ...]:
-        return self._sets[1]
-
-    @property
-    def digest(self) -> str:
-        lines = "\n".join(f"{p.text}\t{p.answer}" for part in self._sets for p in part)
-        return hashlib.sha256(lines.encode()).hexdigest()
-
     @property
     def early_stop(self) -> tuple[str, str] | None:
         return (MISS, ANSWER) if isinstance(self.template, Compact) else None
@@ -131,73 +121,56 @@ class Countdown:
         answer: CountdownAnswer = prompt.answer
         correct = (
             parsed is not None
-            and sorted(parsed.numbers) == sorted(answer.numbers)
+            and self._uses(parsed.numbers, answer.numbers)
             and parsed.value == answer.target
         )
         return Grade(correct=correct, formatted=True)
 
+    def _uses(self, used: Sequence[int], given: Sequence[int]) -> bool:
+        """Each given number once, or at most once."""
+        left_over = Counter(given)
+        left_over.subtract(used)
+        counts = left_over.values()
+        return all(n >= 0 if self.at_most_once else n == 0 for n in counts)
+
     def behaviour(self, prompt: Prompt, response: str) -> Behaviour | None:
-        if not isinstance(self.template, Compact):
-            return None
-        return search.read(response, prompt.answer.target)
+        template: Template = self.template
+        answer: CountdownAnswer = prompt.answer
+        if isinstance(template, Compact):
+            return search.read(response, answer.target)
+        content = template.answer(response, finished=True)
+        return prose.read(response, content, answer.numbers, answer.target)
 
     def traces(self, seed: int, items: range) -> list[tuple[str, str]]:
         """Question and search trace of each item, on pool problems in shuffled passes."""
         pool = self.pool()
-        if not isinstance(self.template, Compact):
-            raise ConfigError(
-                "search traces are written in the compact template only; set "
-                "task/template=compact or choose model=hf model.path=..."
-            )
         writer = TraceWriter(self.operators, self.persona)
         draws = max(writer.draws(prompt.answer.numbers) for prompt in pool)
         u_NK = streams.uniforms(seed, "countdown/trace", 0, items, draws).tolist()
-        passes = range(items.start // len(pool), items.stop // len(pool) + 1)
-        orders = {p: streams.permutation(seed, "countdown/order", p, len(pool)) for p in passes}
-        prompts = [pool[orders[item // len(pool)][item % len(pool)]] for item in items]
+        prompts = sets.shuffled(pool, seed, "countdown/order", items)
+        template: Template = self.template
         return [
-            (prompt.text, writer.write(prompt.answer.numbers, prompt.answer.target, u_K))
+            (prompt.text, template.response(*writer.write(p.numbers, p.target, u_K)))
             for prompt, u_K in zip(prompts, u_NK, strict=True)
+            for p in [prompt.answer]
         ]
 
     @cached_property
-    def _sets(self) -> tuple[tuple[Prompt, ...], tuple[Prompt, ...]]:
-        pool: list[Prompt] = []
-        held_out: list[Prompt] = []
-        seen = set[CountdownAnswer]()
-        draws = last_new = 0
-        for answer in self._candidates():
-            draws += 1
-            full = len(pool) == self.train_size and len(held_out) == self.eval_size
-            if full or draws - last_new > PATIENCE:
-                break
-            if answer is None or answer in seen:
-                continue
-            seen.add(answer)
-            problem = f"{' '.join(map(str, sorted(answer.numbers)))}={answer.target}"
-            hashed = int.from_bytes(hashlib.sha256(problem.encode()).digest()[:8], "big")
-            part, size = (
-                (held_out, self.eval_size)
-                if hashed % self.hold_out == 0
-                else (pool, self.train_size)
-            )
-            if len(part) < size:
-                last_new = draws
-                part.append(
-                    Prompt(
-                        text=self.template.render(question(answer)),
-                        item=len(part),
-                        problem=problem,
-                        difficulty=len(answer.numbers),
-                        answer=answer,
-                    )
-                )
-        if len(pool) == self.train_size and len(held_out) == self.eval_size:
-            return tuple(pool), tuple(held_out)
-        raise ConfigError(
-            f"task: {self.source or 'these ranges'} give only {len(pool)} training and "
-            f"{len(held_out)} held-out prompts, asked for {self.train_size} and {self.eval_size}; "
-            f"lower task.train_size or task.eval_size, or widen task.high or task.target_high"
+    def _sets(self) -> sets.Sets:
+        sizes = (self.train_size, self.eval_size)
+        origin = self.source or "these ranges"
+        return sets.split(self._prompts(), *sizes, self.hold_out, origin)
+
+    def _prompts(self) -> Iterator[Prompt | None]:
+        return (None if answer is None else self._prompt(answer) for answer in self._candidates())
+
+    def _prompt(self, answer: CountdownAnswer) -> Prompt:
+        return Prompt(
+            text=self.template.render(question(answer)),
+            item=0,
+            problem=f"{' '.join(map(str, sorted(answer.numbers)))}={answer.target}",
+            difficulty=len(answer.numbers),
+            answer=answer,
         )
 
     def _candidates(self) -> Iterator[CountdownAnswer | None]:

@@ -16,7 +16,7 @@ from harness import checks
 from harness.errors import ConfigError
 from harness.tasks import numbers, rows, sets
 from harness.tasks.templates import Hashes, Question, Template, Worked
-from harness.types import Behaviour, Grade, Prompt
+from harness.types import Grade, Prompt
 
 COLUMNS = ("question", "answer")
 # The hub's configuration with one solution per problem.
@@ -38,7 +38,7 @@ class Method(Enum):
 
 
 @dataclass(frozen=True)
-class Gsm8k:
+class Gsm8k(sets.HasSets):
     """GSM8K and its exact grading, by value: `18`, `18.`, `18.0` and `$18` are equal.
 
     strict: the template's marked and closed answer, the last one if there are several, must be a
@@ -79,27 +79,20 @@ class Gsm8k:
                 f"test split is held out; set task.source to a .parquet or .jsonl file"
             )
 
-    def pool(self) -> tuple[Prompt, ...]:
-        return self._sets[0]
-
-    def held_out(self) -> tuple[Prompt, ...]:
-        return self._sets[1]
-
-    @property
-    def digest(self) -> str:
-        return sets.digest(self._sets)
-
-    @property
-    def early_stop(self) -> tuple[str, str] | None:
-        return None
-
     def grade(self, prompt: Prompt, response: str, finished: bool) -> Grade:
         value = self._value(response, finished)
         correct = value is not None and value == Decimal(prompt.answer)
         return Grade(correct=correct, formatted=value is not None)
 
-    def behaviour(self, prompt: Prompt, response: str) -> Behaviour | None:
-        return None
+    def traces(self, seed: int, items: range) -> list[tuple[str, str]]:
+        """Question and worked answer of each item, as the file has it, in shuffled passes."""
+        template: Template = self.template
+        prompts = sets.shuffled(self.pool(), seed, "gsm8k/order", items)
+        work = {str(row["question"]).strip(): str(row["answer"]) for row in self._rows[0]}
+        return [
+            (p.text, template.response(work[p.problem].rpartition(MARK)[0].strip(), p.answer))
+            for p in prompts
+        ]
 
     def _value(self, response: str, finished: bool) -> Decimal | None:
         if self.method is Method.FLEXIBLE:
@@ -113,16 +106,21 @@ class Gsm8k:
         return Path(self.source).suffix in rows.SUFFIXES
 
     @cached_property
+    def _rows(self) -> tuple[list[rows.Row], list[rows.Row] | None]:
+        """Rows of the training file and of the held-out one, None where a single file is split."""
+        if not self._is_file:
+            return _from_hub(self.source)
+        train = rows.read(self.source, COLUMNS, "task.source")
+        if self.held_out_source is None:
+            return train, None
+        return train, rows.read(self.held_out_source, COLUMNS, "task.held_out_source")
+
+    @cached_property
     def _sets(self) -> sets.Sets:
         sizes = (self.train_size, self.eval_size)
-        if not self._is_file:
-            train, test = _from_hub(self.source)
-        elif self.held_out_source is None:
-            train = rows.read(self.source, COLUMNS, "task.source")
-            return sets.split(self._prompts(train, self.source), *sizes, self.hold_out)
-        else:
-            train = rows.read(self.source, COLUMNS, "task.source")
-            test = rows.read(self.held_out_source, COLUMNS, "task.held_out_source")
+        train, test = self._rows
+        if test is None:
+            return sets.split(self._prompts(train, self.source), *sizes, self.hold_out, self.source)
         held_out = self._prompts(test, f"{self.held_out_source or self.source} (held out)")
         pool = self._prompts(train, self.source)
         return sets.given(pool, held_out, *sizes)

@@ -16,7 +16,7 @@ from harness import checks
 from harness.errors import ConfigError, ContractError
 from harness.tasks import rows, sets
 from harness.tasks.templates import FewShot, Plain, Question, Template, Worked
-from harness.types import Behaviour, Grade, Prompt
+from harness.types import Grade, Prompt
 
 Grader = Callable[[str, str], bool]
 # A file brings no worked example; templates that show one are refused.
@@ -24,7 +24,7 @@ NO_WORKED = Worked(question="", reasoning="", answer="")
 
 
 @dataclass(frozen=True)
-class Jsonl:
+class Jsonl(sets.HasSets):
     """Questions of a file, graded by a function of yours.
 
     The grader is called with what the template finds as the answer, and with the answer column as
@@ -65,20 +65,6 @@ class Jsonl:
                 "prompts and set task/template=plain"
             )
 
-    def pool(self) -> tuple[Prompt, ...]:
-        return self._sets[0]
-
-    def held_out(self) -> tuple[Prompt, ...]:
-        return self._sets[1]
-
-    @property
-    def digest(self) -> str:
-        return sets.digest(self._sets)
-
-    @property
-    def early_stop(self) -> tuple[str, str] | None:
-        return None
-
     def grade(self, prompt: Prompt, response: str, finished: bool) -> Grade:
         template: Template = self.template
         content = template.answer(response, finished)
@@ -91,8 +77,11 @@ class Jsonl:
             )
         return Grade(correct=bool(verdict), formatted=True)
 
-    def behaviour(self, prompt: Prompt, response: str) -> Behaviour | None:
-        return None
+    def traces(self, seed: int, items: range) -> list[tuple[str, str]]:
+        """Question and answer of each item, without work: the file has none."""
+        template: Template = self.template
+        prompts = sets.shuffled(self.pool(), seed, "jsonl/order", items)
+        return [(p.text, template.response("", p.answer)) for p in prompts]
 
     @cached_property
     def _grader(self) -> Grader:
@@ -117,7 +106,7 @@ class Jsonl:
         sizes = (self.train_size, self.eval_size)
         train = self._prompts(self.path, "task.path")
         if self.held_out_path is None:
-            return sets.split(train, *sizes, self.hold_out)
+            return sets.split(train, *sizes, self.hold_out, self.path)
         return sets.given(train, self._prompts(self.held_out_path, "task.held_out_path"), *sizes)
 
     def _prompts(self, path: str, key: str) -> Sequence[Prompt]:

@@ -6,7 +6,7 @@ Slower and without most of its limits; shares no parsing code with it. For audit
 import ast
 import re
 from fractions import Fraction
-from itertools import permutations
+from itertools import combinations, permutations
 
 from harness.tasks.countdown import Countdown, CountdownAnswer
 from harness.tasks.expressions import MAX_CHARACTERS
@@ -30,7 +30,10 @@ def right(task: Countdown, answer: CountdownAnswer, response: str, finished: boo
         value = _value(ast.parse(" ".join(content.split()), mode="eval").body, numbers)
     except (SyntaxError, ZeroDivisionError):
         return False
-    return value == answer.target and sorted(numbers) == sorted(answer.numbers)
+    given, chosen = sorted(answer.numbers), sorted(numbers)
+    sizes = range(1, len(given) + 1) if task.at_most_once else [len(given)]
+    allowed = {part for size in sizes for part in combinations(given, size)}
+    return value == answer.target and tuple(chosen) in allowed
 
 
 def _value(node: ast.expr, numbers: list[int]) -> Fraction:

@@ -12,8 +12,10 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import permutations, product
+from typing import NamedTuple
 
 from harness import checks
+from harness.tasks import forms
 from harness.tasks.templates import ANSWER
 from harness.types import Behaviour
 
@@ -84,8 +86,10 @@ class TraceWriter:
         """How many uniform numbers `write` reads for these numbers."""
         return len(self._expressions(numbers)) + self.persona.max_attempts + 1
 
-    def write(self, numbers: Sequence[int], target: int, uniforms: Sequence[float]) -> str:
-        """A trace from `draws(numbers)` uniform numbers: random attempts, no value twice."""
+    def write(
+        self, numbers: Sequence[int], target: int, uniforms: Sequence[float]
+    ) -> tuple[str, str]:
+        """Work and answer from `draws(numbers)` uniforms: random attempts, no value twice."""
         persona, expressions = self.persona, self._expressions(numbers)
         keys = uniforms[: len(expressions)]
         who, *chances = uniforms[len(expressions) :]
@@ -101,7 +105,7 @@ class TraceWriter:
             tried.add(value)
             if value == target or give_up or len(tried) == persona.max_attempts:
                 break
-        return f"{written}{ANSWER}{answer}"
+        return written, answer
 
     def _expressions(self, numbers: Sequence[int]) -> list[tuple[str, str, int]]:
         key = tuple(sorted(numbers))
@@ -113,38 +117,73 @@ class TraceWriter:
 _ATTEMPT = re.compile(rf"([^{MISS}{HIT}{ANSWER}]*)([{MISS}{HIT}]?)")
 _FACT = re.compile(r"([+\-*/])(\d{1,6})=(-?\d{1,9})")
 _FIRST = re.compile(r"-?\d{1,6}")
+_CHAIN = re.compile(r"-?\d{1,6}(?:[+\-*/]\d{1,6}=-?\d{1,9})+")
+_RESULT = re.compile(r"=-?\d{1,9}")
 
 
 def read(response: str, target: int) -> Behaviour:
     """Count what a trace does.
 
-    An attempt is computed rightly when each of its facts is; it is then a hit when its own last
-    result is the target, whatever verdict the model wrote. A miss is what the model declares to be
-    one: giving up is what it does after its own verdict. A last attempt that was cut has no
-    verdict: it counts as an attempt that is neither computed rightly nor a hit.
+    attempts: stretches of text before a verdict, an answer or the end; the content of an answer
+        is none. A last attempt that was cut has no verdict: it is neither computed rightly nor a
+        hit.
+    computed_rightly: attempts of which each fact is exact.
+    hits: attempts that are computed rightly and whose last result is the target, whatever verdict
+        the model wrote.
+    misses: attempts that the model itself declares to be one.
+    retries: misses after which another attempt comes, before any answer.
+    give_ups: misses directly followed by an answer: what it does after its own verdict.
+    answers: 1 when an answer is marked. Only the end token closes it, which is not in the text:
+        that of a cut response counts.
+    checked: 1 when the attempt directly before the last answer is declared to be a hit, states the
+        target, rightly computed or not, and is the answer's expression (harness.tasks.forms).
     """
-    attempts = computed_rightly = hits = misses = give_ups = 0
+    made = list(_attempts(response))
+    return Behaviour(
+        attempts=len(made),
+        computed_rightly=sum(attempt.value is not None for attempt in made),
+        hits=sum(attempt.value == target for attempt in made),
+        misses=sum(attempt.misses for attempt in made),
+        retries=sum(attempt.retries for attempt in made),
+        give_ups=sum(attempt.misses and attempt.after == ANSWER for attempt in made),
+        answers=int(ANSWER in response),
+        checked=int(_is_checked(response, target)),
+    )
+
+
+class _Attempt(NamedTuple):
+    value: int | None
+    """Its result; None when it is not computed rightly."""
+    misses: bool
+    retries: bool
+    """A miss stands before it, and no answer between."""
+    after: str
+    """The character that follows its verdict."""
+
+
+def _attempts(response: str) -> Iterator[_Attempt]:
+    missed = False
     for match in _ATTEMPT.finditer(response):
         text, verdict = match.groups()
-        after = response[match.end() : match.end() + 1]
-        at_answer = response[match.start() - 1 : match.start()] == ANSWER
-        if not text or at_answer:
-            continue
-        value = chain_value(text)
-        attempts += 1
-        right = value is not None and verdict != ""
-        computed_rightly += right
-        hits += right and value == target
-        if verdict == MISS:
-            misses += 1
-            give_ups += after == ANSWER
-    return Behaviour(
-        attempts=attempts,
-        computed_rightly=computed_rightly,
-        hits=hits,
-        misses=misses,
-        give_ups=give_ups,
-    )
+        if response[match.start() - 1 : match.start()] == ANSWER:
+            missed = False
+        elif text:
+            value = chain_value(text) if verdict else None
+            after = response[match.end() : match.end() + 1]
+            yield _Attempt(value, verdict == MISS, missed, after)
+            missed = verdict == MISS
+
+
+def _is_checked(response: str, target: int) -> bool:
+    work, _, answer = response.rpartition(ANSWER)
+    if not work.endswith(HIT):
+        return False
+    chain = re.split(f"[{MISS}{HIT}{ANSWER}]", work)[-2]
+    if _CHAIN.fullmatch(chain) is None or int(chain.rpartition("=")[2]) != target:
+        return False
+    # 7-8=-1+3=2 is the expression ((7-8)+3).
+    expression = "(" * chain.count("=") + _RESULT.sub(")", chain)
+    return (form_of := forms.form(expression)) is not None and form_of == forms.form(answer)
 
 
 def chain_value(text: str) -> int | None:

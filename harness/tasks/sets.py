@@ -7,14 +7,41 @@ nor how many are asked for moves a problem from one set to the other.
 import dataclasses
 import hashlib
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 
 from harness import streams
 from harness.errors import ConfigError
-from harness.types import Prompt
+from harness.types import Behaviour, Prompt
 
 Sets = tuple[tuple[Prompt, ...], tuple[Prompt, ...]]
 
-# Prompts in a row that are not new, after which there are no others.
+
+class HasSets:
+    """A task with a pool and a held-out set; those of searches say more (early stop, behaviour)."""
+
+    @cached_property
+    def _sets(self) -> Sets:
+        raise NotImplementedError
+
+    def pool(self) -> tuple[Prompt, ...]:
+        return self._sets[0]
+
+    def held_out(self) -> tuple[Prompt, ...]:
+        return self._sets[1]
+
+    @property
+    def digest(self) -> str:
+        return digest([*self.pool(), *self.held_out()])
+
+    @property
+    def early_stop(self) -> tuple[str, str] | None:
+        return None
+
+    def behaviour(self, prompt: Prompt, response: str) -> Behaviour | None:
+        return None
+
+
+# Draws in a row that bring nothing new, after which there are no other prompts.
 PATIENCE = 1 << 18
 
 
@@ -25,9 +52,19 @@ def is_held_out(problem: str, hold_out: int) -> bool:
 
 
 def split(
-    prompts: Iterable[Prompt], train_size: int | None, eval_size: int | None, hold_out: int
+    prompts: Iterable[Prompt | None],
+    train_size: int | None,
+    eval_size: int | None,
+    hold_out: int,
+    origin: str = "these settings",
 ) -> Sets:
-    """The first so many distinct prompts of either set, numbered; None takes all there are.
+    """The first so many distinct prompts of either set, numbered.
+
+    Args:
+        prompts: draws, perhaps endless; None is one that made no problem.
+        train_size, eval_size: how many; None takes all there are.
+        hold_out: one problem in this many is held out.
+        origin: where the prompts come from, for the message.
 
     Raises:
         ConfigError: there are fewer.
@@ -37,15 +74,17 @@ def split(
     seen = set[str]()
     stale = 0
     for prompt in prompts:
-        stale = stale + 1 if prompt.text in seen else 0
-        if stale > PATIENCE or [len(part) for part in parts] == list(sizes):
+        stale += 1
+        if stale > PATIENCE or (len(parts[0]), len(parts[1])) == sizes:
             break
-        if prompt.text not in seen:
-            seen.add(prompt.text)
-            held = is_held_out(prompt.problem, hold_out)
-            if sizes[held] is None or len(parts[held]) < (sizes[held] or 0):
-                parts[held].append(dataclasses.replace(prompt, item=len(parts[held])))
-    return checked((tuple(parts[0]), tuple(parts[1])), train_size, eval_size)
+        if prompt is None or prompt.text in seen:
+            continue
+        seen.add(prompt.text)
+        held = is_held_out(prompt.problem, hold_out)
+        if sizes[held] is None or len(parts[held]) < (sizes[held] or 0):
+            parts[held].append(dataclasses.replace(prompt, item=len(parts[held])))
+            stale = 0
+    return checked((tuple(parts[0]), tuple(parts[1])), train_size, eval_size, origin)
 
 
 def given(
@@ -63,10 +102,10 @@ def given(
     pool = {p.text: p for p in train if p.problem not in problems}
     parts = (list(pool.values())[:train_size], list(held_out.values())[:eval_size])
     numbered = [tuple(dataclasses.replace(p, item=i) for i, p in enumerate(part)) for part in parts]
-    return checked((numbered[0], numbered[1]), train_size, eval_size)
+    return checked((numbered[0], numbered[1]), train_size, eval_size, "these files")
 
 
-def checked(sets: Sets, train_size: int | None, eval_size: int | None) -> Sets:
+def checked(sets: Sets, train_size: int | None, eval_size: int | None, origin: str) -> Sets:
     """The sets, if they are as large as asked for.
 
     Raises:
@@ -76,15 +115,15 @@ def checked(sets: Sets, train_size: int | None, eval_size: int | None) -> Sets:
     if all(len(part) >= size for part, size in zip(sets, asked, strict=True)):
         return sets
     raise ConfigError(
-        f"task: there are only {len(sets[0])} training and {len(sets[1])} held-out prompts, asked "
-        f"for {asked[0]} and {asked[1]}; lower task.train_size or task.eval_size, or allow more "
-        f"problems"
+        f"task: {origin} give only {len(sets[0])} training and {len(sets[1])} held-out prompts, "
+        f"asked for {asked[0]} and {asked[1]}; lower task.train_size or task.eval_size, or allow "
+        f"more problems"
     )
 
 
-def digest(sets: Sets) -> str:
-    """sha256 over the prompts and answers of both sets."""
-    lines = "\n".join(f"{p.text}\t{p.answer}" for part in sets for p in part)
+def digest(prompts: Iterable[Prompt]) -> str:
+    """sha256 over prompts and answers."""
+    lines = "\n".join(f"{p.text}\t{p.answer}" for p in prompts)
     return hashlib.sha256(lines.encode()).hexdigest()
 
 

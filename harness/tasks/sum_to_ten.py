@@ -11,11 +11,10 @@ from functools import cached_property
 from typing import Any
 
 from harness import checks, streams
-from harness.errors import ConfigError
 from harness.tasks import sets
 from harness.tasks.search import HIT, MISS
-from harness.tasks.templates import ANSWER, Compact, Question, Template, Worked
-from harness.types import Behaviour, Grade, Prompt
+from harness.tasks.templates import Compact, Question, Template, Worked
+from harness.types import Grade, Prompt
 
 TOTAL = 10
 # Problems are the task's, not the trial's: one fixed seed, whatever `seed` is.
@@ -50,7 +49,7 @@ def starts(room: int = TOTAL - 1) -> Iterator[tuple[int, ...]]:
 
 
 @dataclass(frozen=True)
-class SumToTen:
+class SumToTen(sets.HasSets):
     """All starts of sums to ten, 511 of them, and their exact grading.
 
     The content of the answer must be whole numbers from 1 to 99 joined by `+`. Together with the
@@ -73,20 +72,6 @@ class SumToTen:
         checks.at_least("task.eval_size", self.eval_size, 1)
         checks.at_least("task.hold_out", self.hold_out, 2)
 
-    def pool(self) -> tuple[Prompt, ...]:
-        return self._sets[0]
-
-    def held_out(self) -> tuple[Prompt, ...]:
-        return self._sets[1]
-
-    @property
-    def digest(self) -> str:
-        return sets.digest(self._sets)
-
-    @property
-    def early_stop(self) -> tuple[str, str] | None:
-        return None
-
     def grade(self, prompt: Prompt, response: str, finished: bool) -> Grade:
         template: Template = self.template
         content = template.answer(response, finished)
@@ -95,22 +80,18 @@ class SumToTen:
         added = sum(int(number) for number in content.split("+"))
         return Grade(correct=prompt.answer + added == TOTAL, formatted=True)
 
-    def behaviour(self, prompt: Prompt, response: str) -> Behaviour | None:
-        return None
-
     def traces(self, seed: int, items: range) -> list[tuple[str, str]]:
         """Question and trace of each item: random numbers are added until ten is reached or passed.
 
         Example: ("Q3+2+?", "5+4=9+1=10!A4+1"), or, too far, ("Q3+2+?", "5+4=9+3=12;A4+3").
         """
-        if not isinstance(self.template, Compact):
-            raise ConfigError(
-                "sum-to-ten traces are written in the compact template only; set "
-                "task/template=compact or choose model=hf model.path=..."
-            )
         prompts = sets.shuffled(self.pool(), seed, "sum_to_ten/order", items)
         u_NK = streams.uniforms(seed, "sum_to_ten/trace", 0, items, TOTAL).tolist()
-        return [(p.text, _trace(p.answer, u_K)) for p, u_K in zip(prompts, u_NK, strict=True)]
+        template: Template = self.template
+        return [
+            (prompt.text, template.response(*_trace(prompt.answer, u_K)))
+            for prompt, u_K in zip(prompts, u_NK, strict=True)
+        ]
 
     @cached_property
     def _sets(self) -> sets.Sets:
@@ -129,8 +110,8 @@ class SumToTen:
         )
 
 
-def _trace(total: int, u_K: list[float]) -> str:
-    """Numbers from 1 to 9, drawn until their sum is no longer below ten."""
+def _trace(total: int, u_K: list[float]) -> tuple[str, str]:
+    """Work and answer: numbers from 1 to 9, drawn until their sum is no longer below ten."""
     text, added = str(total), []
     for u in u_K:
         added.append(1 + int(u * (TOTAL - 1)))
@@ -138,4 +119,4 @@ def _trace(total: int, u_K: list[float]) -> str:
         text += f"+{added[-1]}={total}"
         if total >= TOTAL:
             break
-    return f"{text}{HIT if total == TOTAL else MISS}{ANSWER}{'+'.join(map(str, added))}"
+    return text + (HIT if total == TOTAL else MISS), "+".join(map(str, added))

@@ -50,6 +50,10 @@ class Template(Protocol):
         """The prompt that the model reads."""
         ...
 
+    def response(self, work: str, answer: str) -> str:
+        """A response as the template asks for it: the work, then the marked and closed answer."""
+        ...
+
     def answer(self, response: str, finished: bool) -> str | None:
         """Content of the marked and closed answer, or None when there is none."""
         ...
@@ -73,6 +77,9 @@ class Compact:
     def render(self, question: Question) -> str:
         return f"Q{question.compact}?"
 
+    def response(self, work: str, answer: str) -> str:
+        return f"{work}{ANSWER}{answer}"
+
     def answer(self, response: str, finished: bool) -> str | None:
         _, marker, content = response.rpartition(ANSWER)
         return content if marker and finished else None
@@ -80,6 +87,9 @@ class Compact:
 
 class _Tagged:
     """Answers in `<answer>` tags: the last one that is closed, wherever it stands."""
+
+    def response(self, work: str, answer: str) -> str:
+        return f"{work}</think><answer>{answer}</answer>"
 
     def answer(self, response: str, finished: bool) -> str | None:
         return tagged_answer(response)
@@ -155,6 +165,9 @@ class Hashes:
     def render(self, question: Question) -> str:
         return f"{question.text} {_HASHES}"
 
+    def response(self, work: str, answer: str) -> str:
+        return f"{work}\n#### {answer}"
+
     def answer(self, response: str, finished: bool) -> str | None:
         _, marker, rest = response.rpartition("#### ")
         content, newline, _ = rest.partition("\n")
@@ -167,6 +180,9 @@ class Plain:
 
     def render(self, question: Question) -> str:
         return question.text
+
+    def response(self, work: str, answer: str) -> str:
+        return answer
 
     def answer(self, response: str, finished: bool) -> str | None:
         return response if finished else None

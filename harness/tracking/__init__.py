@@ -18,6 +18,10 @@ class Run(Protocol):
         """Write one step, all or nothing."""
         ...
 
+    def text(self, name: str, text: str) -> None:
+        """Write a text beside the numbers, once."""
+        ...
+
     def table(self, step: int, table: Mapping[str, Sequence[Any]]) -> None:
         """Write the per-prompt results of an evaluation, once."""
         ...

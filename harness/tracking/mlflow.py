@@ -89,6 +89,10 @@ class MlflowRun:
         points = [Metric(key, value, now, step) for key, value in metrics.items()]
         self.client.log_batch(self.run_id, metrics=points)
 
+    def text(self, name: str, text: str) -> None:
+        if name not in [file.path for file in self.client.list_artifacts(self.run_id)]:
+            self.client.log_text(self.run_id, text, name)
+
     def table(self, step: int, table: Mapping[str, Sequence[Any]]) -> None:
         name = f"eval/step_{step:06d}.json"
         # log_table appends: a resumed trial must not write its evaluation twice.

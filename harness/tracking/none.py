@@ -17,6 +17,9 @@ class NoRun:
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Nothing is written."""
 
+    def text(self, name: str, text: str) -> None:
+        """Nothing is written."""
+
     def table(self, step: int, table: Mapping[str, Sequence[Any]]) -> None:
         """Nothing is written."""
 

@@ -20,7 +20,7 @@ class Fixed:
     def __post_init__(self) -> None:
         checks.at_least("window.length", self.length, 1)
 
-    def window(self) -> int:
+    def window(self, seed: int) -> int:
         return self.length
 
     def observe(self, outcome: Outcome) -> None:

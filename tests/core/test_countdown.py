@@ -14,7 +14,14 @@ import torch
 from harness.errors import ConfigError
 from harness.tasks.countdown import Countdown, CountdownAnswer, question
 from harness.tasks.search import Persona
-from harness.tasks.templates import Compact, FewShot, TinyZeroBase, TinyZeroInstruct
+from harness.tasks.templates import (
+    Compact,
+    FewShot,
+    Hashes,
+    Plain,
+    TinyZeroBase,
+    TinyZeroInstruct,
+)
 from harness.types import Grade, Prompt
 
 DEFAULT = Countdown()
@@ -279,7 +286,30 @@ def test_compact_marks(response: str, finished: bool, grade: Grade) -> None:
 def test_tags(template: Any, response: str, finished: bool, grade: Grade) -> None:
     task = Countdown(template=template)
     assert task.grade(prompt_of((7, 8, 3), 12), response, finished) == grade
-    assert task.behaviour(prompt_of((7, 8, 3), 12), response) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "all_numbers", "some_numbers"),
+    [
+        ("7+8-3", True, True),
+        ("8+4", False, False),  # 4 is not given
+        ("15-3", False, False),
+        ("3*4", False, False),
+        ("8+8-4", False, False),
+        ("3+8+1", False, False),
+        ("7+8", False, False),  # another value
+    ],
+)
+def test_at_most_once_lets_numbers_be_left_out(
+    content: str, all_numbers: bool, some_numbers: bool
+) -> None:
+    asked = prompt_of((7, 8, 3), 12)
+    assert Countdown().grade(asked, f"A{content}", True).correct is all_numbers
+    assert Countdown(at_most_once=True).grade(asked, f"A{content}", True).correct is some_numbers
+    eleven = prompt_of((7, 8, 3), 11)
+    assert not Countdown().grade(eleven, "A8+3", True).correct
+    assert Countdown(at_most_once=True).grade(eleven, "A8+3", True).correct
+    assert not Countdown(at_most_once=True).grade(prompt_of((7, 8, 3), 16), "A8+8", True).correct
 
 
 # --- templates ------------------------------------------------------------------------------------
@@ -337,9 +367,13 @@ def test_early_stop_belongs_to_the_compact_template() -> None:
     assert Countdown(template=TinyZeroBase()).early_stop is None
 
 
-def test_traces_are_refused_in_other_templates() -> None:
-    with pytest.raises(ConfigError, match="compact template only"):
-        ALL_OPERATORS.traces(0, range(1))
+@pytest.mark.parametrize("template", [Compact(), TinyZeroBase(), FewShot(), Hashes(), Plain()])
+def test_traces_end_with_an_answer_that_the_template_finds(template: Any) -> None:
+    task = Countdown(template=template, train_size=64, eval_size=8)
+    prompts = {prompt.text: prompt for prompt in task.pool()}
+    graded = [task.grade(prompts[q], response, True) for q, response in task.traces(0, range(200))]
+    assert all(grade.formatted for grade in graded)
+    assert 0 < sum(grade.correct for grade in graded) < 200  # some searchers give up
 
 
 def test_traces_walk_the_pool_in_shuffled_passes() -> None:

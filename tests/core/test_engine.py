@@ -10,11 +10,10 @@ from torch import Tensor
 
 from harness.errors import ContractError
 from harness.models.loading import Source
-from harness.rollout.collect import collect
 from harness.rollout.engine import Request, Stream
 from harness.rollout.transformers import Transformers, TransformersEngine
 from harness.tasks.countdown import Countdown
-from harness.types import Rollout, RolloutPlan, Sampling
+from harness.types import Rollout, Sampling
 
 STREAM = Stream(seed=11, name="rollout", step=4)
 PLAIN = Sampling(max_new_tokens=24)
@@ -366,19 +365,3 @@ def test_sampling_takes_over_every_setting() -> None:
         temperature=0.9, top_p=0.8, top_k=7, min_new_tokens=3, max_new_tokens=12, stop=("x", "y")
     )
     assert config.sampling(12, 0.0).temperature == 0.0  # 0 is a temperature: greedy
-
-
-def test_collect_asks_for_a_group_per_prompt(engine: TransformersEngine, task: Countdown) -> None:
-    prompts = task.pool()[5:8]
-    plan = RolloutPlan(group_size=3)
-    made = collect(engine, Transformers(), prompts, plan, 24, STREAM)
-    by_hand = [
-        Request(prompt=prompts[0], items=(0, 1, 2)),
-        Request(prompt=prompts[1], items=(3, 4, 5)),
-        Request(prompt=prompts[2], items=(6, 7, 8)),
-    ]
-    assert responses(made) == responses(engine.generate(by_hand, PLAIN, STREAM))
-    assert made.group_B.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
-    greedy = RolloutPlan(group_size=2, temperature=0.0)
-    a, b = responses(collect(engine, Transformers(), prompts[:1], greedy, 24, STREAM))
-    assert a == b

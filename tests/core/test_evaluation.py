@@ -1,6 +1,8 @@
 """Evaluation: aggregates of hand-made rollouts, pass@k by enumeration, the order of prompts."""
 
+import dataclasses
 import itertools
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,15 +10,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.evaluation import Evaluator, _behaviour, _lengths, _table, graded, pass_at_k
+from harness.config import Grading
+from harness.evaluation import Evaluator, _by_kind, _lengths, _table, kinds, pass_at_k
+from harness.grading import Grader
 from harness.models.loading import Source
 from harness.order import next_prompts
 from harness.policy import Policy
 from harness.rollout.engine import Request, Stream
 from harness.rollout.transformers import Transformers, TransformersEngine
 from harness.tasks.countdown import Countdown, CountdownAnswer
-from harness.tasks.templates import TinyZeroBase
-from harness.types import Prompt, Rollout, Sampling
+from harness.types import Grade, Prompt, Rollout, Sampling
 
 SETTINGS = settings(max_examples=60, deadline=None, derandomize=True)
 
@@ -40,6 +43,10 @@ def made_rollout(texts: list[str], finished: list[bool]) -> Rollout:
         finished_B=torch.tensor(finished),
         texts=tuple(texts),
     )
+
+
+def graded(task: Any, rollout: Rollout) -> tuple[Grade, ...]:
+    return Grader(task=task, limits=Grading(), folder=Path())(rollout)
 
 
 HAND_MADE = made_rollout(
@@ -70,22 +77,21 @@ def test_grades_see_text_prompt_and_end() -> None:
     assert not any(g.formatted for g in graded(Countdown(), cut))
 
 
-def test_behaviour_is_summed_before_it_is_divided() -> None:
-    # attempts 1 2 2 1 0; computed rightly 1 2 1 0 0; hits 1 0 1 0 0; misses 0 2 1 0 0; give-ups 1
-    assert _behaviour(Countdown(), HAND_MADE) == {
-        "eval/behaviour/attempts": 6 / 5,
-        "eval/behaviour/give_up_rate": 1 / 3,
-        "eval/behaviour/computed_rightly": 4 / 6,
-        "eval/behaviour/success_per_attempt": 2 / 6,
+def test_accuracy_by_difficulty_and_part() -> None:
+    prompts = [
+        dataclasses.replace(HAND_MADE.prompts[0], difficulty=difficulty, part=part)
+        for difficulty, part in ((3, "a"), (4, "b"), (4, "a"), (3, "b"), (3, "b"))
+    ]
+    correct_B = torch.tensor([True, False, True, True, False])
+    # difficulty 3: rows 0 3 4, two right; 4: rows 1 2, one; part a: rows 0 2; b: rows 1 3 4
+    assert _by_kind(prompts, correct_B) == {
+        "eval/accuracy/difficulty_3": pytest.approx(2 / 3),
+        "eval/accuracy/difficulty_4": 0.5,
+        "eval/accuracy/part_a": 1.0,
+        "eval/accuracy/part_b": pytest.approx(1 / 3),
     }
-
-
-def test_a_share_of_nothing_is_left_out() -> None:
-    answers = made_rollout(["A7+8-3", "A7"], [True, True])
-    assert _behaviour(Countdown(), answers) == {"eval/behaviour/attempts": 0.0}
-    hit = made_rollout(["7+8=15-3=12!A7+8-3"], [True])
-    assert "eval/behaviour/give_up_rate" not in _behaviour(Countdown(), hit)
-    assert _behaviour(Countdown(template=TinyZeroBase()), HAND_MADE) == {}
+    assert set(kinds(prompts)) == set(_by_kind(prompts, correct_B))
+    assert kinds(HAND_MADE.prompts) == {}  # one difficulty, no mixture: nothing to compare
 
 
 def test_lengths_by_class() -> None:
@@ -108,9 +114,12 @@ def test_table_has_one_row_per_response() -> None:
         "item": 13,
         "problem": "3 7 8=12",
         "difficulty": 3,
+        "part": "",
         "prompt": "Q7 8 3=12?",
         "response": "7-8=-1+",
         "correct": False,
+        "formatted": False,
+        "error": "",
         "length": 7,
         "truncated": True,
     }
@@ -149,6 +158,7 @@ def evaluator(source: Source, engine: TransformersEngine, task: Countdown) -> Ev
         engine=engine,
         rollout=Transformers(max_new_tokens=20),
         task=task_,
+        grader=Grader(task=task_, limits=Grading(), folder=Path()),
         policy=Policy(source.model(), 1.0, 2_000),
         reference=Policy(other, 1.0, 2_000),
         temperature=0.8,
@@ -213,6 +223,7 @@ def test_what_is_measured_at_an_end(evaluator: Evaluator, task: Countdown) -> No
     assert metrics == {
         "eval/greedy_accuracy": pytest.approx(sum(greedy) / 64),
         "eval/pass_at_k": pytest.approx(sum(solved) / 64),
+        "eval/avg_at_k": pytest.approx(sum(many) / 192),
         "eval/accuracy_no_early_stop": pytest.approx(sum(patient) / 64),
     }
     assert sum(many) / len(many) < metrics["eval/pass_at_k"] < 1

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 
+from harness.collected import Collected
 from harness.metrics import Clock, mean_of, spread, step_metrics
 from harness.schema import METRICS, check_declared
 from harness.types import Batch, Grade, Prompt, Rollout, Scores
@@ -54,7 +55,15 @@ def metrics_of(scores: list[float]) -> dict[str, float]:
     parts = {"format": torch.tensor([1.0, 1.0, 0.0, 0.0])}
     rewards = Scores(rewards=torch.tensor(scores, dtype=torch.float64), parts=parts)
     grades = (RIGHT, WRONG, WRONG, WRONG)
-    return step_metrics(hand_made(), grades, rewards, batch_with(scores), ADVANTAGES, window=6)
+    return step_metrics(
+        sampled(hand_made(), grades, rewards), batch_with(scores), ADVANTAGES, window=6
+    )
+
+
+def sampled(rollout: Rollout, grades: tuple[Grade, ...], scores: Scores) -> Collected:
+    return Collected(
+        rollout=rollout, grades=grades, scores=scores, columns={}, tokens=9, prompts=2, metrics={}
+    )
 
 
 def test_step_metrics_by_hand() -> None:
@@ -77,6 +86,7 @@ def test_step_metrics_by_hand() -> None:
             "prompt_length/min": 2,
             "response_length/clip_ratio": 0.25,
             "reward/accuracy": 0.25,
+            "reward/error_rate": 0.0,
             "reward/no_signal_groups": 0.5,  # the second group's rewards are equal
             "reward/part/format": 0.5,
             "window/current": 6.0,
@@ -112,9 +122,7 @@ def test_values_under_the_mask_are_no_part_of_a_metric() -> None:
     )
     scores = [1.0, 0.0, 0.5, 0.5]
     made = step_metrics(
-        junk,
-        (RIGHT, WRONG, WRONG, WRONG),
-        Scores(rewards=torch.tensor(scores)),
+        sampled(junk, (RIGHT, WRONG, WRONG, WRONG), Scores(rewards=torch.tensor(scores))),
         batch_with(scores),
         torch.where(MASK, ADVANTAGES, float("nan")),
         window=6,

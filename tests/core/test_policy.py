@@ -18,10 +18,11 @@ from harness.algorithms.grpo import Grpo
 from harness.batching import micro_batches, mini_batches
 from harness.errors import ConfigError
 from harness.models.loading import Source
-from harness.policy import Optimizer, Policy, annotated
+from harness.policy import Optimizer, Policy
 from harness.protocols import Algorithm
 from harness.tensor_ops import on_last_token
 from harness.types import Batch, Rollout
+from harness.update import Models, update
 
 SETTINGS = settings(max_examples=150, deadline=None, derandomize=True)
 BUDGET = 40  # C of Dr. GRPO; no response is that long
@@ -67,6 +68,7 @@ def batch_of(rollout: Rollout, logprobs_BT: Tensor) -> Batch:
         mask_BT=rollout.mask_BT,
         rewards_BT=on_last_token(rewards_B, rollout.mask_BT),
         budget=BUDGET,
+        progress=PROGRESS,
         columns={
             "old_logprobs_BT": logprobs_BT + noise(rollout, 0.3, 1),
             "ref_logprobs_BT": logprobs_BT + noise(rollout, 0.3, 2),
@@ -98,8 +100,20 @@ def updated(
     rows_B = torch.arange(len(rollout.texts))
     metrics: dict[str, float] = {}
     for _ in range(steps):
-        metrics = policy.update(rollout, batch, advantages_BT, rows_B, algorithm.loss, PROGRESS)
+        metrics = stepped(policy, algorithm, rollout, batch, advantages_BT, rows_B)
     return policy, metrics
+
+
+def stepped(
+    policy: Policy,
+    algorithm: Algorithm,
+    rollout: Rollout,
+    batch: Batch,
+    advantages_BT: Tensor,
+    rows_B: Tensor,
+) -> dict[str, float]:
+    models = Models(policy=policy, reference=policy)
+    return update(models, algorithm, rollout, batch, advantages_BT, rows_B)
 
 
 # --- scoring --------------------------------------------------------------------------------------
@@ -142,7 +156,8 @@ def test_annotated_columns(source: Source, rollout: Rollout, columns: set[str]) 
     with torch.no_grad():
         other.model.norm.weight.mul_(1.5)
     policy, reference = Policy(source.model(), 1.0, 500, ADAM), Policy(other, 1.0, 500)
-    made = annotated(rollout, frozenset(columns), policy, reference)
+    models = Models(policy=policy, reference=reference)
+    made = models.annotated(rollout, frozenset(columns))
     expected = {
         "old_logprobs_BT": policy.score(rollout)[0],
         "ref_logprobs_BT": reference.score(rollout)[0],
@@ -296,11 +311,12 @@ def test_rows_outside_the_optimizer_batch_have_no_influence(
         mask_BT=whole_batch.mask_BT[:16],
         rewards_BT=whole_batch.rewards_BT[:16],
         budget=BUDGET,
+        progress=PROGRESS,
         columns={k: v[:16] for k, v in whole_batch.columns.items()},
     )
     advantages_BT = algorithm.advantages(whole_batch)
-    a = within.update(rollout, whole_batch, advantages_BT, some, algorithm.loss, 0.0)
-    b = alone.update(small, small_batch, advantages_BT[:16], some, algorithm.loss, 0.0)
+    a = stepped(within, algorithm, rollout, whole_batch, advantages_BT, some)
+    b = stepped(alone, algorithm, small, small_batch, advantages_BT[:16], some)
     assert a == b
     for (_, p), (_, q) in zip(within.weights(), alone.weights(), strict=True):
         assert torch.equal(p, q)
@@ -384,8 +400,7 @@ def test_state_is_all_that_the_next_step_depends_on(source: Source, rollout: Rol
     resumed.load_state_dict(torch.load(written, weights_only=True))
     rows_B, advantages_BT = torch.arange(len(rollout.texts)), algorithm.advantages(batch)
     steps = [
-        p.update(rollout, batch, advantages_BT, rows_B, algorithm.loss, 0.3)
-        for p in (policy, resumed)
+        stepped(p, algorithm, rollout, batch, advantages_BT, rows_B) for p in (policy, resumed)
     ]
     assert steps[0] == steps[1]
     for (_, p), (_, q) in zip(policy.weights(), resumed.weights(), strict=True):

@@ -1,5 +1,6 @@
 """Search traces: what the writer writes, and what is read back from hand-labelled ones."""
 
+import dataclasses
 import re
 from collections.abc import Iterator
 from fractions import Fraction
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from harness import streams
 from harness.tasks.expressions import parse
 from harness.tasks.search import Persona, TraceWriter, chain_value, read
+from harness.tasks.templates import Compact
 from harness.types import Behaviour
 
 SETTINGS = settings(max_examples=80, deadline=None, derandomize=True)
@@ -62,8 +64,8 @@ def steps(left: Fraction, right: Fraction, operators: str) -> list[Fraction]:
 def written(
     writer: TraceWriter, numbers: list[int], target: int, seed: int = 0, item: int = 0
 ) -> str:
-    draws = writer.draws(numbers)
-    return writer.write(numbers, target, streams.uniforms(seed, "t", 0, [item], draws)[0].tolist())
+    uniforms = streams.uniforms(seed, "t", 0, [item], writer.draws(numbers))[0].tolist()
+    return Compact().response(*writer.write(numbers, target, uniforms))
 
 
 @SETTINGS
@@ -147,40 +149,53 @@ def test_persona_of_no_attempts_is_refused() -> None:
         Persona(max_attempts=0)
 
 
-# response, target -> attempts, computed rightly, hits, misses (declared), give-ups
+# response, target -> attempts, computed rightly, hits, misses (declared), retries, give-ups,
+#                     answers, checked
 LABELLED = [
-    ("", 4, (0, 0, 0, 0, 0)),
-    ("A8-7+3", 4, (0, 0, 0, 0, 0)),  # answer only
-    ("8-7=1+3=4!A8-7+3", 4, (1, 1, 1, 0, 0)),
-    ("7+8=15-3=12;A7+8-3", 4, (1, 1, 0, 1, 1)),  # gives up after a miss
-    ("7+8=15-3=12;8-7=1+3=4!A8-7+3", 4, (2, 2, 1, 1, 0)),
-    ("7-8=-1+3=2;7+8=15-3=12;A7+8-3", 4, (2, 2, 0, 2, 1)),
-    ("7+8=14-3=11;A7+8-3", 4, (1, 0, 0, 1, 1)),  # 7+8 is 15
-    ("8-7=1+3=5;8-7=1+3=4!A8-7+3", 4, (2, 1, 1, 1, 0)),  # the first is wrong
-    ("7+8=15-3=4!A7+8-3", 4, (1, 0, 0, 0, 0)),  # wrong arithmetic that ends at the target
-    ("7+8=15-3=12!A7+8-3", 4, (1, 1, 0, 0, 0)),  # false hit
-    ("8-7=1+3=4;A8-7+3", 4, (1, 1, 1, 1, 1)),  # miss verdict on a hit, then gives up
-    ("8-7=1+3=4;7-8=-1+3=2;A7-8+3", 4, (2, 2, 1, 2, 1)),
-    ("7+8=15-3=12;8-7=1+", 4, (2, 1, 0, 1, 0)),  # cut in an attempt
-    ("7+8=15-3=12;8-7=1+3=4", 4, (2, 1, 0, 1, 0)),  # cut before the verdict
-    ("7+8=15-3=12;", 4, (1, 1, 0, 1, 0)),  # cut after the verdict: no answer, no giving up
-    ("7+8=15-3=12;A", 4, (1, 1, 0, 1, 1)),  # cut after the marker
-    ("8-7=1+3=4!A8-7+3A7+8-3", 4, (1, 1, 1, 0, 0)),  # two answers
-    ("7+8=15-3=12;A7+8-3A8-7+3", 4, (1, 1, 0, 1, 1)),
-    ("7+8-3;A7+8-3", 4, (1, 0, 0, 1, 1)),  # no facts
-    ("4!A4", 4, (1, 0, 0, 0, 0)),  # a bare number is no fact
-    ("?Q=;;A", 4, (1, 0, 0, 1, 0)),  # junk; an empty attempt is none
-    ("!!!", 4, (0, 0, 0, 0, 0)),
-    ("6/4=1+3=4!A6/4+3", 4, (1, 0, 0, 0, 0)),  # 6/4 is no integer
-    ("6/3=2*2=4!A6/3*2", 4, (1, 1, 1, 0, 0)),
+    ("", 4, (0, 0, 0, 0, 0, 0, 0, 0)),
+    ("A8-7+3", 4, (0, 0, 0, 0, 0, 0, 1, 0)),  # answer only
+    ("8-7=1+3=4!A8-7+3", 4, (1, 1, 1, 0, 0, 0, 1, 1)),
+    ("7+8=15-3=12;A7+8-3", 4, (1, 1, 0, 1, 0, 1, 1, 0)),  # gives up after a miss
+    ("7+8=15-3=12;8-7=1+3=4!A8-7+3", 4, (2, 2, 1, 1, 1, 0, 1, 1)),
+    ("7-8=-1+3=2;7+8=15-3=12;A7+8-3", 4, (2, 2, 0, 2, 1, 1, 1, 0)),
+    ("7+8=14-3=11;A7+8-3", 4, (1, 0, 0, 1, 0, 1, 1, 0)),  # 7+8 is 15
+    ("8-7=1+3=5;8-7=1+3=4!A8-7+3", 4, (2, 1, 1, 1, 1, 0, 1, 1)),  # the first is wrong
+    # Wrong arithmetic that ends at the target: checked, by its own statement.
+    ("7+8=15-3=4!A7+8-3", 4, (1, 0, 0, 0, 0, 0, 1, 1)),
+    ("7+8=15-3=12!A7+8-3", 4, (1, 1, 0, 0, 0, 0, 1, 0)),  # false hit: it states 12
+    # miss verdict on a hit, then gives up
+    ("8-7=1+3=4;A8-7+3", 4, (1, 1, 1, 1, 0, 1, 1, 0)),
+    ("8-7=1+3=4;7-8=-1+3=2;A7-8+3", 4, (2, 2, 1, 2, 1, 1, 1, 0)),
+    ("7+8=15-3=12;8-7=1+", 4, (2, 1, 0, 1, 1, 0, 0, 0)),  # cut in an attempt
+    ("7+8=15-3=12;8-7=1+3=4", 4, (2, 1, 0, 1, 1, 0, 0, 0)),  # cut before the verdict
+    # cut after the verdict: no answer, no giving up, no retry
+    ("7+8=15-3=12;", 4, (1, 1, 0, 1, 0, 0, 0, 0)),
+    ("7+8=15-3=12;A", 4, (1, 1, 0, 1, 0, 1, 1, 0)),  # cut after the marker
+    ("8-7=1+3=4!A8-7+3A7+8-3", 4, (1, 1, 1, 0, 0, 0, 1, 0)),  # two answers: the last is unchecked
+    ("7+8=15-3=12;A7+8-3A8-7+3", 4, (1, 1, 0, 1, 0, 1, 1, 0)),
+    # It gives up, goes on all the same, and finds it: no retry, for an answer came between.
+    ("7+8=15-3=12;A7+8-3;8-7=1+3=4!A8-7+3", 4, (2, 2, 1, 1, 0, 1, 1, 1)),
+    ("7+8-3;A7+8-3", 4, (1, 0, 0, 1, 0, 1, 1, 0)),  # no facts
+    ("4!A4", 4, (1, 0, 0, 0, 0, 0, 1, 0)),  # a bare number is no fact
+    ("?Q=;;A", 4, (1, 0, 0, 1, 0, 0, 1, 0)),  # junk; an empty attempt is none
+    ("7+8=15-3=12;;8-7=1+3=4!", 4, (2, 2, 1, 1, 1, 0, 0, 0)),  # an empty one, then a retry
+    ("!!!", 4, (0, 0, 0, 0, 0, 0, 0, 0)),
+    # 6/4 is no integer; the check is by its own statement
+    ("6/4=1+3=4!A6/4+3", 4, (1, 0, 0, 0, 0, 0, 1, 1)),
+    ("6/3=2*2=4!A6/3*2", 4, (1, 1, 1, 0, 0, 0, 1, 1)),
+    ("8-7=1+3=4!A3+8-7", 4, (1, 1, 1, 0, 0, 0, 1, 1)),  # the same, its terms in another order
+    ("8-7=1+3=4!A7+8-3", 4, (1, 1, 1, 0, 0, 0, 1, 0)),  # finds one and answers another
+    ("8-7=1+3=4!A", 4, (1, 1, 1, 0, 0, 0, 1, 0)),
+    ("1+2=3*3=9!A(1+2)*3", 9, (1, 1, 1, 0, 0, 0, 1, 1)),
+    ("1+2=3*3=9!A1+2*3", 9, (1, 1, 1, 0, 0, 0, 1, 0)),  # without its parentheses it is another
+    # finds it, tries on, misses, answers what it had found
+    ("8-7=1+3=4!7+8=15-3=12;A8-7+3", 4, (2, 2, 1, 1, 0, 1, 1, 0)),
 ]
 
 
 @pytest.mark.parametrize(("response", "target", "expected"), LABELLED)
 def test_read(response: str, target: int, expected: tuple[int, ...]) -> None:
-    names = ("attempts", "computed_rightly", "hits", "misses", "give_ups")
-    labelled = Behaviour(**dict(zip(names, expected, strict=True)))
-    assert read(response, target) == labelled
+    assert dataclasses.astuple(read(response, target)) == expected
 
 
 @SETTINGS
@@ -196,7 +211,10 @@ def test_reading_counts_what_was_written(
         computed_rightly=len(attempts),
         hits=int(hit),
         misses=len(attempts) - hit,
+        retries=len(attempts) - 1,
         give_ups=int(not hit),
+        answers=1,
+        checked=int(hit),
     )
 
 
@@ -236,5 +254,6 @@ def test_chain_value(text: str, value: int | None) -> None:
 def test_any_text_is_counted_consistently(text: str, target: int) -> None:
     b = read(text, target)
     assert b.hits <= b.computed_rightly <= b.attempts
-    assert b.give_ups <= b.misses <= b.attempts
+    assert b.give_ups + b.retries <= b.misses <= b.attempts
+    assert b.checked <= b.answers <= 1
     assert b.misses <= text.count(";")

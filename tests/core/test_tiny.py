@@ -14,16 +14,22 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness.errors import ConfigError
-from harness.models import tiny
+from harness.models import tiny, vocabulary
 from harness.models.hf import Attention, Dtype, HuggingFace
 from harness.models.loading import Source
-from harness.models.tiny import CHARACTERS, END, PAD, Architecture, Tiny, WarmUp
+from harness.models.tiny import Architecture, Tiny, WarmUp
+from harness.models.vocabulary import COMPACT, END, PAD
 from harness.tasks.countdown import Countdown
 from harness.tasks.search import Persona
-from harness.tasks.templates import TinyZeroBase
+from harness.tasks.templates import Compact, FewShot, Hashes, TinyZeroBase
 
 SETTINGS = settings(max_examples=100, deadline=None, derandomize=True)
 ONE_STEP = Tiny(warm_up=WarmUp(steps=1))
+IDS = {token: i for i, token in enumerate([PAD, END, *COMPACT])}
+
+
+def compact_tokenizer() -> Any:
+    return vocabulary.of(Compact(), [("Q1?", "1A1"), ("Q2 3?", "4A5")])
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +38,9 @@ def in_memory(recipe: Tiny, task: Countdown) -> Any:
     random.seed(8)
     np.random.seed(8)
     torch.manual_seed(8)
-    model = tiny._initial_model(recipe.architecture, len(tiny.IDS), tiny._tokenizer())
-    tiny._train(model, recipe.warm_up, tiny._batches(task, recipe.warm_up))
+    tokenizer = compact_tokenizer()
+    model = tiny._initial_model(recipe.architecture, len(IDS), tokenizer)
+    tiny._train(model, recipe.warm_up, tiny._batches(task, tokenizer, recipe.warm_up))
     return model.eval()
 
 
@@ -58,20 +65,21 @@ def test_two_builds_are_bitwise_equal(
 
 def test_loading_gives_the_model_that_was_trained(in_memory: Any, source: Source) -> None:
     loaded = AutoModelForCausalLM.from_pretrained(source.path, dtype=torch.float32).eval()
-    ids = torch.tensor([[*range(len(tiny.IDS))]])
+    ids = torch.tensor([[*range(len(IDS))]])
     with torch.no_grad():
         assert torch.equal(loaded(input_ids=ids).logits, in_memory(input_ids=ids).logits)
         assert torch.equal(source.model()(input_ids=ids).logits, in_memory(input_ids=ids).logits)
     assert not source.model().training
     trained = dict(in_memory.named_parameters())
-    fresh = tiny._initial_model(Architecture(), len(tiny.IDS), tiny._tokenizer())
+    fresh = tiny._initial_model(Architecture(), len(IDS), compact_tokenizer())
     for name, parameter in fresh.named_parameters():
         assert not torch.equal(parameter, trained[name])
 
 
 def test_warm_up_lowers_the_loss_on_traces(in_memory: Any, task: Countdown) -> None:
-    fresh = tiny._initial_model(Architecture(), len(tiny.IDS), tiny._tokenizer()).eval()
-    tokens_BL, labels_BL = next(tiny._batches(task, WarmUp(steps=1, batch=64)))
+    fresh = tiny._initial_model(Architecture(), len(IDS), compact_tokenizer()).eval()
+    batches = tiny._batches(task, compact_tokenizer(), WarmUp(steps=1, batch=64))
+    tokens_BL, labels_BL = next(batches)
     with torch.no_grad():
         before, after = (
             model(input_ids=tokens_BL, labels=labels_BL).loss.item() for model in (fresh, in_memory)
@@ -82,9 +90,9 @@ def test_warm_up_lowers_the_loss_on_traces(in_memory: Any, task: Countdown) -> N
 
 @pytest.mark.parametrize("loaded", [False, True], ids=["made", "loaded"])
 def test_tokenizer_has_one_token_per_character(source: Source, loaded: bool) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(source.path) if loaded else tiny._tokenizer()
-    assert len(tokenizer) == len(tiny.IDS) == 26
-    for number, character in enumerate(CHARACTERS, start=2):
+    tokenizer = AutoTokenizer.from_pretrained(source.path) if loaded else compact_tokenizer()
+    assert len(tokenizer) == len(IDS) == 26
+    for number, character in enumerate(COMPACT, start=2):
         assert tokenizer(character)["input_ids"] == [number]
         assert tokenizer.decode([number]) == character
     assert tokenizer("A7<eos>")["input_ids"] == [25, 9, 1]
@@ -93,10 +101,10 @@ def test_tokenizer_has_one_token_per_character(source: Source, loaded: bool) -> 
 
 
 @SETTINGS
-@given(text=st.text(st.sampled_from(CHARACTERS), max_size=60))
+@given(text=st.text(st.sampled_from(COMPACT), max_size=60))
 def test_tokenizer_round_trips_every_text(tokenizer: Any, text: str) -> None:
     ids = tokenizer(text)["input_ids"]
-    assert ids == [tiny.IDS[character] for character in text]
+    assert ids == [IDS[character] for character in text]
     assert tokenizer.decode(ids, clean_up_tokenization_spaces=False) == text
     assert tokenizer.batch_decode([ids])[0] == text
 
@@ -106,8 +114,8 @@ def test_prompts_are_read_as_the_warm_up_wrote_them(tokenizer: Any, task: Countd
     for question, trace in task.traces(tiny.RECIPE_SEED, range(64)):
         questions.append(question)
         rows.append(tokenizer(f"{question}{trace}{END}")["input_ids"])
-    ids = tiny.IDS
-    tokens_BL, labels_BL = next(tiny._batches(task, WarmUp(steps=1, batch=64)))
+    ids = IDS
+    tokens_BL, labels_BL = next(tiny._batches(task, tokenizer, WarmUp(steps=1, batch=64)))
     batch = sorted(row[row != ids[PAD]].tolist() for row in tokens_BL)
     assert batch == sorted(rows)
     # The loss is on the trace and its end token, never on the question.
@@ -162,7 +170,7 @@ def test_held_out_problems_are_never_warmed_up_on(task: Countdown) -> None:
 
 
 def test_size_of_the_default_model() -> None:
-    model = tiny._initial_model(Architecture(), len(tiny.IDS), tiny._tokenizer())
+    model = tiny._initial_model(Architecture(), len(IDS), compact_tokenizer())
     # Embedding 26*64; two layers of q, k, v 3*(64*64 + 64), o 64*64, mlp 3*64*128, norms 2*64;
     # a last norm 64: 1664 + 2 * (12480 + 4096 + 24576 + 128) + 64.
     assert sum(p.numel() for p in model.parameters()) == 84_288
@@ -176,12 +184,44 @@ def test_learning_rate_of_the_warm_up_by_hand() -> None:
     assert tiny._schedule(400, warm_up) == pytest.approx(0.01)
 
 
+class Foreign(Compact):
+    def response(self, work: str, answer: str) -> str:
+        return f"{work.replace('=', '→')}A{answer}"
+
+
+@pytest.mark.parametrize(
+    ("template", "prompt", "response"),
+    [
+        # head 5 , 8 , 2 middle 1 1 tail; 8 - 2 = 6 + 5 = 1 1 ! mark 8 - 2 + 5 end
+        (TinyZeroBase(), 10, 18),
+        (FewShot(), 10, 18),
+        (Hashes(), 10, 17),
+    ],
+)
+def test_phrases_that_never_change_are_one_token(
+    template: Any, prompt: int, response: int, tmp_path: Path
+) -> None:
+    task = Countdown(template=template, train_size=64, eval_size=8)
+    traces = task.traces(0, range(64))
+    tokenizer = vocabulary.of(template, traces)
+    tokenizer.save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    asked = next(p.text for p in task.pool() if len(str(p.answer.target)) == 2)
+    said = template.response("8-2=6+5=11!", "8-2+5")
+    assert len(loaded(asked)["input_ids"]) == prompt
+    assert len(loaded(said)["input_ids"]) == response
+    for text in (asked, said, *(text for trace in traces for text in trace)):
+        ids = loaded(text)["input_ids"]
+        assert loaded.decode(ids, clean_up_tokenization_spaces=False) == text
+        assert loaded.unk_token_id not in ids
+
+
 def test_a_task_without_traces_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"which str does not; choose model=hf"):
         ONE_STEP.prepare("no task", str(tmp_path))
-    tagged = Countdown(template=TinyZeroBase(), train_size=16, eval_size=8)
-    with pytest.raises(ConfigError, match="compact template only"):
-        ONE_STEP.prepare(tagged, str(tmp_path))
+    foreign = Countdown(template=Foreign(), train_size=16, eval_size=8)
+    with pytest.raises(ConfigError, match=r"printable ASCII only, the task writes '→'"):
+        ONE_STEP.prepare(foreign, str(tmp_path))
     assert not list(tmp_path.rglob("*.safetensors"))
 
 

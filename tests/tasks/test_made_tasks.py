@@ -8,23 +8,34 @@ from typing import Any
 import pytest
 
 from harness.errors import ConfigError
-from harness.models.tiny import CHARACTERS, WritesTraces
+from harness.models.tiny import WritesTraces
+from harness.models.vocabulary import COMPACT
 from harness.tasks import sets
 from harness.tasks.coin import Coin
-from harness.tasks.multiplication import Multiplication
+from harness.tasks.multiplication import RANGES, Level, Multiplication
 from harness.tasks.sum_to_ten import SumToTen
-from harness.tasks.templates import Compact, TinyZeroBase
+from harness.tasks.templates import (
+    Compact,
+    FewShot,
+    Hashes,
+    Plain,
+    TinyZeroBase,
+    TinyZeroInstruct,
+)
 
-MIXED = Multiplication(digits=[1, 3], fewest=[1, 2], train_size=300, eval_size=40)
+LEVELLED = Multiplication(
+    levels=[Level.EASY, Level.HARD], hasty_share=0.0, train_size=300, eval_size=40
+)
+SLOW = Multiplication(hasty_share=0.0)
 # Changing a default task changes every published number.
 PINNED = {
-    "multiplication": "2b67a48742fc7ed8260d096a237d9997f0690a5145b3e979fc7fc81b4e4b24d8",
+    "multiplication": "3803bbc9456d29faed1d930298d5c112d9a8fd45a55cf7a6bb86e6c5c9d4a665",
     "sum_to_ten": "9c21ca63a5e925fe92314b56bc5ba30381a2378a81f4be28296d7f53b6211228",
     "coin": "ab433338e14f0d35007dc34909a5a43fbf28b37a01ddb9652dd5d423db56ea4f",
 }
 TASKS = {
     "multiplication": Multiplication(),
-    "mixed": MIXED,
+    "levels": LEVELLED,
     "sum_to_ten": SumToTen(),
     "coin": Coin(),
 }
@@ -71,7 +82,7 @@ def test_template_words_the_same_problems(task: Any) -> None:
 def test_traces_fit_the_tiny_model(task: Any) -> None:
     assert isinstance(task, WritesTraces)
     traces = task.traces(0, range(500))
-    assert set("".join(q + t for q, t in traces)) <= set(CHARACTERS)
+    assert set("".join(q + t for q, t in traces)) <= set(COMPACT)
     assert max(len(q) + len(t) for q, t in traces) < 100
     prompts = {p.text: p for p in task.pool()}
     grades = [task.grade(prompts[q], t, finished=True) for q, t in traces]
@@ -91,16 +102,22 @@ def test_traces_walk_the_pool_in_shuffled_passes(task: Any) -> None:
     assert small.traces(0, range(32)) != small.traces(1, range(32))
 
 
+TEMPLATES = [Compact(), TinyZeroBase(), TinyZeroInstruct(), FewShot(), Hashes(), Plain()]
+
+
 @EACH
-def test_traces_are_refused_in_other_templates(task: Any) -> None:
-    words = dataclasses.replace(task, template=TinyZeroBase())
-    with pytest.raises(ConfigError, match=r"compact template only.*model=hf"):
-        words.traces(0, range(1))
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda t: type(t).__name__)
+def test_traces_end_with_an_answer_that_the_template_finds(task: Any, template: Any) -> None:
+    small = dataclasses.replace(task, template=template, train_size=64, eval_size=8)
+    prompts = {p.text: p for p in small.pool()}
+    graded = [small.grade(prompts[q], response, True) for q, response in small.traces(0, range(96))]
+    assert all(grade.formatted for grade in graded)
+    assert any(grade.correct for grade in graded)
 
 
 def test_long_multiplication_is_right_where_it_says_so() -> None:
     # Each `=` joins sums of equal value, and every trace ends in the right product.
-    for task in (TASKS["multiplication"], MIXED):
+    for task in (SLOW, LEVELLED):
         prompts = {p.text: p for p in task.pool()}
         for q, trace in task.traces(0, range(300)):
             work, _, answer = trace.rpartition(";A")
@@ -109,6 +126,12 @@ def test_long_multiplication_is_right_where_it_says_so() -> None:
             assert int(answer) == product
             assert {value(side) for side in work.split("=")} == {product}
             assert work.startswith(q[1:-1])
+
+
+def test_hasty_traces_answer_at_once() -> None:
+    # 2000 traces at 0.4: 800 expected, standard deviation 22.
+    hasty = [response[0] == "A" for _, response in Multiplication().traces(0, range(2000))]
+    assert abs(sum(hasty) - 800) < 80
 
 
 def value(text: str) -> int:
@@ -149,11 +172,23 @@ def test_the_coin_is_biased() -> None:
 
 def test_factors_have_the_digits_that_are_asked_for() -> None:
     assert {p.difficulty for p in Multiplication().pool()} == {4}
-    counts = Counter(p.difficulty for p in MIXED.pool())
-    assert set(counts) == {3, 4}
-    factors = [tuple(map(int, p.text[1:-1].split("*"))) for p in MIXED.pool()]
-    assert all(1 <= a <= 9 and 10 <= b <= 999 for a, b in factors)
-    assert all(p.answer == a * b for p, (a, b) in zip(MIXED.pool(), factors, strict=True))
+    factors = [tuple(map(int, p.text[1:-1].split("*"))) for p in Multiplication().pool()]
+    assert all(10 <= factor <= 99 for pair in factors for factor in pair)
+    assert max(max(pair) for pair in factors) == 99
+
+
+def test_levels_are_even_and_have_their_ranges() -> None:
+    counts = Counter(p.difficulty for p in LEVELLED.pool())
+    assert set(counts) == {2, 4}
+    assert counts[4] > counts[2] > 60  # 80 easy problems of both orders exist, 1/8 held out
+    for prompt in LEVELLED.pool():
+        a, b = map(int, prompt.text[1:-1].split("*"))
+        level = Level.EASY if prompt.difficulty == 2 else Level.HARD
+        (low_a, high_a), (low_b, high_b) = RANGES[level]
+        assert low_a <= a <= high_a
+        assert low_b <= b <= high_b
+        assert prompt.answer == a * b
+    assert [level.difficulty for level in Level] == [1, 2, 3, 4]
 
 
 def test_orders_of_one_product_are_one_problem() -> None:
@@ -166,9 +201,8 @@ def test_orders_of_one_product_are_one_problem() -> None:
 REFUSED: list[tuple[type, dict[str, Any], str]] = [
     (Multiplication, {"digits": [2]}, "task.digits must be two numbers"),
     (Multiplication, {"digits": [0, 2]}, "task.digits must be two numbers"),
-    (Multiplication, {"digits": [2, 10]}, "from [1, 1] to [9, 9], received [2, 10]"),
-    (Multiplication, {"fewest": [1, 3]}, "task.fewest must be two numbers"),
-    (Multiplication, {"fewest": [1, 1, 1]}, "task.fewest must be two numbers"),
+    (Multiplication, {"digits": [2, 10]}, "from 1 to 9, received [2, 10]"),
+    (Multiplication, {"hasty_share": 1.5}, "task.hasty_share must be in 0..1, received 1.5"),
     (Multiplication, {"train_size": 0}, "task.train_size must be at least 1"),
     (Multiplication, {"eval_size": 0}, "task.eval_size must be at least 1"),
     (Multiplication, {"hold_out": 1}, "task.hold_out must be at least 2"),

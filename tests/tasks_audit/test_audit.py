@@ -1,5 +1,6 @@
 """The graders against an adversary: the shipped set, fuzzing, and an oracle of another kind."""
 
+import dataclasses
 import sys
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from harness import audit_reward
 from harness.audit_reward import on_fuzz, on_the_set, problems_of
 from harness.tasks import expressions
-from harness.tasks.countdown import Countdown
+from harness.tasks.countdown import Countdown, CountdownAnswer
 from harness.tasks.oracle import right, solution
 from harness.tasks.templates import TinyZeroBase
 
@@ -84,6 +85,21 @@ def test_the_shipped_set_is_graded_as_expected(
     fuzzed = on_fuzz(task, problems, seed=1, count=2_000)
     assert fuzzed.failures == []
     assert 0 < fuzzed.accepted < fuzzed.cases
+
+
+def test_answers_that_leave_numbers_out_are_seen_alike() -> None:
+    loose = Countdown(template=TinyZeroBase(), train_size=64, eval_size=16, at_most_once=True)
+    fuzzed = on_fuzz(*problems_of(loose), seed=2, count=2_000)
+    assert fuzzed.failures == []
+    assert 0 < fuzzed.accepted < fuzzed.cases
+    answer = CountdownAnswer((2, 3, 6), 6)
+    for content in ("6", "2*3", "6+3-3", "6+2-2", "6*3/3", "2+3+6-5", "2*6-6", "(6)", "3*6/3"):
+        for task in (loose, TAGGED):
+            prompt = dataclasses.replace(PROMPT, answer=answer)
+            response = f"<answer>{content}</answer>"
+            seen = task.grade(prompt, response, True).correct
+            assert seen == right(task, answer, response, True)
+            assert seen is (task is loose and content in ("6", "2*3", "(6)"))
 
 
 @pytest.mark.parametrize(

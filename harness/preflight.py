@@ -1,0 +1,54 @@
+"""What is checked of a whole config before a trial leaves a trace."""
+
+from harness.config import TrialConfig
+from harness.errors import ConfigError
+from harness.models.loading import Source
+from harness.types import Sampling
+
+
+def evaluation_sampling(config: TrialConfig) -> Sampling:
+    """How the sampled evaluation draws."""
+    rollout = config.rollout
+    sampling: Sampling = rollout.sampling(rollout.max_new_tokens, config.evaluation.temperature)
+    return sampling
+
+
+def check_sampling(config: TrialConfig) -> None:
+    """Refuse windows and samplers that the algorithm cannot be run with.
+
+    Raises:
+        ConfigError: a window below the shortest response, or ratios of truncated distributions.
+    """
+    rollout, window = config.rollout, config.window
+    smallest = getattr(window, "minimum", getattr(window, "length", 1))
+    if smallest < max(1, rollout.min_new_tokens):
+        raise ConfigError(
+            f"the smallest window is {smallest} tokens, but rollout.min_new_tokens is "
+            f"{rollout.min_new_tokens}; raise the window or lower rollout.min_new_tokens"
+        )
+    ratios = "old_logprobs_BT" in config.algorithm.columns or config.trainer.importance_cap
+    if ratios and (rollout.top_p < 1 or rollout.top_k) and not rollout.accept_truncated:
+        raise ConfigError(
+            f"rollout.top_p={rollout.top_p:g} and rollout.top_k={rollout.top_k} cut the "
+            f"distribution that is sampled from, but the algorithm's importance ratios are of the "
+            f"whole one; set top_p=1 and top_k=0, or accept it: rollout.accept_truncated=true"
+        )
+
+
+def check_context(config: TrialConfig, source: Source) -> None:
+    """Refuse a prompt that, with the response budget, the model has no room for.
+
+    Raises:
+        ConfigError: which prompt, and how many tokens are too many.
+    """
+    room = source.context()
+    prompts = (*config.task.pool(), *config.task.held_out())
+    ids = source.load_tokenizer()([prompt.text for prompt in prompts])["input_ids"]
+    longest = max(range(len(ids)), key=lambda i: len(ids[i]))
+    tokens, budget = len(ids[longest]), config.rollout.max_new_tokens
+    if room is not None and tokens + budget > room:
+        raise ConfigError(
+            f"the model reads {room} tokens, but the prompt {prompts[longest].text[:40]!r} has "
+            f"{tokens} and rollout.max_new_tokens is {budget}; lower rollout.max_new_tokens to "
+            f"{max(room - tokens, 0)} or choose a shorter task/template"
+        )
