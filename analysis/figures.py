@@ -56,6 +56,15 @@ PANELS = [
     Panel("Entropy of the policy", "actor/entropy"),
     Panel("KL from the base model", "eval/kl"),
 ]
+# Search and self-verification, read from the responses themselves.
+BEHAVIOUR = [
+    Panel("Attempts per response", "eval/behaviour/attempts"),
+    Panel("Another attempt after a miss", "eval/behaviour/retry_rate"),
+    Panel("Gives up after a miss", "eval/behaviour/give_up_rate"),
+    Panel("Answers checked before they are given", "eval/behaviour/checked"),
+    Panel("Attempts computed rightly", "eval/behaviour/computed_rightly"),
+    Panel("Attempts that reach the target", "eval/behaviour/success_per_attempt"),
+]
 
 
 @dataclass(frozen=True)
@@ -80,18 +89,21 @@ def colours(labels: list[str]) -> dict[str, tuple[float, float, float]]:
     return dict(zip(labels, palette, strict=True))
 
 
-def learning_curves(metrics: pl.DataFrame, labels: list[str], axis: Axis) -> Figure:
+def learning_curves(
+    metrics: pl.DataFrame, labels: list[str], axis: Axis, panels: list[Panel]
+) -> Figure:
     """Six panels: every seed as a thin line, the mean over seeds as a thick one, its band.
 
     Args:
         metrics: columns of `analysis.load.METRICS`.
         labels: variants in the order of the legend.
         axis: what the curves are drawn against.
+        panels: PANELS or BEHAVIOUR.
     """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9, 9.8), layout=_layout())
         axes = figure.subplots(3, 2)
-        for panel, ax in zip(PANELS, axes.flat, strict=True):
+        for panel, ax in zip(panels, axes.flat, strict=True):
             _curve_panel(ax, panel, metrics, labels, axis)
         for ax in axes[-1]:
             ax.set_xlabel(AXIS_LABELS[axis])

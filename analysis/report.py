@@ -16,6 +16,7 @@ from analysis.study import Study, compare, read_study
 from analysis.summary import summary
 
 STEPS_PNG, TOKENS_PNG, FOREST_PNG = "curves_steps.png", "curves_tokens.png", "differences.png"
+BEHAVIOUR_PNG = "behaviour.png"
 CURVES_NOTE = (
     "Thin lines: one trial each, not smoothed. Thick line and band: mean over seeds and its 95 % t "
     "interval, up to where the shortest trial ended. The view fits the trials, so a wide band may "
@@ -63,8 +64,11 @@ def draw(study: Study, folder: Path) -> set[str]:
     """Save every figure of the report and return their names; none if no trial finished."""
     drawn = {}
     if not study.metrics.is_empty():
-        drawn[STEPS_PNG] = figures.learning_curves(study.metrics, study.labels, Axis.STEPS)
-        drawn[TOKENS_PNG] = figures.learning_curves(study.metrics, study.labels, Axis.TOKENS)
+        curves = (study.metrics, study.labels)
+        drawn[STEPS_PNG] = figures.learning_curves(*curves, Axis.STEPS, figures.PANELS)
+        drawn[TOKENS_PNG] = figures.learning_curves(*curves, Axis.TOKENS, figures.PANELS)
+        if figures.BEHAVIOUR[0].metric in set(study.metrics["metric"]):
+            drawn[BEHAVIOUR_PNG] = figures.learning_curves(*curves, Axis.STEPS, figures.BEHAVIOUR)
     if panels := _forest(study):
         drawn[FOREST_PNG] = figures.differences(panels, study.labels, study.baseline)
     for name, figure in drawn.items():
@@ -122,6 +126,11 @@ def write(study: Study, drawn: set[str]) -> str:
             f"Against sampled training tokens; means on a common grid, each trial interpolated "
             f"linearly. {CURVES_NOTE}",
             tables.taught(study),
+        ]
+    if BEHAVIOUR_PNG in drawn:
+        parts += [
+            f"![Search and self-verification]({BEHAVIOUR_PNG})",
+            f"Search and self-verification, read from held-out responses. {CURVES_NOTE}",
         ]
     parts += [
         sections.trust(study),

@@ -203,6 +203,14 @@ def group_std(x_B: Tensor, group_B: Tensor) -> Tensor:
     return torch.where(size_B == 1, torch.ones_like(x_B), std_B)
 
 
+def group_normalize(x_B: Tensor, group_B: Tensor, epsilon: float) -> Tensor:
+    """(x - mean) / (std + epsilon) within each group (GRPO, arXiv 2402.03300 section 4.1.2); (B,).
+
+    Equal values give 0; a group of one keeps its value over 1 + epsilon.
+    """
+    return group_center(x_B, group_B) / (group_std(x_B, group_B) + epsilon)
+
+
 def has_signal(x_B: Tensor, group_B: Tensor) -> Tensor:
     """Rows of groups whose values are not all equal, or that have one member; bool (B,).
 

@@ -1,5 +1,6 @@
 """Level 1 of exactness: bitwise over repetition, and over kill and resume."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from harness.schema import METRICS
-from harness.trial import clear, run_trial, trial_folder
+from harness.trial import clear, declared_metrics, run_trial, trial_folder
 from tests.conftest import SMALL, command, harness
 
 Steps = dict[int, dict[str, float]]
@@ -27,6 +28,53 @@ def recorded(config: Any) -> Steps:
 
     run_trial(config, observe)
     return steps
+
+
+class StoppedError(Exception):
+    """Raised where the trial reports a step."""
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        ("algorithm=ppo", "algorithm.kl.coefficient=0.01", "algorithm.kl.target=0.01"),
+        ("algorithm=a_star_po", "algorithm.value_samples=2"),
+        ("algorithm=dapo", "algorithm.max_batches=3"),
+        ("algorithm=adaptive_window", "window.initial=24", "window.epsilon=0.3"),
+    ],
+    ids=lambda chosen: chosen[0],
+)
+def test_what_an_algorithm_brings_is_resumed_as_well(
+    work: Path, composed: Callable[..., Any], chosen: tuple[str, ...]
+) -> None:
+    """Critic, KL coefficient, the base's responses, rejected groups, the window."""
+    config = composed(
+        *SMALL, *chosen, f"runs={work / 'runs'}", "tracking=none", "evaluation.pass_k=0"
+    )
+    declared = declared_metrics(config)
+
+    def steps(stop: int | None) -> Steps:
+        found: Steps = {}
+
+        def observe(step: int, progress: float, metrics: Mapping[str, float]) -> None:
+            found[step] = {k: v for k, v in metrics.items() if not declared[k].clock}
+            if step == stop:
+                raise StoppedError
+
+        with contextlib.suppress(StoppedError):
+            run_trial(config, observe)
+        return found
+
+    whole = steps(None)
+    weights = final_weights(trial_folder(config))
+    clear(config)
+    last = max(whole)
+    assert last >= 2
+    before, after = steps(last - 1), steps(None)
+    assert max(before) == last - 1
+    assert {**before, **after} == whole
+    again = final_weights(trial_folder(config))
+    assert all(torch.equal(weights[name], again[name]) for name in weights)
 
 
 def final_weights(folder: Path) -> dict[str, Any]:

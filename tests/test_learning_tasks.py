@@ -32,7 +32,9 @@ def accuracies(folder: Path, *overrides: str) -> list[float]:
     log = next((folder / "runs" / "checkpoints").glob("*/trial.log")).read_text()
     lines = [line for line in log.splitlines() if " harness.loop: step " in line]
     steps = [json.loads(line[line.index("{") :]) for line in lines]
-    return [step["eval/accuracy"] for step in steps if "eval/accuracy" in step]
+    found = [step["eval/accuracy"] for step in steps if "eval/accuracy" in step]
+    print(*overrides, [round(accuracy, 3) for accuracy in found])  # shown by pytest -s
+    return found
 
 
 def rise(folder: Path, *overrides: str) -> float:

@@ -17,7 +17,6 @@ from harness import evaluation, kl, parity, parity_ops, returns, tensor_ops
 from harness.algorithms.a_star_po import AStarPo
 from harness.algorithms.cispo import Cispo
 from harness.algorithms.dr_grpo import DrGrpo
-from harness.algorithms.grpo import Grpo
 from harness.algorithms.gspo import Gspo
 from harness.algorithms.ppo import Ppo
 from harness.algorithms.reinforce_plus_plus import ReinforcePlusPlus
@@ -157,7 +156,7 @@ PLANTED: dict[str, list[Plant]] = {
         (tensor_ops, "reduced", empty_rows_counted),
     ],
     "group_advantage": [
-        (sys.modules[Grpo.__module__], "group_std", population_std),
+        (tensor_ops, "group_std", population_std),
         (sys.modules[DrGrpo.__module__], "group_center", lambda x, group: x),
         (sys.modules[Rloo.__module__], "leave_one_out", tensor_ops.group_center),
         (sys.modules[ReinforcePlusPlus.__module__], "masked_whiten", lambda x, mask: x),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from harness import checks
-from harness.tensor_ops import Reduction, group_center, group_std, log_ratio, on_tokens
+from harness.tensor_ops import Reduction, group_normalize, log_ratio, on_tokens
 from harness.types import Batch, Loss, LossTerm, Minibatch, RolloutPlan
 
 
@@ -46,9 +46,8 @@ class Cispo:
         return RolloutPlan(group_size=self.group_size)
 
     def advantages(self, batch: Batch) -> Tensor:
-        centred_B = group_center(batch.scores_B, batch.group_B)
-        std_B = group_std(batch.scores_B, batch.group_B)
-        return on_tokens(centred_B / (std_B + self.std_epsilon), batch.mask_BT)
+        advantage_B = group_normalize(batch.scores_B, batch.group_B, self.std_epsilon)
+        return on_tokens(advantage_B, batch.mask_BT)
 
     def loss(self, minibatch: Minibatch) -> Loss:
         logprobs_BT = minibatch.logprobs_BT

@@ -17,8 +17,7 @@ from harness.collected import Collected
 from harness.tensor_ops import (
     Reduction,
     clipped_policy_loss,
-    group_center,
-    group_std,
+    group_normalize,
     has_signal,
     on_tokens,
 )
@@ -66,9 +65,8 @@ class Dapo:
         )
 
     def advantages(self, batch: Batch) -> Tensor:
-        centred_B = group_center(batch.scores_B, batch.group_B)
-        std_B = group_std(batch.scores_B, batch.group_B)
-        return on_tokens(centred_B / (std_B + self.std_epsilon), batch.mask_BT)
+        advantage_B = group_normalize(batch.scores_B, batch.group_B, self.std_epsilon)
+        return on_tokens(advantage_B, batch.mask_BT)
 
     def loss(self, minibatch: Minibatch) -> Loss:
         old_BT, advantages_BT = minibatch["old_logprobs_BT"], minibatch.advantages_BT

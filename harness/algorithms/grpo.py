@@ -16,8 +16,7 @@ from harness.tensor_ops import (
     KL,
     Reduction,
     clipped_policy_loss,
-    group_center,
-    group_std,
+    group_normalize,
     kl_estimate,
     on_tokens,
 )
@@ -61,9 +60,8 @@ class Grpo:
         return RolloutPlan(group_size=self.group_size)
 
     def advantages(self, batch: Batch) -> Tensor:
-        centred_B = group_center(batch.scores_B, batch.group_B)
-        std_B = group_std(batch.scores_B, batch.group_B)
-        return on_tokens(centred_B / (std_B + self.std_epsilon), batch.mask_BT)
+        advantage_B = group_normalize(batch.scores_B, batch.group_B, self.std_epsilon)
+        return on_tokens(advantage_B, batch.mask_BT)
 
     def loss(self, minibatch: Minibatch) -> Loss:
         clipped = clipped_policy_loss(

@@ -15,8 +15,7 @@ from torch import Tensor
 from harness import checks
 from harness.tensor_ops import (
     Reduction,
-    group_center,
-    group_std,
+    group_normalize,
     log_ratio,
     on_tokens,
     sequence_mean,
@@ -51,9 +50,8 @@ class Gspo:
         return RolloutPlan(group_size=self.group_size)
 
     def advantages(self, batch: Batch) -> Tensor:
-        centred_B = group_center(batch.scores_B, batch.group_B)
-        std_B = group_std(batch.scores_B, batch.group_B)
-        return on_tokens(centred_B / (std_B + self.std_epsilon), batch.mask_BT)
+        advantage_B = group_normalize(batch.scores_B, batch.group_B, self.std_epsilon)
+        return on_tokens(advantage_B, batch.mask_BT)
 
     def loss(self, minibatch: Minibatch) -> Loss:
         mask_BT = minibatch.mask_BT

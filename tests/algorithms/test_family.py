@@ -187,3 +187,8 @@ def test_clipping_algorithms_take_several_updates(name: str, composed: Callable[
     assert composed(f"algorithm={name}").trainer.mini_batches == 4
     assert composed(f"algorithm={name}", "trainer.mini_batches=2").trainer.mini_batches == 2
     assert composed("algorithm=grpo").trainer.mini_batches == 1
+
+
+def test_dapo_brings_its_reward_unless_another_is_chosen(composed: Callable[..., Any]) -> None:
+    assert set(composed("algorithm=dapo").reward.parts) == {"correct", "long"}
+    assert type(composed("algorithm=dapo", "reward=binary").reward).__name__ == "Binary"

@@ -32,7 +32,7 @@ def metrics() -> pl.DataFrame:
 
 @pytest.mark.parametrize("axis", list(Axis))
 def test_every_seed_and_every_mean_is_drawn(metrics: pl.DataFrame, axis: Axis) -> None:
-    figure = figures.learning_curves(metrics, LABELS, axis)
+    figure = figures.learning_curves(metrics, LABELS, axis, PANELS)
 
     drawn = {ax.get_title(loc="left"): len(ax.lines) for ax in figure.axes}
     # 2 variants x 3 seeds, and 2 means; metrics that were not logged say so.

@@ -147,7 +147,7 @@ def test_page_stands_alone_and_escapes_responses(report: Report) -> None:
     html = report.html.read_text("utf-8")
 
     targets = re.findall(r'(?:src|href)\s*=\s*"([^"]*)"', html)
-    assert len(targets) == 3
+    assert len(targets) == 4
     assert all(target.startswith("data:image/png;base64,") for target in targets)
     assert "url(" not in html
     assert "@import" not in html
@@ -163,6 +163,7 @@ def test_same_store_gives_the_same_bytes(report: Report, runs: Path) -> None:
 
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert sorted(before) == [
+        "behaviour.png",
         "curves_steps.png",
         "curves_tokens.png",
         "differences.png",
