@@ -96,7 +96,7 @@ EVAL = {
     "eval/response_length/right": Metric("tokens", "length of correct responses"),
     "eval/response_length/wrong": Metric("tokens", "length of wrong responses"),
     "eval/truncated": Metric("1", "share of responses cut by the full budget"),
-    "eval/behaviour/attempts": Metric("1", "expressions tried per response"),
+    "eval/behaviour/attempts": Metric("attempts", "expressions tried per response"),
     "eval/behaviour/give_up_rate": Metric("1", "share of misses after which it answers at once"),
     "eval/behaviour/computed_rightly": Metric("1", "share of attempts with exact arithmetic"),
     "eval/behaviour/success_per_attempt": Metric("1", "share of attempts that reach the target"),
