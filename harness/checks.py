@@ -37,3 +37,17 @@ def clip_range(low: float, high: float) -> None:
             f"algorithm.clip_low must be in [0, 1) and algorithm.clip_high at least 0, received "
             f"{low} and {high}; the usual value of both is 0.2"
         )
+    if low == high == 0:
+        raise ConfigError(
+            "algorithm.clip_low and algorithm.clip_high are both 0: no ratio but 1 would ever be "
+            "learnt from; the usual value of both is 0.2"
+        )
+
+
+def dual_clip(value: float | None, high: float) -> None:
+    """Raise ConfigError for a dual clip that bites inside the ratio's own clip range."""
+    if value is not None and not value > 1 + high:
+        raise ConfigError(
+            f"algorithm.dual_clip must be above 1 + algorithm.clip_high = {1 + high}, received "
+            f"{value}: it bounds ratios beyond the clip range; the usual value is 3.0, null is off"
+        )

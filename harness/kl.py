@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from harness import checks
+from harness.errors import ConfigError
 from harness.schema import Metric
 from harness.tensor_ops import KL, Counts, Reduction, kl_estimate, reduced
 from harness.types import Batch, Outcome
@@ -42,8 +43,14 @@ class KlInReward:
     def __post_init__(self) -> None:
         checks.at_least("algorithm.kl.coefficient", self.coefficient, 0)
         checks.at_least("algorithm.kl.horizon", self.horizon, 1)
-        if self.target is not None:
-            checks.above("algorithm.kl.target", self.target, 0)
+        if self.target is None:
+            return
+        checks.above("algorithm.kl.target", self.target, 0)
+        if self.coefficient == 0:
+            raise ConfigError(
+                f"algorithm.kl.target={self.target} adapts a KL that is switched off: a "
+                f"coefficient of 0 stays 0; set algorithm.kl.coefficient=0.001"
+            )
 
 
 class KlController:

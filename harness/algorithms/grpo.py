@@ -4,7 +4,8 @@
     loss  = 1/N Σ_i 1/|o_i| Σ_t max(-A_i ρ_it, -A_i clip(ρ_it, 1-ε_low, 1+ε_high)) + β KL
 
 Paper: DeepSeekMath, arXiv 2402.03300, eq. 3 (outcome supervision, section 4.1.2).
-The standard deviation is Bessel-corrected; KL is the k3 estimate in the loss, off by default.
+The standard deviation is Bessel-corrected; KL is an estimate in the loss, off by default. In a loss
+k1 has an expected gradient of 0 on-policy, and k2 that of the KL itself; k3 is the paper's.
 """
 
 from dataclasses import dataclass
@@ -35,7 +36,8 @@ class Grpo:
         clip_low: ε_low of the ratio clip.
         clip_high: ε_high of the ratio clip.
         std_epsilon: ε added to the standard deviation.
-        kl_coefficient: β of the k3 term against the base model; 0 switches it off.
+        kl_coefficient: β of the KL against the base model; 0 switches it off.
+        kl_estimator: k1, abs, k2 or k3.
 
     Raises:
         ConfigError: a group of fewer than two, or a clip range outside [0, 1) and [0, ∞).
@@ -46,6 +48,7 @@ class Grpo:
     clip_high: float = 0.2
     std_epsilon: float = 1e-6
     kl_coefficient: float = 0.0
+    kl_estimator: KL = KL.K3
 
     def __post_init__(self) -> None:
         checks.group_size(self.group_size)
@@ -74,7 +77,8 @@ class Grpo:
         reduction = Reduction.SEQUENCE_MEAN_TOKEN_MEAN
         terms = [LossTerm(name="policy", values=clipped.loss_BT, reduction=reduction)]
         if self.kl_coefficient:
-            kl_BT = kl_estimate(minibatch.logprobs_BT, minibatch["ref_logprobs_BT"], KL.K3)
+            ref_BT = minibatch["ref_logprobs_BT"]
+            kl_BT = kl_estimate(minibatch.logprobs_BT, ref_BT, self.kl_estimator)
             terms.append(
                 LossTerm(name="kl", values=kl_BT, reduction=reduction, weight=self.kl_coefficient)
             )

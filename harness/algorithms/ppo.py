@@ -55,7 +55,7 @@ class Ppo:
     def __post_init__(self) -> None:
         checks.at_least("algorithm.group_size", self.group_size, 1)
         checks.clip_range(self.clip_low, self.clip_high)
-        checks.above("algorithm.dual_clip", self.dual_clip or 2.0, 1)
+        checks.dual_clip(self.dual_clip, self.clip_high)
         checks.above("algorithm.value_clip", self.value_clip or 1.0, 0)
         checks.at_least("algorithm.gamma", self.gamma, 0)
         checks.at_least("algorithm.lam", self.lam, 0)

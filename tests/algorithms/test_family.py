@@ -11,6 +11,7 @@ from torch import Tensor
 from harness.algorithms.cispo import Cispo
 from harness.algorithms.dapo import Dapo, undecided
 from harness.algorithms.gspo import Gspo
+from harness.algorithms.ppo import Ppo
 from harness.algorithms.reinforce import Baseline, Reinforce
 from harness.algorithms.reinforce_plus_plus import ReinforcePlusPlus
 from harness.algorithms.rloo import Rloo
@@ -175,6 +176,9 @@ def test_tinyzeros_kl_and_its_sign() -> None:
         (ReinforcePlusPlus, {"group_baseline": True, "group_size": 1}),
         (ReinforcePlusPlus, {"group_baseline": True, "kl": KlInReward(coefficient=0.1)}),
         (TinyZeroGrpo, {"kl_coefficient": -1.0}),
+        (Ppo, {"dual_clip": 1.1, "clip_high": 0.2}),
+        (Ppo, {"clip_low": 0.0, "clip_high": 0.0}),
+        (KlInReward, {"coefficient": 0.0, "target": 0.1}),
     ],
 )
 def test_settings_are_checked(cls: type, wrong: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """GRPO against hand-computed values (arithmetic beside each)."""
 
+import dataclasses
 import math
 
 import pytest
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from harness.algorithms.grpo import Grpo
 from harness.errors import ConfigError, ContractError
-from harness.tensor_ops import Counts, Reduction, reduced
+from harness.tensor_ops import KL, Counts, Reduction, reduced
 from harness.types import Batch, Minibatch
 
 # Row 0 has three tokens, row 1 two; ratios e^0.4, e^-0.4, 1 | e^1.3, e^-2.
@@ -107,6 +108,26 @@ def test_kl_term_is_k3_with_its_coefficient() -> None:
     assert kl.reduction is Reduction.SEQUENCE_MEAN_TOKEN_MEAN
     # d = 0.3: exp(-0.3) + 0.3 - 1 = 0.040818 on every token
     assert kl.values[MASK].tolist() == pytest.approx([0.040818] * 5, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "slope"),
+    # d = 0.3 and the derivative by the log-prob: 1, sign(d), d, 1 - exp(-d)
+    [
+        (KL.K1, 0.3, 1.0),
+        (KL.ABS, 0.3, 1.0),
+        (KL.K2, 0.045, 0.3),
+        (KL.K3, 0.040818, 0.259182),
+    ],
+)
+def test_every_kl_estimator_in_the_loss(kind: KL, value: float, slope: float) -> None:
+    minibatch = minibatch_of(old_logprobs_BT=OLD, ref_logprobs_BT=NEW - 0.3)
+    logprobs_BT = NEW.clone().requires_grad_()
+    minibatch = dataclasses.replace(minibatch, logprobs_BT=logprobs_BT)
+    _, kl = Grpo(kl_coefficient=0.04, kl_estimator=kind).loss(minibatch).terms
+    assert kl.values[MASK].tolist() == pytest.approx([value] * 5, abs=1e-6)
+    (gradient_BT,) = torch.autograd.grad(kl.values[MASK].sum(), logprobs_BT)
+    assert gradient_BT[MASK].tolist() == pytest.approx([slope] * 5, abs=1e-6)
 
 
 def test_columns_are_what_is_read() -> None:
