@@ -1,12 +1,23 @@
-"""Cut rows into optimizer batches and micro-batches. Responses are never split."""
+"""Cut rows into optimizer batches, ranks' shares and passes. Responses are never split."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from harness import streams
+from harness.balance import balanced
+from harness.ranks import Ranks
 from harness.types import Rollout
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Rows of one forward pass; those of a dummy pass count for nothing."""
+
+    rows_b: Tensor
+    counts: bool
 
 
 def mini_batches(rows: int, count: int, seed: int, step: int, epoch: int) -> list[Tensor]:
@@ -42,6 +53,21 @@ def micro_batches(rows_b: Tensor, lengths_B: Tensor, token_budget: int) -> list[
     return batches
 
 
+def passes(rows_b: Tensor, lengths_B: Tensor, token_budget: int, ranks: Ranks) -> Iterator[Pass]:
+    """This rank's forward passes over some rows: as many as every other rank makes.
+
+    Ranks get rows of nearly equal numbers of tokens. A sharded model moves parameters between the
+    ranks in every pass, so that one with less to do makes dummy passes over a row.
+    """
+    own_b = rows_b
+    if ranks.count > 1:
+        parts = balanced(lengths_B[rows_b].tolist(), ranks.count)
+        own_b = rows_b[parts[ranks.rank]]
+    cut = micro_batches(own_b, lengths_B, token_budget) if len(own_b) else []
+    for i in range(ranks.most(len(cut))):
+        yield Pass(cut[i], True) if i < len(cut) else Pass(rows_b[:1], False)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Packed:
     """Some rows as a model reads them: prompt, then response, padded on the right.
@@ -51,31 +77,38 @@ class Packed:
 
     tokens_bS: Tensor
     """int64 (b,S)."""
-    first: int
-    """The earliest position whose next token is a response's; outputs before it are not needed."""
+    mask_bt: Tensor
+    """bool (b,t), the response's tokens; t is the longest response."""
     position_bt: Tensor
-    """Where in the outputs from `first` on the one for response token t stands."""
+    """Position whose output predicts response token t."""
 
-    def aligned(self, x_bs: Tensor) -> Tensor:
-        """(b,s) outputs from `first` on -> (b,t) by response token."""
-        return x_bs.gather(1, self.position_bt)
+    @property
+    def where_N(self) -> tuple[Tensor, Tensor]:
+        """Row and position of the outputs that predict the N response tokens."""
+        return self.mask_bt.nonzero()[:, 0], self.position_bt[self.mask_bt]
+
+    def on_tokens(self, x_N: Tensor) -> Tensor:
+        """(N,) by response token -> (b,t), 0 off the mask; keeps the gradient."""
+        x_bt = x_N.new_zeros(self.mask_bt.shape)
+        return x_bt.masked_scatter(self.mask_bt, x_N)
 
 
 def packed(rollout: Rollout, rows_b: Tensor) -> Packed:
-    """The given rows; t is their longest response."""
+    """The given rows."""
     rows = rows_b.tolist()
     prompts = [torch.tensor(rollout.prompt_ids[i]) for i in rows]
-    lengths = rollout.lengths_B[rows_b].tolist()
+    lengths_b = rollout.lengths_B[rows_b]
     inputs = [
         torch.cat([ids, rollout.tokens_BT[i, :length]])
-        for ids, i, length in zip(prompts, rows, lengths, strict=True)
+        for ids, i, length in zip(prompts, rows, lengths_b.tolist(), strict=True)
     ]
-    tokens_bS = torch.nn.utils.rnn.pad_sequence(inputs, batch_first=True)
-    first = min(len(ids) for ids in prompts) - 1
-    offset_b1 = torch.tensor([len(ids) - 1 - first for ids in prompts])[:, None]
-    position_bt = offset_b1 + torch.arange(max(lengths))
-    last = tokens_bS.shape[1] - first - 2
-    return Packed(tokens_bS=tokens_bS, first=first, position_bt=position_bt.clamp(max=last))
+    positions_t = torch.arange(int(lengths_b.max()))
+    first_b1 = torch.tensor([len(ids) - 1 for ids in prompts])[:, None]
+    return Packed(
+        tokens_bS=torch.nn.utils.rnn.pad_sequence(inputs, batch_first=True),
+        mask_bt=positions_t < lengths_b[:, None],
+        position_bt=first_b1 + positions_t,
+    )
 
 
 def row_lengths(rollout: Rollout) -> Tensor:

@@ -14,7 +14,13 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from harness.config import TrialConfig, trial_name
-from harness.errors import ConfigError, GraderError, TrialsFailedError
+from harness.errors import (
+    CheckpointError,
+    ConfigError,
+    GraderError,
+    RankError,
+    TrialsFailedError,
+)
 from harness.typed import typed
 
 EXIT_USER_ERROR = 2
@@ -38,7 +44,7 @@ def run() -> int:
     except (HydraException, OmegaConfBaseException) as error:
         print(f"error: {one_line(error, sys.argv[1:])}", file=sys.stderr)
         return EXIT_USER_ERROR
-    except (GraderError, TrialsFailedError) as error:
+    except (CheckpointError, GraderError, RankError, TrialsFailedError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_TRIALS_FAILED
     except KeyboardInterrupt:
@@ -102,7 +108,8 @@ def _single(node: DictConfig) -> None:
             "+ablation=NAME describes many trials and needs -m; run: harness -m +ablation=NAME"
         )
     config: TrialConfig = typed(node)
-    from harness.trial import clear, run_trial, trial_folder
+    from harness.launch import run_trial
+    from harness.trial import clear, trial_folder
 
     console = Console(highlight=False, soft_wrap=True)
     if config.fresh:

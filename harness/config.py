@@ -104,16 +104,16 @@ class RayConfig:
 
     Attributes:
         address: of an existing cluster; null starts Ray on this machine.
-        cpus_per_trial: cores that a trial reserves.
+        cpus_per_rank: cores that each rank of a trial reserves.
         retries: times that a crashed trial is started again, from its last checkpoint.
     """
 
     address: str | None = None
-    cpus_per_trial: int = 1
+    cpus_per_rank: int = 1
     retries: int = 1
 
     def __post_init__(self) -> None:
-        checks.at_least("ray.cpus_per_trial", self.cpus_per_trial, 1)
+        checks.at_least("ray.cpus_per_rank", self.cpus_per_rank, 1)
         checks.at_least("ray.retries", self.retries, 0)
 
 

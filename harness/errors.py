@@ -3,6 +3,8 @@
 HarnessError
 ├── ConfigError        the request is wrong: one line, exit code 2
 ├── ContractError      a plug-in breaks the contract of its kind
+├── CheckpointError    a checkpoint cannot be written or does not fit: exit code 1
+├── RankError          one of a trial's processes failed: exit code 1
 ├── GraderError        a grader fails on more responses than is allowed: exit code 1
 └── TrialsFailedError  a sweep ended before all its trials did: exit code 1
 
@@ -20,6 +22,14 @@ class ConfigError(HarnessError):
 
 class ContractError(HarnessError):
     """A plug-in does something its contract forbids; the message names the plug-in's fault."""
+
+
+class CheckpointError(HarnessError):
+    """A checkpoint cannot be written, or is another model's."""
+
+
+class RankError(HarnessError):
+    """One of a trial's processes failed; the message is that process's."""
 
 
 class GraderError(HarnessError):

@@ -24,6 +24,7 @@ from harness.policy import Policy
 from harness.preflight import check_context, evaluation_sampling
 from harness.rollout.engine import Request, Stream
 from harness.schema import METRICS
+from harness.sharding import Layout
 from harness.tasks import sets
 from harness.trial import CONFIG_FILE
 from harness.typed import typed
@@ -62,10 +63,10 @@ def evaluator_of(config: TrialConfig, prompts: Sequence[Prompt]) -> Evaluator:
     config.model.check(config.task)
     source = config.model.prepare(config.task, config.runs)
     tokenizer = source.load_tokenizer()
-    settings = (config.rollout.temperature, config.trainer.token_budget)
-    policy = Policy(source.model(), *settings)
+    layout = Layout(config.trainer.token_budget, device=config.trainer.device)
+    policy = Policy(source.model(), config.rollout.temperature, layout)
     return Evaluator(
-        engine=config.rollout.engine(source, tokenizer, prompts),
+        engine=config.rollout.engine(source, tokenizer, prompts, config.trainer.device.value),
         rollout=config.rollout,
         task=config.task,
         grader=Grader(task=config.task, limits=config.grading, folder=Path(config.runs)),

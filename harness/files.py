@@ -57,11 +57,16 @@ def locked(path: Path, wait_s: float) -> Iterator[None]:
         yield
 
 
+def temporary_name(folder: Path) -> Path:
+    """What a folder is called while it is being written."""
+    return folder.with_name(f".{folder.name}.new")
+
+
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
     """A temporary folder that takes the place of `folder` when the block ends well."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.new")
+    temporary = temporary_name(folder)
     old = folder.with_name(f".{folder.name}.old")
     if old.exists() and not folder.exists():  # killed between the two renames below
         old.rename(folder)

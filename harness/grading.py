@@ -12,6 +12,7 @@ from typing import Self
 from harness.config import Grading
 from harness.errors import GraderError, HarnessError
 from harness.protocols import Task
+from harness.ranks import ALONE, Ranks
 from harness.types import Grade, Prompt, Rollout
 
 # The file that keeps the responses on which a grader failed, beside the checkpoints.
@@ -37,6 +38,8 @@ class Grader:
     limits: Grading
     folder: Path
     """Where the offending responses are kept when the run stops."""
+    ranks: Ranks = ALONE
+    """Each grades its part of the responses."""
 
     def __call__(self, rollout: Rollout) -> tuple[Grade, ...]:
         """B grades.
@@ -44,9 +47,10 @@ class Grader:
         Raises:
             GraderError: more than the allowed share of them are errors.
         """
-        rows = zip(rollout.prompts, rollout.texts, rollout.finished_B.tolist(), strict=True)
+        rows = list(zip(rollout.prompts, rollout.texts, rollout.finished_B.tolist(), strict=True))
         with _Watch(self.limits.cpu_seconds) as watch:
-            grades = tuple(watch.grade(self.task, *row) for row in rows)
+            own = [watch.grade(self.task, *row) for row in self.ranks.share(rows)]
+        grades = tuple(grade for part in self.ranks.gathered(own) for grade in part)
         self._check(rollout, grades)
         return grades
 
@@ -63,8 +67,9 @@ class Grader:
             for i in failed
         ]
         file = self.folder / ERRORS_FILE
-        self.folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(offending, indent=1))
+        if self.ranks.first:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(offending, indent=1))
         raise GraderError(
             f"the grader failed on {len(failed)} of {len(grades)} responses, more than "
             f"grading.max_error_share={self.limits.max_error_share:g} allows; the first with "

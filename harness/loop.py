@@ -133,7 +133,7 @@ def train(parts: Parts) -> dict[str, float]:
         state.updates += len(updates)
         state.tokens += sampled.tokens
         state.prompts += sampled.prompts
-        state.seconds += clock.elapsed()
+        state.seconds += models.policy.layout.ranks.agreed(clock.elapsed())
         reached = state.progress(config.budget)
         metrics = step_metrics(sampled, batch, advantages_BT, window)
         metrics |= {**estimated, **mean_of(updates)}
@@ -155,18 +155,21 @@ def train(parts: Parts) -> dict[str, float]:
         _record(parts, metrics)
         if _due(progress, reached, trainer.save_every) and reached < 1:
             _save(parts)
-    checkpoint.save_final(parts.folder, models.policy.model, parts.tokenizer, metrics)
+    checkpoint.export(parts.folder / "final", models.policy, parts.tokenizer, metrics)
     log.info("finished after step %d", state.step)
     return metrics
 
 
 def resume(parts: Parts) -> None:
     """Continue from the trial's newest whole checkpoint, if there is one."""
-    saved = checkpoint.latest(parts.folder)
-    if saved is None:
+    ranks = parts.models.policy.layout.ranks
+    newest = checkpoint.latest(parts.folder, ranks)
+    if newest is None:
         return
+    tensors = parts.models.state_dict()
+    saved = checkpoint.load(newest, tensors, ranks)
+    parts.models.load_state_dict(tensors)
     parts.state = State(**saved["counters"])
-    parts.models.load_state_dict(saved["models"])
     parts.collector.reference.load_state_dict(saved["reference_scores"])
     for controller, state in zip(parts.controllers, saved["controllers"], strict=True):
         controller.load_state_dict(state)
@@ -175,15 +178,16 @@ def resume(parts: Parts) -> None:
 
 
 def _save(parts: Parts) -> None:
-    state = {
+    ranks = parts.models.policy.layout.ranks
+    plain = {
         "counters": asdict(parts.state),
-        "models": parts.models.state_dict(),
         "controllers": [controller.state_dict() for controller in parts.controllers],
         "reference_scores": parts.collector.reference.state_dict(),
     }
     folder = parts.folder / f"step_{parts.state.step}"
-    checkpoint.save(folder, parts.models.policy.model, parts.tokenizer, state)
-    checkpoint.prune(parts.folder, parts.config.trainer.keep_checkpoints)
+    checkpoint.save(folder, parts.models.state_dict(), plain, ranks)
+    if ranks.first:
+        checkpoint.prune(parts.folder, parts.config.trainer.keep_checkpoints)
 
 
 def _evaluated(parts: Parts, clock: Clock) -> dict[str, float]:
@@ -196,7 +200,7 @@ def _evaluated(parts: Parts, clock: Clock) -> dict[str, float]:
     parts.run.table(state.step, table)
     if metrics["eval/accuracy"] > state.best:
         state.best = metrics["eval/accuracy"]
-        checkpoint.save(parts.folder / "best", parts.models.policy.model, parts.tokenizer)
+        checkpoint.export(parts.folder / "best", parts.models.policy, parts.tokenizer)
     return metrics | clock.stages
 
 

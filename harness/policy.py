@@ -1,35 +1,65 @@
 """The policy: a causal language model that scores responses and takes optimizer steps."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.checkpoint.state_dict import (
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.distributed.fsdp import register_fsdp_forward_method
 
 from harness import checks
-from harness.batching import Packed, micro_batches, packed, row_lengths
+from harness.batching import Packed, packed, passes, row_lengths
 from harness.errors import ConfigError
-from harness.tensor_ops import entropy
+from harness.scorer import Hidden, Scorer
+from harness.sharding import Device, Layout, placed, resharded, whole
 from harness.types import Rollout
+
+
+class Decay(Enum):
+    """What the learning rate does after its warm-up."""
+
+    CONSTANT = "constant"
+    LINEAR = "linear"
+    COSINE = "cosine"
+
+
+class Kind(Enum):
+    """Which AdamW."""
+
+    ADAMW = "adamw"
+    ADAMW_8BIT = "adamw_8bit"
 
 
 @dataclass(frozen=True)
 class Optimizer:
-    """AdamW and the learning rate's schedule: a linear warm-up, then constant.
+    """AdamW and the learning rate's schedule: a linear warm-up, then constant or falling to 0.
 
     Attributes:
+        kind: `adamw_8bit` keeps the moments in 8 bits (torchao).
         learning_rate: after the warm-up.
         warmup: share of the budget over which the rate rises.
+        decay: constant, linear or cosine; the last two reach 0 at the end of the budget.
         clip: largest norm of the gradient.
     """
 
+    kind: Kind = Kind.ADAMW
     learning_rate: float = 3e-4
     beta1: float = 0.9
     beta2: float = 0.99
     epsilon: float = 1e-8
     weight_decay: float = 0.0
     warmup: float = 0.1
+    decay: Decay = Decay.CONSTANT
     clip: float = 1.0
 
     def __post_init__(self) -> None:
@@ -42,29 +72,36 @@ class Optimizer:
 
     def rate(self, progress: float) -> float:
         """Learning rate when the share `progress` of the budget is used; it starts at a tenth."""
-        if self.warmup == 0:
+        if progress < self.warmup:
+            return self.learning_rate * (0.1 + 0.9 * progress / self.warmup)
+        if self.decay is Decay.CONSTANT or self.warmup == 1:
             return self.learning_rate
-        return self.learning_rate * min(1.0, 0.1 + 0.9 * progress / self.warmup)
+        left = (1 - progress) / (1 - self.warmup)
+        if self.decay is Decay.LINEAR:
+            return self.learning_rate * left
+        return self.learning_rate * (1 + math.cos(math.pi * (1 - left))) / 2
 
 
 class Learner:
-    """Parameters with their optimizer; without settings they only score (the reference)."""
+    """A module, sharded or not, with its optimizer; without settings it only scores."""
 
-    def __init__(self, parameters: Iterable[Tensor], settings: Optimizer | None) -> None:
-        self.parameters = list(parameters)
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        layout: Layout,
+        settings: Optimizer | None,
+        parameters: Iterable[Tensor] | None = None,
+    ) -> None:
+        self.module = module
+        self.layout = layout
         self.settings = settings
-        self.optimizer: torch.optim.AdamW | None = None
+        self.parameters = list(module.parameters() if parameters is None else parameters)
+        self.optimizer: torch.optim.Optimizer | None = None
         if settings is None:
             for parameter in self.parameters:
                 parameter.requires_grad_(False)
         else:
-            self.optimizer = torch.optim.AdamW(
-                self.parameters,
-                lr=settings.learning_rate,
-                betas=(settings.beta1, settings.beta2),
-                eps=settings.epsilon,
-                weight_decay=settings.weight_decay,
-            )
+            self.optimizer = _optimizer(settings, self.parameters, layout.device)
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -80,64 +117,93 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
-        return float(norm), rate
+        return float(whole(norm)), rate
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights and optimizer by name, in this rank's shards."""
+        assert self.optimizer is not None
+        return {
+            "model": get_model_state_dict(self.module),
+            "optimizer": get_optimizer_state_dict(self.module, self.optimizer),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a state_dict."""
+        assert self.optimizer is not None
+        if "model" in state:
+            set_model_state_dict(self.module, state["model"])
+        set_optimizer_state_dict(self.module, self.optimizer, state["optimizer"])
+
+    def _scored(self, rollout: Rollout, names: tuple[str, ...]) -> list[Tensor]:
+        """Columns of the module for every row, float32 (B,T), 0 off the mask; on every rank."""
+        columns = [torch.zeros(rollout.mask_BT.shape) for _ in names]
+        rows_B = torch.arange(len(rollout.prompts))
+        layout = self.layout
+        for part in passes(rows_B, row_lengths(rollout), layout.token_budget, layout.ranks):
+            made = self.module(packed(rollout, part.rows_b))
+            for column_BT, name in zip(columns, names, strict=True):
+                if part.counts:
+                    column_BT[part.rows_b, : made[name].shape[1]] = made[name].float()
+        resharded(self.module)
+        return [layout.ranks.added(column_BT) for column_BT in columns]
 
 
 class Policy(Learner):
     """A model that scores the responses it is shown, and learns if it has an optimizer."""
 
+    module: Scorer
+
     def __init__(
-        self, model: Any, temperature: float, token_budget: int, optimizer: Optimizer | None = None
+        self,
+        model: Any,
+        temperature: float,
+        layout: Layout,
+        optimizer: Optimizer | None = None,
+        values: bool = False,
     ) -> None:
-        super().__init__(model.parameters(), optimizer)
-        self.model = model
-        self.temperature = temperature
-        self.token_budget = token_budget
+        scorer = Scorer(model, temperature, layout.torch_device, values)
+        module = placed(scorer, layout)
+        register_fsdp_forward_method(module, "hidden")
+        own = [p for name, p in module.named_parameters() if not name.startswith("value_head.")]
+        super().__init__(module, layout, optimizer, own)
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Names and full tensors, for the rollout engine."""
-        for name, parameter in self.model.named_parameters():
-            yield name, parameter.detach()
+        """Names and full tensors, one after the other, for the rollout engine."""
+        for name, parameter in self.module.model.named_parameters():
+            yield name, whole(parameter.detach())
 
-    def state_dict(self) -> dict[str, Any]:
-        """Weights and optimizer."""
-        assert self.optimizer is not None
-        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from a state_dict."""
-        assert self.optimizer is not None
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+    def export(self, folder: Path) -> None:
+        """Write the model in Hugging Face format; all ranks call it, the first one writes."""
+        model = self.module.model
+        buffers = dict(model.named_buffers())
+        kept = {name: x for name, x in model.state_dict().items() if name in buffers}
+        for name, x in self.weights():
+            if self.layout.ranks.first:
+                kept[name] = x.cpu()
+        if self.layout.ranks.first:
+            model.save_pretrained(folder, state_dict=kept)
 
     @torch.no_grad()
     def score(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
         """Log-probs of the sampled tokens and entropies, both float32 (B,T), 0 off the mask."""
-        logprobs_BT = torch.zeros(rollout.mask_BT.shape)
-        entropy_BT = torch.zeros(rollout.mask_BT.shape)
-        rows_B = torch.arange(len(rollout.prompts))
-        for rows_b in micro_batches(rows_B, row_lengths(rollout), self.token_budget):
-            inputs = packed(rollout, rows_b)
-            logits_bsV = self.logits(inputs)
-            logprobs_bt, entropy_bt = (
-                chosen(logits_bsV, inputs),
-                inputs.aligned(entropy(logits_bsV)),
-            )
-            mask_bt = rollout.mask_BT[rows_b, : logprobs_bt.shape[1]]
-            logprobs_BT[rows_b, : logprobs_bt.shape[1]] = logprobs_bt.masked_fill(~mask_bt, 0.0)
-            entropy_BT[rows_b, : entropy_bt.shape[1]] = entropy_bt.masked_fill(~mask_bt, 0.0)
+        logprobs_BT, entropy_BT = self._scored(rollout, ("logprobs_BT", "entropy_BT"))
         return logprobs_BT, entropy_BT
 
-    def logits(self, inputs: Packed) -> Tensor:
-        """float32 (b,s,V) over the temperature, from the position before the first response."""
-        kept = inputs.tokens_bS.shape[1] - inputs.first
-        logits_bsV: Tensor = self.model(
-            input_ids=inputs.tokens_bS, use_cache=False, logits_to_keep=kept
-        ).logits[:, :-1]
-        return logits_bsV.float() / self.temperature
+    @torch.no_grad()
+    def hidden(self, inputs: Packed) -> Hidden:
+        """What another model's exact KL to this one needs of some rows."""
+        return self.module.hidden(inputs)
 
 
-def chosen(logits_bsV: Tensor, inputs: Packed) -> Tensor:
-    """(b,t) log-probs of the response tokens."""
-    targets_bs1 = inputs.tokens_bS[:, inputs.first + 1 :, None]
-    return inputs.aligned(logits_bsV.log_softmax(-1).gather(-1, targets_bs1)[..., 0])
+def _optimizer(settings: Optimizer, parameters: list[Tensor], device: Device) -> Any:
+    common: dict[str, Any] = {
+        "lr": settings.learning_rate,
+        "betas": (settings.beta1, settings.beta2),
+        "eps": settings.epsilon,
+        "weight_decay": settings.weight_decay,
+    }
+    if settings.kind is Kind.ADAMW_8BIT:
+        from torchao.optim import AdamW8bit
+
+        return AdamW8bit(parameters, **common)
+    return torch.optim.AdamW(parameters, fused=device is Device.CUDA or None, **common)

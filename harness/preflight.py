@@ -1,8 +1,12 @@
 """What is checked of a whole config before a trial leaves a trace."""
 
+import importlib.util
+
+from harness import sharding
 from harness.config import TrialConfig
 from harness.errors import ConfigError
 from harness.models.loading import Source
+from harness.policy import Kind
 from harness.types import Sampling
 
 
@@ -11,6 +15,22 @@ def evaluation_sampling(config: TrialConfig) -> Sampling:
     rollout = config.rollout
     sampling: Sampling = rollout.sampling(rollout.max_new_tokens, config.evaluation.temperature)
     return sampling
+
+
+def check_layout(config: TrialConfig) -> None:
+    """Refuse what the ranks and devices that are asked for cannot do.
+
+    Raises:
+        ConfigError: settings of FSDP2 without it, no GPU, or an optimizer that is not installed.
+    """
+    trainer = config.trainer
+    sharding.check(trainer.sharding, trainer.device, trainer.ranks)
+    eight_bit = trainer.optimizer.kind is Kind.ADAMW_8BIT
+    if eight_bit and importlib.util.find_spec("torchao") is None:
+        raise ConfigError(
+            "trainer.optimizer.kind=adamw_8bit is torchao's, which is not installed; run: "
+            "pip install torchao"
+        )
 
 
 def check_sampling(config: TrialConfig) -> None:

@@ -3,7 +3,9 @@
 from dataclasses import dataclass, field
 
 from harness import checks
+from harness.errors import ConfigError
 from harness.policy import Optimizer
+from harness.sharding import Device, Sharding
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,10 @@ class Trainer:
         token_budget: padded tokens of one forward pass; changes memory and rounding, not the loss.
         save_every: fraction of the budget between checkpoints.
         keep_checkpoints: how many `step_N` are kept.
-        threads: of torch; another number rounds differently.
+        threads: of torch, in each rank; another number rounds differently.
+        ranks: processes that share the work of a trial; prompts_per_step is a multiple of them.
+        device: cpu, or cuda with one GPU per rank.
+        sharding: how the models lie on it.
         importance_cap: truncated importance sampling: policy losses are weighted by the ratio of
             trainer to sampler, at most this; null switches it off.
     """
@@ -31,6 +36,9 @@ class Trainer:
     save_every: float = 0.2
     keep_checkpoints: int = 2
     threads: int = 1
+    ranks: int = 1
+    device: Device = Device.CPU
+    sharding: Sharding = field(default_factory=Sharding)
     importance_cap: float | None = None
 
     def __post_init__(self) -> None:
@@ -41,7 +49,13 @@ class Trainer:
             "token_budget",
             "keep_checkpoints",
             "threads",
+            "ranks",
         ):
             checks.at_least(f"trainer.{name}", getattr(self, name), 1)
+        if self.prompts_per_step % self.ranks:
+            raise ConfigError(
+                f"trainer.ranks must divide trainer.prompts_per_step={self.prompts_per_step}, "
+                f"received {self.ranks}; every rank samples for as many prompts"
+            )
         checks.share("trainer.save_every", self.save_every)
         checks.above("trainer.importance_cap", self.importance_cap or 1.0, 0)

@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,18 @@ from harness.grading import Grader
 from harness.kl import KlController, KlInReward
 from harness.models.loading import Source
 from harness.policy import Policy
-from harness.preflight import check_context, check_sampling, evaluation_sampling
+from harness.preflight import check_context, check_layout, check_sampling, evaluation_sampling
+from harness.ranks import Ranks
 from harness.rollout.collect import Collector
 from harness.rollout.engine import Engine
 from harness.rollout.reference import ReferenceScores
+from harness.rollout.spread import Spread
 from harness.schema import METRICS, Metric
+from harness.scorer import check_head
+from harness.sharding import Layout
 from harness.tasks import sets
 from harness.tracking import Run
+from harness.tracking.none import NoTracking
 from harness.update import Models
 
 # A killed driver's trial lives on for about two seconds; its successor waits for the lock.
@@ -47,6 +52,7 @@ def prepare(config: TrialConfig) -> tuple[Path, Source]:
     Raises:
         ConfigError: the runs folder, the task or the model cannot be had.
     """
+    check_layout(config)
     check_sampling(config)
     config.task.held_out()
     config.model.check(config.task)
@@ -75,12 +81,15 @@ def clear(config: TrialConfig) -> None:
         config.tracking.forget(config, folder.parents[1])
 
 
-def run_trial(config: TrialConfig, observe: Observer) -> dict[str, float]:
-    """Run a trial to its end, from its newest checkpoint if it has one.
+def run_rank(config: TrialConfig, observe: Observer, ranks: Ranks) -> dict[str, float]:
+    """Run one rank of a trial to its end, from its newest checkpoint if it has one.
+
+    Only the first rank holds the trial's lock, writes its record and observes.
 
     Args:
         config: the trial.
         observe: called after every recorded step with step, used share of the budget and metrics.
+        ranks: this one, of `trainer.ranks`.
 
     Returns:
         Metrics of the last step.
@@ -89,36 +98,31 @@ def run_trial(config: TrialConfig, observe: Observer) -> dict[str, float]:
         ConfigError: the request cannot be run; nothing was written.
     """
     folder = trial_folder(config)
-    finished = checkpoint.final_result(folder)
-    if finished is not None:
-        config.tracking.settle(config, folder.parents[1])
-        return finished
     torch.set_num_threads(config.trainer.threads)
     runs, source = prepare(config)
-    facts = _facts(config, source)
-    config.tracking.prepare(config, runs)
-    with files.locked(folder / "lock", LOCK_WAIT_S), _log_file(folder), _terminable():
-        finished = checkpoint.final_result(folder)  # another process may just have done it
-        if finished is not None:
+    with _written_by_one(config, folder, ranks), _log_file(folder, ranks), _terminable():
+        finished = ranks.agreed(checkpoint.final_result(folder))
+        if finished is not None:  # perhaps by another process that held the lock until now
             return finished
-        (folder / CONFIG_FILE).write_text(json.dumps(resolved(config), indent=1))
-        with config.tracking.run(config, runs, facts) as run:
-            run.text("prompt.txt", config.task.held_out()[0].text)
-            parts = assemble(config, source, folder, run, observe)
+        with _record(config, source, runs, folder, ranks) as run:
+            parts = assemble(
+                config, source, folder, run, observe if ranks.first else _nothing, ranks
+            )
             with closing(parts.engine):
                 loop.resume(parts)
                 return loop.train(parts)
 
 
 def assemble(
-    config: TrialConfig, source: Source, folder: Path, run: Run, observe: Observer
+    config: TrialConfig, source: Source, folder: Path, run: Run, observe: Observer, ranks: Ranks
 ) -> loop.Parts:
     """The parts of a trial, each built from its own piece of the config."""
     tokenizer = source.load_tokenizer()
     pool, held_out = config.task.pool(), config.task.held_out()
-    engine = config.rollout.engine(source, tokenizer, pool + held_out)
-    models = _models(config, source)
-    grader = Grader(task=config.task, limits=config.grading, folder=folder)
+    device = config.trainer.device.value
+    engine = Spread(config.rollout.engine(source, tokenizer, pool + held_out, device), ranks)
+    models = _models(config, source, ranks)
+    grader = Grader(task=config.task, limits=config.grading, folder=folder, ranks=ranks)
     evaluator = Evaluator(
         engine=engine,
         rollout=config.rollout,
@@ -148,15 +152,26 @@ def assemble(
     )
 
 
-def _models(config: TrialConfig, source: Source) -> Models:
+def _models(config: TrialConfig, source: Source, ranks: Ranks) -> Models:
     """What is trained, from the base model, and the base itself."""
-    settings = (config.rollout.temperature, config.trainer.token_budget)
-    policy = Policy(source.model(), *settings, optimizer=config.trainer.optimizer)
+    trainer, temperature = config.trainer, config.rollout.temperature
+    layout = Layout(trainer.token_budget, trainer.sharding, trainer.device, ranks)
+    settings = getattr(config.algorithm, "critic", None)
+    shared = settings is not None and settings.shared
+    base = source.model()
+    check_head(base, source.path)
+    policy = Policy(base, temperature, layout, trainer.optimizer, values=shared)
+    critic = None
+    if settings is not None:
+        rate = settings.learning_rate or trainer.optimizer.learning_rate
+        optimizer = dataclasses.replace(trainer.optimizer, learning_rate=rate)
+        own = source if settings.path is None else dataclasses.replace(source, path=settings.path)
+        critic = Critic(policy if shared else own.model(), layout, optimizer)
     return Models(
         policy=policy,
-        reference=Policy(source.model(), *settings),
-        critic=_critic(config, source, policy),
-        importance_cap=config.trainer.importance_cap,
+        reference=Policy(source.model(), temperature, layout),
+        critic=critic,
+        importance_cap=trainer.importance_cap,
     )
 
 
@@ -179,6 +194,7 @@ def _collector(
         policy_weights=models.policy.weights,
         folder=Path(config.runs).expanduser().absolute() / "reference_scores",
         identity=digest(depends_on)[:16],
+        ranks=models.policy.layout.ranks,
     )
     return Collector(
         engine=engine,
@@ -188,21 +204,6 @@ def _collector(
         reference=reference,
         seed=config.seed,
     )
-
-
-def _critic(config: TrialConfig, source: Source, policy: Policy) -> Critic | None:
-    """The critic of an algorithm that reads values."""
-    settings = getattr(config.algorithm, "critic", None)
-    if settings is None:
-        return None
-    if settings.shared:
-        backbone = policy.model.base_model
-    else:
-        path = source if settings.path is None else dataclasses.replace(source, path=settings.path)
-        backbone = path.model().base_model
-    rate = settings.learning_rate or config.trainer.optimizer.learning_rate
-    optimizer = dataclasses.replace(config.trainer.optimizer, learning_rate=rate)
-    return Critic(backbone, settings.shared, config.trainer.token_budget, optimizer)
 
 
 def declared_metrics(config: TrialConfig) -> dict[str, Metric]:
@@ -234,9 +235,36 @@ def _facts(config: TrialConfig, source: Source) -> dict[str, str]:
 
 
 @contextmanager
-def _log_file(folder: Path) -> Iterator[None]:
-    """Everything that is logged goes to the trial's plain log file."""
-    handler = logging.FileHandler(folder / "trial.log")
+def _written_by_one(config: TrialConfig, folder: Path, ranks: Ranks) -> Iterator[None]:
+    """The trial's lock, held by its first rank while the others work."""
+    with files.locked(folder / "lock", LOCK_WAIT_S) if ranks.first else nullcontext():
+        if ranks.first:
+            (folder / CONFIG_FILE).write_text(json.dumps(resolved(config), indent=1))
+        ranks.agreed(None)
+        yield
+
+
+@contextmanager
+def _record(
+    config: TrialConfig, source: Source, runs: Path, folder: Path, ranks: Ranks
+) -> Iterator[Run]:
+    """The first rank's record of the trial; the others' records keep nothing."""
+    tracking = config.tracking if ranks.first else NoTracking()
+    tracking.prepare(config, runs)
+    with tracking.run(config, runs, _facts(config, source)) as run:
+        run.text("prompt.txt", config.task.held_out()[0].text)
+        yield run
+
+
+def _nothing(step: int, progress: float, metrics: Mapping[str, float]) -> None:
+    """Nobody watches the other ranks."""
+
+
+@contextmanager
+def _log_file(folder: Path, ranks: Ranks) -> Iterator[None]:
+    """Everything that is logged goes to the rank's plain log file."""
+    name = "trial.log" if ranks.first else f"trial.rank{ranks.rank}.log"
+    handler = logging.FileHandler(folder / name)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logger = logging.getLogger("harness")
     logger.setLevel(logging.INFO)

@@ -8,15 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.batching import Packed, micro_batches, packed, row_lengths
+from harness.batching import Packed, packed, passes, row_lengths
 from harness.critic import Critic
-from harness.policy import Learner, Policy, chosen
+from harness.policy import Learner, Policy
 from harness.protocols import Algorithm
 from harness.tensor_ops import (
     Counts,
     Reduction,
-    entropy,
-    full_kl,
     reduced,
     sequence_mean,
     truncated_importance,
@@ -70,28 +68,22 @@ class Models:
         return (self.policy,) if self.critic is None else (self.policy, self.critic)
 
     def state_dict(self) -> dict[str, Any]:
-        """What is trained."""
-        critic = None if self.critic is None else self.critic.state_dict()
-        return {"policy": self.policy.state_dict(), "critic": critic}
+        """What is trained, in this rank's shards."""
+        named = zip(("policy", "critic"), self.trained, strict=False)
+        return {name: learner.state_dict() for name, learner in named}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a state_dict."""
-        self.policy.load_state_dict(state["policy"])
-        if self.critic is not None:
-            self.critic.load_state_dict(state["critic"])
+        for name, learner in zip(("policy", "critic"), self.trained, strict=False):
+            learner.load_state_dict(state[name])
 
-    def current(self, inputs: Packed, columns: frozenset[str]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Log-probs of some rows under the policy, and the columns that move with it: (b,t)."""
-        logits_bsV = self.policy.logits(inputs)
-        with torch.set_grad_enabled("entropy_BT" in columns):
-            made = {"entropy_BT": inputs.aligned(entropy(logits_bsV))}
-        if "kl_full_BT" in columns:
-            with torch.no_grad():
-                ref_logits_bsV = self.reference.logits(inputs)
-            made["kl_full_BT"] = inputs.aligned(full_kl(logits_bsV, ref_logits_bsV))
-        if self.critic is not None:
+    def current(self, inputs: Packed, columns: frozenset[str]) -> dict[str, Tensor]:
+        """What moves with the policy, of some rows: (b,t) columns, logprobs_BT among them."""
+        reference = self.reference.hidden(inputs) if "kl_full_BT" in columns else None
+        made: dict[str, Tensor] = self.policy.module(inputs, columns, reference)
+        if self.critic is not None and not self.critic.shared:
             made["values_BT"] = self.critic.values(inputs)
-        return chosen(logits_bsV, inputs), made
+        return made
 
 
 def estimates(algorithm: Algorithm, batch: Batch) -> tuple[Batch, Tensor, Mapping[str, float]]:
@@ -120,9 +112,13 @@ def update(
     totals = _Totals()
     for learner in models.trained:
         learner.zero_grad()
-    for part_b in micro_batches(rows_b, row_lengths(rollout), models.policy.token_budget):
-        logprobs_bt, current = models.current(packed(rollout, part_b), algorithm.columns)
-        mini = _minibatch(batch, advantages_BT, part_b, logprobs_bt, current)
+    layout = models.policy.layout
+    for part in passes(rows_b, row_lengths(rollout), layout.token_budget, layout.ranks):
+        current = models.current(packed(rollout, part.rows_b), algorithm.columns)
+        if not part.counts:
+            _backward_of_nothing(current)
+            continue
+        mini = _minibatch(batch, advantages_BT, part.rows_b, current)
         made = algorithm.loss(mini)
         shares = [
             (term, reduced(_corrected(term, mini), mini.mask_BT, term.reduction, counts))
@@ -134,11 +130,17 @@ def update(
         means = {**made.diagnostics, "actor/entropy": current["entropy_BT"]}
         totals.add_means(means, mini.mask_BT, counts)
     norm, rate = models.policy.step(batch.progress)
-    metrics = {**totals.values, "actor/grad_norm": norm, "actor/lr": rate}
+    metrics = {**layout.ranks.summed(totals.values), "actor/grad_norm": norm, "actor/lr": rate}
     if models.critic is not None:
         norm, rate = models.critic.step(batch.progress)
         metrics |= {"critic/grad_norm": norm, "critic/lr": rate}
     return metrics
+
+
+def _backward_of_nothing(current: Mapping[str, Tensor]) -> None:
+    """A gradient of 0: the other ranks wait for this one's."""
+    terms = [0.0 * column_BT.sum() for column_BT in current.values() if column_BT.requires_grad]
+    torch.stack(terms).sum().backward()  # type: ignore[no-untyped-call]
 
 
 def _corrected(term: LossTerm, mini: Minibatch) -> Tensor:
@@ -155,10 +157,10 @@ def _minibatch(
     batch: Batch,
     advantages_BT: Tensor,
     part_b: Tensor,
-    logprobs_bt: Tensor,
     current: Mapping[str, Tensor],
 ) -> Minibatch:
     """Some rows of a batch, per-token columns cut to their longest response."""
+    logprobs_bt = current["logprobs_BT"]
     width = logprobs_bt.shape[1]
     columns = {
         name: x[part_b, :width] if name.endswith("_BT") else x[part_b]

@@ -1,24 +1,14 @@
 """Run jobs as Ray Tune trials, one process each, as many at a time as there are cores."""
 
 import logging
-import os
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.config import TrialConfig, trial_name
-
-# Read by Ray and Tune when they are imported or started; a user's own setting wins.
-ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",  # no report leaves the machine
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a trial writes where the command was started
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the record is MLflow's
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # silences a warning about trials without a GPU
-    "RAY_AIR_NEW_OUTPUT": "0",  # the display is ours
-}
+from harness.launch import bundle, run_trial, start_ray
 
 
 @dataclass(frozen=True)
@@ -41,18 +31,11 @@ def run_jobs(jobs: Sequence[TrialConfig], runs: Path, name: str, watch: Any) -> 
     Returns:
         The trials that did not finish, each with the last line of its error.
     """
-    os.environ.update({key: os.environ.get(key, value) for key, value in ENVIRONMENT.items()})
+    start_ray(jobs[0].ray.address)
     import ray
 
     # A failed trial's traceback stands in its own log; the driver shows one line of it.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    ray.init(
-        address=jobs[0].ray.address,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="error",
-        runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}},
-    )
     try:
         results = _tuner(jobs, runs / "tune", name, watch).fit()
         return [
@@ -70,9 +53,15 @@ def _tuner(jobs: Sequence[TrialConfig], storage: Path, name: str, watch: Any) ->
     from ray import tune
 
     shutil.rmtree(storage / name, ignore_errors=True)
-    resources = {"cpu": jobs[0].ray.cpus_per_trial}
+
+    def reserved(config: dict[str, int]) -> Any:
+        """One rank is the trial itself; several are children of a trial that reserves nothing."""
+        job = jobs[config["job"]]
+        ranks = [bundle(job)] * job.trainer.ranks
+        return tune.PlacementGroupFactory(ranks if len(ranks) == 1 else [{}, *ranks])
+
     return tune.Tuner(
-        tune.with_resources(tune.with_parameters(_trial, jobs=list(jobs)), resources),
+        tune.with_resources(tune.with_parameters(_trial, jobs=list(jobs)), reserved),
         param_space={"job": tune.grid_search(list(range(len(jobs))))},
         run_config=tune.RunConfig(
             name=name,
@@ -87,8 +76,6 @@ def _tuner(jobs: Sequence[TrialConfig], storage: Path, name: str, watch: Any) ->
 def _trial(config: dict[str, int], jobs: Sequence[TrialConfig]) -> None:
     """One Tune trial: one harness trial in a process of its own."""
     from ray import tune
-
-    from harness.trial import run_trial
 
     def observe(step: int, progress: float, metrics: Mapping[str, float]) -> None:
         shown = {key: metrics[key] for key in ("eval/accuracy",) if key in metrics}

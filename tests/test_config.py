@@ -199,7 +199,7 @@ def test_seed_zero_is_not_the_absence_of_a_seed() -> None:
         ({"evaluation": {"temperature": 0}}, "evaluation.temperature"),
         ({"evaluation": {"pass_k": -1}}, "evaluation.pass_k"),
         ({"ray": {"retries": -1}}, "ray.retries"),
-        ({"ray": {"cpus_per_trial": 0}}, "ray.cpus_per_trial"),
+        ({"ray": {"cpus_per_rank": 0}}, "ray.cpus_per_rank"),
         ({"surprise": 1}, "surprise"),
     ],
 )

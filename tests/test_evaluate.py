@@ -10,7 +10,8 @@ import pytest
 
 from harness.errors import ConfigError
 from harness.evaluate import SHOWN_SAMPLES, config_of, measured, sampled
-from harness.trial import run_trial, trial_folder
+from harness.launch import run_trial
+from harness.trial import trial_folder
 from tests.conftest import SMALL, command
 
 

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import torch
 
+from harness.launch import run_trial
 from harness.schema import METRICS
-from harness.trial import clear, declared_metrics, run_trial, trial_folder
+from harness.trial import clear, declared_metrics, trial_folder
 from tests.conftest import SMALL, command, harness
 
 Steps = dict[int, dict[str, float]]

@@ -11,9 +11,10 @@ from tokenizers.models import WordLevel
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from harness.errors import ConfigError
+from harness.launch import run_trial
 from harness.models.vocabulary import COMPACT
 from harness.rollout.engine import Request, Stream
-from harness.trial import prepare, run_trial, trial_folder
+from harness.trial import prepare, trial_folder
 from tests.conftest import SMALL
 
 OVERRIDES = [o for o in SMALL if not o.startswith("model.")]
@@ -82,7 +83,7 @@ def test_grouped_query_attention_keeps_batch_independence(
     config = composed(*settings(llama, tmp_path))
     source = config.model.prepare(config.task, str(tmp_path))
     prompts = config.task.held_out()
-    engine = config.rollout.engine(source, source.load_tokenizer(), prompts)
+    engine = config.rollout.engine(source, source.load_tokenizer(), prompts, "cpu")
     requests = [Request(prompt=p, items=(p.item,)) for p in prompts]
     stream = Stream(seed=0, name="test", step=0)
     sampling = config.rollout.sampling(48)

@@ -13,8 +13,8 @@ import pytest
 
 from harness.algorithms.grpo import Grpo
 from harness.errors import ContractError
+from harness.launch import run_trial
 from harness.schema import Metric
-from harness.trial import run_trial
 from harness.types import Loss, Minibatch
 from tests.conftest import ROOT, SMALL, harness
 

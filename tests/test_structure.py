@@ -17,19 +17,21 @@ PACKAGES = ("harness", "analysis", "sweeps")
 # Lower first. A module imports only lower layers, or modules of its own package.
 LAYERS = (
     ("errors",),
-    ("schema", "checks", "files", "streams"),
+    ("schema", "balance", "checks", "files", "ranks", "streams"),
     ("tensor_ops", "typed"),
     ("types", "config"),
     ("collected", "kl", "order", "protocols", "returns"),
     ("tasks",),  # plug-ins: rewards read what tasks know of a response
     ("algorithms", "windows", "curricula", "rewards", "models"),
-    ("batching", "behaviour", "checkpoint", "grading", "metrics", "preflight", "provenance"),
+    ("batching", "behaviour", "grading", "metrics", "provenance", "sharding"),
+    ("scorer",),
     ("rollout", "policy", "tracking"),
-    ("critic", "evaluation", "trainer"),
+    ("checkpoint", "critic", "evaluation", "trainer", "preflight"),
     ("update",),
     ("testing",),
     ("loop",),
     ("trial",),
+    ("launch",),
     ("cli", "parity_ops"),
     ("__main__", "parity"),
     ("audit_reward", "data", "evaluate"),
@@ -41,8 +43,10 @@ ALGORITHM_MAY_IMPORT = {
 }
 # Third-party packages and the only files that may import them.
 CONFINED = {
-    "ray": ("sweeps/*",),
-    "torch.distributed": ("harness/policy*",),
+    "ray": ("sweeps/*", "harness/launch.py"),
+    "torch.distributed": tuple(
+        f"harness/{name}.py" for name in ("checkpoint", "policy", "ranks", "sharding")
+    ),
     "mlflow": ("harness/tracking*", "analysis/load.py"),
     "vllm": ("harness/rollout/vllm.py",),
     "hydra": ("harness/__main__.py", "harness/cli.py", "sweeps/*"),
@@ -314,7 +318,7 @@ INNOCENT: list[tuple[Rule, str, str]] = [
     (layers, "sweeps/x.py", "from analysis import stats\nfrom harness.trial import run"),
     (algorithms_are_pure, "harness/algorithms/new.py", "import math\nfrom torch import Tensor"),
     (confined, "sweeps/trainable.py", "import ray\nfrom hydra import compose"),
-    (confined, "harness/policy/fsdp.py", "import torch.distributed as dist"),
+    (confined, "harness/sharding.py", "import torch.distributed as dist"),
     (confined, "harness/x.py", "import rayon, hydra_plugins"),
     (sizes, "harness/loop.py", "def train():\n" + "    pass\n" * 149),
     (sizes, "harness/x.py", "def f():\n" + "    pass\n" * 39 + "#" * 100),

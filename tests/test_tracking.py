@@ -15,8 +15,9 @@ from mlflow import MlflowClient
 from harness import loop
 from harness.config import config_hash, group_hash
 from harness.errors import ContractError
+from harness.launch import run_trial
 from harness.schema import METRICS
-from harness.trial import run_trial, trial_folder
+from harness.trial import trial_folder
 from tests.conftest import SMALL, command
 
 

@@ -54,6 +54,8 @@ class RolloutConfig(Protocol):
         """How a step draws; `window` tokens at most."""
         ...
 
-    def engine(self, source: Source, tokenizer: Any, prompts: Sequence[Prompt]) -> Engine:
+    def engine(
+        self, source: Source, tokenizer: Any, prompts: Sequence[Prompt], device: str
+    ) -> Engine:
         """A started engine for the base model; `prompts` are all that it will ever see."""
         ...

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from harness.grading import Grader
 from harness.protocols import Reward
+from harness.ranks import ALONE, Ranks
 from harness.rollout.engine import Engine, Request, RolloutConfig, Stream
 from harness.schema import Metric
 from harness.types import Graded, Prompt
@@ -75,6 +76,7 @@ class ReferenceScores:
     policy_weights: Callable[[], Weights]
     folder: Path
     identity: str
+    ranks: Ranks = ALONE
     known: dict[str, Samples] = field(default_factory=dict)
     paid: dict[str, int] = field(default_factory=dict)
 
@@ -142,8 +144,9 @@ class ReferenceScores:
             key = _key(prompt, seed)
             self.known[key] = Samples(tuple(scores), tuple(tokens))
             lines.append(json.dumps({"key": key, "scores": scores, "tokens": tokens}) + "\n")
-        with self._file(seed).open("a") as file:
-            file.write("".join(lines))
+        if self.ranks.first:
+            with self._file(seed).open("a") as file:
+                file.write("".join(lines))
         return int(rollout.mask_BT.sum())
 
     def _file(self, seed: int) -> Path:
@@ -152,10 +155,11 @@ class ReferenceScores:
     def _read(self, seed: int) -> None:
         """Take in what lies on disk; a line that was cut by a kill is drawn again."""
         file = self._file(seed)
-        if self.known or not file.is_file():
-            file.parent.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if self.known:
             return
-        for line in file.read_text().splitlines():
+        text = self.ranks.agreed(file.read_text() if file.is_file() else "")
+        for line in text.splitlines():
             try:
                 row = json.loads(line)
             except json.JSONDecodeError:

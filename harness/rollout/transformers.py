@@ -69,14 +69,16 @@ class Transformers:
             stop=tuple(self.stop),
         )
 
-    def engine(self, source: Source, tokenizer: Any, prompts: Sequence[Prompt]) -> Engine:
+    def engine(
+        self, source: Source, tokenizer: Any, prompts: Sequence[Prompt], device: str
+    ) -> Engine:
         longest = max(len(ids) for ids in tokenizer([p.text for p in prompts])["input_ids"])
         width = -(-longest // WIDTH_BLOCK) * WIDTH_BLOCK
-        return TransformersEngine(source.model(), tokenizer, width, self.max_rows)
+        return TransformersEngine(source.model().to(device), tokenizer, width, self.max_rows)
 
 
 class TransformersEngine:
-    """Decodes with its own copy of the model."""
+    """Decodes with its own copy of the model, on its device; choosing tokens is done on the CPU."""
 
     def __init__(self, model: Any, tokenizer: Any, width: int, max_rows: int) -> None:
         self.model = model
@@ -86,15 +88,17 @@ class TransformersEngine:
         self.end = int(tokenizer.eos_token_id)
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
-        own, given = dict(self.model.named_parameters()), dict(weights)
-        if own.keys() != given.keys():
+        own, given = dict(self.model.named_parameters()), set()
+        with torch.no_grad():
+            for name, weight in weights:  # one at a time: a full model may not fit twice
+                given.add(name)
+                if name in own:
+                    own[name].copy_(weight)
+        if own.keys() != given:
             raise ContractError(
                 f"the sync must hand over every weight by its name; they differ in "
-                f"{sorted(own.keys() ^ given.keys())}"
+                f"{sorted(own.keys() ^ given)}"
             )
-        with torch.no_grad():
-            for name, weight in given.items():
-                own[name].copy_(weight)
 
     def close(self) -> None:
         del self.model
@@ -152,7 +156,7 @@ class TransformersEngine:
             max_length=self.width,
             padding_side="left",
             return_tensors="pt",
-        )
+        ).to(self.model.device)
         mask_PL = encoded["attention_mask"]
         out = self.model(
             input_ids=encoded["input_ids"],
@@ -161,7 +165,7 @@ class TransformersEngine:
             use_cache=True,
             logits_to_keep=1,
         )
-        return out.logits[:, -1], mask_PL, out.past_key_values
+        return out.logits[:, -1].cpu(), mask_PL, out.past_key_values
 
     @torch.inference_mode()
     def _decode(self, requests: Sequence[Request], sampling: Sampling, stream: Stream) -> "_Rows":
@@ -171,8 +175,9 @@ class TransformersEngine:
         rows = _Rows.start(items, sampling, stream)
         prompt_R += prompt_R[:1] * (len(rows.row_R) - len(items))
         select_R = torch.tensor(prompt_R)
-        cache.batch_select_indices(select_R)
-        logits_RV, mask_RL = logits_PV[select_R], mask_PL[select_R]
+        device = self.model.device
+        cache.batch_select_indices(select_R.to(device))
+        logits_RV, mask_RL = logits_PV[select_R], mask_PL[select_R.to(device)]
         forbidden = _Forbidden(self.tokenizer, self.end, sampling)
         for t in range(sampling.max_new_tokens):
             logits_RV = forbidden.applied(logits_RV, rows.last_R, t)
@@ -182,16 +187,20 @@ class TransformersEngine:
             if keep_R is None:
                 break
             if len(keep_R) < len(mask_RL):
-                cache.batch_select_indices(keep_R)
-                mask_RL = mask_RL[keep_R]
+                cache.batch_select_indices(keep_R.to(device))
+                mask_RL = mask_RL[keep_R.to(device)]
             mask_RL = torch.cat([mask_RL, torch.ones_like(mask_RL[:, :1])], dim=1)
-            logits_RV = self.model(
-                input_ids=rows.last_R[:, None],
-                attention_mask=mask_RL,
-                position_ids=mask_RL.sum(-1, keepdim=True) - 1,
-                past_key_values=cache,
-                use_cache=True,
-            ).logits[:, -1]
+            logits_RV = (
+                self.model(
+                    input_ids=rows.last_R[:, None].to(device),
+                    attention_mask=mask_RL,
+                    position_ids=mask_RL.sum(-1, keepdim=True) - 1,
+                    past_key_values=cache,
+                    use_cache=True,
+                )
+                .logits[:, -1]
+                .cpu()
+            )
         return rows
 
     def _ends(self, rows: "_Rows", tokens_R: Tensor, t: int, sampling: Sampling) -> Tensor:

@@ -1,6 +1,8 @@
 """Checkpoints: the newest whole one is found whatever a crash or a disk left behind."""
 
+import resource
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,29 +12,39 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness import checkpoint
+from harness.errors import CheckpointError
 from harness.models.loading import Source
+from harness.policy import Policy
+from harness.ranks import ALONE
+from harness.sharding import Layout
 
 
 @pytest.fixture(scope="module")
-def model(source: Source) -> Any:
-    return source.model()
+def policy(source: Source) -> Policy:
+    return Policy(source.model(), 1.0, Layout(100))
 
 
 @pytest.fixture
-def folder(tmp_path: Path, model: Any, tokenizer: Any) -> Path:
+def folder(tmp_path: Path) -> Path:
     """Three whole checkpoints; by name step_10 would stand before step_2 and step_9."""
     for step in (2, 9, 10):
-        state = {"step": step, "weights": torch.arange(500.0) * step}
-        checkpoint.save(tmp_path / f"step_{step}", model, tokenizer, state)
+        saved(tmp_path / f"step_{step}", step)
     return tmp_path
 
 
+def saved(folder: Path, step: int) -> None:
+    tensors = {"policy": {"weights": torch.arange(500.0) * step}}
+    checkpoint.save(folder, tensors, {"step": step}, ALONE)
+
+
 def found(folder: Path) -> int | None:
-    state = checkpoint.latest(folder)
-    if state is None:
+    newest = checkpoint.latest(folder, ALONE)
+    if newest is None:
         return None
-    assert torch.equal(state["weights"], torch.arange(500.0) * state["step"])
-    return int(state["step"])
+    tensors = {"policy": {"weights": torch.zeros(500)}}
+    plain = checkpoint.load(newest, tensors, ALONE)
+    assert torch.equal(tensors["policy"]["weights"], torch.arange(500.0) * plain["step"])
+    return int(plain["step"])
 
 
 def flip(path: Path) -> None:
@@ -45,15 +57,24 @@ def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
 
+def shard(step: Path) -> Path:
+    (only,) = step.glob("*.distcp")
+    return only
+
+
 DAMAGES: dict[str, Callable[[Path], object]] = {
+    "shard of another bit": lambda step: flip(shard(step)),
+    "shard without its end": lambda step: truncate(shard(step)),
+    "no shard": lambda step: shard(step).unlink(),
+    "no metadata": lambda step: (step / ".metadata").unlink(),
     "state of another bit": lambda step: flip(step / checkpoint.STATE),
     "state without its end": lambda step: truncate(step / checkpoint.STATE),
     "empty state": lambda step: (step / checkpoint.STATE).write_bytes(b""),
     "no state": lambda step: (step / checkpoint.STATE).unlink(),
-    "no digest": lambda step: (step / checkpoint.DIGEST).unlink(),
-    "empty digest": lambda step: (step / checkpoint.DIGEST).write_bytes(b""),
-    "digest without its end": lambda step: truncate(step / checkpoint.DIGEST),
-    "digest of random bytes": lambda step: (step / checkpoint.DIGEST).write_bytes(b"\xff" * 64),
+    "no digest": lambda step: (step / checkpoint.DIGESTS).unlink(),
+    "empty digest": lambda step: (step / checkpoint.DIGESTS).write_bytes(b""),
+    "digest without its end": lambda step: truncate(step / checkpoint.DIGESTS),
+    "digest of random bytes": lambda step: (step / checkpoint.DIGESTS).write_bytes(b"\xff" * 64),
     "empty folder": lambda step: [path.unlink() for path in step.iterdir()],
     "never renamed": lambda step: step.rename(step.with_name(f".{step.name}.new")),
     "renamed away": lambda step: step.rename(step.with_name(f".{step.name}.old")),
@@ -80,9 +101,8 @@ def test_nothing_saved_is_nothing_found(tmp_path: Path) -> None:
     assert found(tmp_path / "absent") is None
 
 
-def test_saving_again_replaces(folder: Path, model: Any, tokenizer: Any) -> None:
-    state = {"step": 11, "weights": torch.arange(500.0) * 11}
-    checkpoint.save(folder / "step_10", model, tokenizer, state)
+def test_saving_again_replaces(folder: Path) -> None:
+    saved(folder / "step_10", 11)
     assert found(folder) == 11
 
 
@@ -98,24 +118,40 @@ def test_prune_keeps_the_newest_by_number(folder: Path, keep: int, left: set[str
     assert {path.name for path in folder.iterdir()} == left | {"best"}
 
 
-def test_a_checkpoint_without_state_is_to_use_only(
-    tmp_path: Path, model: Any, tokenizer: Any
-) -> None:
-    checkpoint.save(tmp_path / "best", model, tokenizer)
-    assert not (tmp_path / "best" / checkpoint.STATE).exists()
-    assert_loads(tmp_path / "best", model)
+def test_a_checkpoint_of_another_model_is_refused_in_one_line(folder: Path) -> None:
+    for other in ({"weights": torch.zeros(400)}, {"other": torch.zeros(500)}):
+        with pytest.raises(CheckpointError, match="another model") as refusal:
+            checkpoint.load(folder / "step_10", {"policy": other}, ALONE)
+        assert "\n" not in str(refusal.value)
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_last_good_checkpoint(folder: Path) -> None:
+    """The limit of a file's size stands in for the disk's: both fail in the middle of a write."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        with pytest.raises(CheckpointError, match=r"File too large.*make room") as refusal:
+            saved(folder / "step_11", 11)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert "\n" not in str(refusal.value)
+    assert found(folder) == 10
+    assert not list(folder.glob(".*"))
+    saved(folder / "step_11", 11)
+    assert found(folder) == 11
 
 
 def test_final_result_says_that_the_trial_is_finished(
-    folder: Path, model: Any, tokenizer: Any
+    folder: Path, policy: Policy, tokenizer: Any
 ) -> None:
     assert checkpoint.final_result(folder) is None
     (folder / "final").mkdir()  # half-written: no result in it
     assert checkpoint.final_result(folder) is None
     result = {"eval/accuracy": 0.1 + 0.2, "actor/lr": 1e-300}
-    checkpoint.save_final(folder, model, tokenizer, result)
+    checkpoint.export(folder / "final", policy, tokenizer, result)
     assert checkpoint.final_result(folder) == result  # to the bit
-    assert_loads(folder / "final", model)
+    assert_loads(folder / "final", policy.module.model)
     assert found(folder) == 10
 
 

@@ -21,6 +21,7 @@ from harness.rollout.collect import Collector
 from harness.rollout.engine import Request, Stream
 from harness.rollout.reference import MOST_SAMPLES, ReferenceScores
 from harness.rollout.transformers import Transformers, TransformersEngine
+from harness.sharding import Layout
 from harness.tasks.countdown import Countdown
 from harness.types import Graded, Prompt, Rollout, RolloutPlan, Sampling, Scores
 
@@ -39,7 +40,7 @@ class Length:
 
 @pytest.fixture
 def base(source: Source) -> Policy:
-    return Policy(source.model(), 1.0, 500)
+    return Policy(source.model(), 1.0, Layout(500))
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def policy(source: Source) -> Policy:
     model = source.model()
     with torch.no_grad():
         model.model.norm.weight.mul_(0.8)
-    return Policy(model, 1.0, 500)
+    return Policy(model, 1.0, Layout(500))
 
 
 @pytest.fixture

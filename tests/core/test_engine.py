@@ -348,11 +348,11 @@ def test_config_makes_an_engine_wide_enough_for_every_prompt(
     source: Source, tokenizer: Any, task: Countdown, requests: list[Request], plain: Rollout
 ) -> None:
     config = Transformers(max_rows=64)
-    engine = config.engine(source, tokenizer, task.pool() + task.held_out())
+    engine = config.engine(source, tokenizer, task.pool() + task.held_out(), "cpu")
     made = engine.generate(requests, config.sampling(24), STREAM)
     assert responses(made) == responses(plain)
     long = dataclasses.replace(task.pool()[0], text="Q" + "7 " * 20 + "=3?")
-    engine = config.engine(source, tokenizer, [long])
+    engine = config.engine(source, tokenizer, [long], "cpu")
     made = engine.generate([Request(prompt=long, items=(0,))], config.sampling(4), STREAM)
     assert tokenizer.decode(made.prompt_ids[0]) == long.text
 

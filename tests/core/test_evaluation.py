@@ -18,6 +18,7 @@ from harness.order import next_prompts
 from harness.policy import Policy
 from harness.rollout.engine import Request, Stream
 from harness.rollout.transformers import Transformers, TransformersEngine
+from harness.sharding import Layout
 from harness.tasks.countdown import Countdown, CountdownAnswer
 from harness.types import Grade, Prompt, Rollout, Sampling
 
@@ -159,8 +160,8 @@ def evaluator(source: Source, engine: TransformersEngine, task: Countdown) -> Ev
         rollout=Transformers(max_new_tokens=20),
         task=task_,
         grader=Grader(task=task_, limits=Grading(), folder=Path()),
-        policy=Policy(source.model(), 1.0, 2_000),
-        reference=Policy(other, 1.0, 2_000),
+        policy=Policy(source.model(), 1.0, Layout(2_000)),
+        reference=Policy(other, 1.0, Layout(2_000)),
         temperature=0.8,
         pass_k=3,
         seed=21,

@@ -20,6 +20,7 @@ from harness.errors import ConfigError
 from harness.models.loading import Source
 from harness.policy import Optimizer, Policy
 from harness.protocols import Algorithm
+from harness.sharding import Layout
 from harness.tensor_ops import on_last_token
 from harness.types import Batch, Rollout
 from harness.update import Models, update
@@ -92,8 +93,8 @@ def updated(
     change: Callable[[Rollout, Batch, Tensor], tuple[Rollout, Batch, Tensor]] | None = None,
 ) -> tuple[Policy, dict[str, float]]:
     """A policy after optimizer steps on the whole batch, and the metrics of the last."""
-    policy = Policy(model, 0.8, token_budget, settings)
-    batch = batch_of(rollout, Policy(model, 0.8, 10**6, ADAM).score(rollout)[0])
+    policy = Policy(model, 0.8, Layout(token_budget), settings)
+    batch = batch_of(rollout, Policy(model, 0.8, Layout(10**6), ADAM).score(rollout)[0])
     advantages_BT = algorithm.advantages(batch)
     if change is not None:
         rollout, batch, advantages_BT = change(rollout, batch, advantages_BT)
@@ -125,7 +126,7 @@ def test_score_is_a_row_by_row_forward_pass(
     source: Source, uneven: Rollout, temperature: float, token_budget: int
 ) -> None:
     model = source.model()
-    logprobs_BT, entropy_BT = Policy(model, temperature, token_budget).score(uneven)
+    logprobs_BT, entropy_BT = Policy(model, temperature, Layout(token_budget)).score(uneven)
     for i, length in enumerate(uneven.lengths_B.tolist()):
         with torch.no_grad():
             logprobs_S, entropy_S = naive(model, uneven, i, temperature)
@@ -136,7 +137,7 @@ def test_score_is_a_row_by_row_forward_pass(
 
 
 def test_score_agrees_with_the_sampler(source: Source, rollout: Rollout) -> None:
-    logprobs_BT, _ = Policy(source.model(), 1.0, 500).score(rollout)
+    logprobs_BT, _ = Policy(source.model(), 1.0, Layout(500)).score(rollout)
     torch.testing.assert_close(logprobs_BT, rollout.logprobs_BT, rtol=0, atol=1e-5)
 
 
@@ -145,7 +146,7 @@ def test_what_stands_under_the_mask_has_no_influence(source: Source, rollout: Ro
         rollout, tokens_BT=torch.where(rollout.mask_BT, rollout.tokens_BT, 9)
     )
     assert not torch.equal(other.tokens_BT, rollout.tokens_BT)
-    policy = Policy(source.model(), 1.0, 500)
+    policy = Policy(source.model(), 1.0, Layout(500))
     for got, expected in zip(policy.score(other), policy.score(rollout), strict=True):
         assert torch.equal(got, expected)
 
@@ -155,7 +156,10 @@ def test_annotated_columns(source: Source, rollout: Rollout, columns: set[str]) 
     other = source.model()
     with torch.no_grad():
         other.model.norm.weight.mul_(1.5)
-    policy, reference = Policy(source.model(), 1.0, 500, ADAM), Policy(other, 1.0, 500)
+    policy, reference = (
+        Policy(source.model(), 1.0, Layout(500), ADAM),
+        Policy(other, 1.0, Layout(500)),
+    )
     models = Models(policy=policy, reference=reference)
     made = models.annotated(rollout, frozenset(columns))
     expected = {
@@ -189,7 +193,7 @@ def test_update_does_not_depend_on_micro_batches(
     whole, at_once = updated(source.model().to(dtype), uneven, ALGORITHMS[name], 10**6)
     parts, in_parts = updated(source.model().to(dtype), uneven, ALGORITHMS[name], token_budget)
     for (_, a), (_, b) in zip(
-        whole.model.named_parameters(), parts.model.named_parameters(), strict=True
+        whole.module.model.named_parameters(), parts.module.model.named_parameters(), strict=True
     ):
         torch.testing.assert_close(b.grad, a.grad, rtol=0, atol=tolerance)
         torch.testing.assert_close(b, a, rtol=0, atol=tolerance)
@@ -226,7 +230,7 @@ def test_two_steps_are_what_autograd_and_adamw_by_hand_give(
 ) -> None:
     policy, metrics = updated(source.model().double(), uneven, ALGORITHMS[name], 300, steps=2)
     model = source.model().double()
-    batch = batch_of(uneven, Policy(model, 0.8, 10**6, ADAM).score(uneven)[0])
+    batch = batch_of(uneven, Policy(model, 0.8, Layout(10**6), ADAM).score(uneven)[0])
     parameters = list(model.parameters())
     first = [torch.zeros_like(p) for p in parameters]
     second = [torch.zeros_like(p) for p in parameters]
@@ -245,7 +249,9 @@ def test_two_steps_are_what_autograd_and_adamw_by_hand_give(
     assert metrics["actor/grad_norm"] == pytest.approx(norm, rel=1e-4)
     assert metrics["actor/lr"] == pytest.approx(RATE, rel=1e-12)
     start = dict(source.model().double().named_parameters())
-    for (parameter, got), expected in zip(policy.model.named_parameters(), parameters, strict=True):
+    for (parameter, got), expected in zip(
+        policy.module.model.named_parameters(), parameters, strict=True
+    ):
         # Log-probs are float32: of a step of about 1e-3 the error is below 1 %.
         torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)
         assert not torch.equal(got, start[parameter])
@@ -254,7 +260,7 @@ def test_two_steps_are_what_autograd_and_adamw_by_hand_give(
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_metrics_of_an_update_by_hand(source: Source, uneven: Rollout, name: str) -> None:
     model = source.model()
-    batch = batch_of(uneven, Policy(model, 0.8, 10**6).score(uneven)[0])
+    batch = batch_of(uneven, Policy(model, 0.8, Layout(10**6)).score(uneven)[0])
     advantages_BT = ALGORITHMS[name].advantages(batch)
     policy_loss = kl_loss = clipped = moved = entropy = 0.0
     with torch.no_grad():
@@ -303,8 +309,8 @@ def test_rows_outside_the_optimizer_batch_have_no_influence(
         },
     )
     algorithm = ALGORITHMS["grpo"]
-    alone = Policy(source.model(), 0.8, 300, ADAM)
-    within = Policy(source.model(), 0.8, 300, ADAM)
+    alone = Policy(source.model(), 0.8, Layout(300), ADAM)
+    within = Policy(source.model(), 0.8, Layout(300), ADAM)
     whole_batch = batch_of(rollout, rollout.logprobs_BT)
     small_batch = Batch(
         group_B=whole_batch.group_B[:16],
@@ -356,12 +362,12 @@ def test_the_gradient_is_clipped_to_its_norm_and_reported_before(
 
 
 def gradient_norm(policy: Policy) -> float:
-    return math.sqrt(sum(float((p.grad**2).sum()) for p in policy.model.parameters()))
+    return math.sqrt(sum(float((p.grad**2).sum()) for p in policy.module.model.parameters()))
 
 
 def test_a_policy_without_optimizer_has_no_gradient(source: Source, rollout: Rollout) -> None:
-    reference = Policy(source.model(), 1.0, 500)
-    assert not any(p.requires_grad for p in reference.model.parameters())
+    reference = Policy(source.model(), 1.0, Layout(500))
+    assert not any(p.requires_grad for p in reference.module.model.parameters())
 
 
 @pytest.mark.parametrize(
@@ -392,7 +398,7 @@ def test_optimizer_ranges(fields: dict[str, float]) -> None:
 def test_state_is_all_that_the_next_step_depends_on(source: Source, rollout: Rollout) -> None:
     algorithm = ALGORITHMS["grpo"]
     policy, _ = updated(source.model(), rollout, algorithm, 300)
-    resumed = Policy(source.model(), 0.8, 300, ADAM)
+    resumed = Policy(source.model(), 0.8, Layout(300), ADAM)
     batch = batch_of(rollout, rollout.logprobs_BT)
     written = io.BytesIO()
     torch.save(policy.state_dict(), written)

@@ -12,6 +12,7 @@ from torch import Tensor
 from harness.critic import Critic
 from harness.models.loading import Source
 from harness.policy import Optimizer, Policy
+from harness.sharding import Layout
 from harness.tensor_ops import Reduction, on_tokens
 from harness.types import Batch, Estimates, Loss, LossTerm, Minibatch, Rollout, RolloutPlan
 from harness.update import Models, estimates, update
@@ -71,8 +72,8 @@ def test_entropy_and_full_kl_have_their_gradients(
     other = source.model()
     with torch.no_grad():
         other.model.norm.weight.mul_(1.5)
-    policy = Policy(source.model(), 0.8, token_budget, ADAM)
-    models = Models(policy=policy, reference=Policy(other, 0.8, token_budget))
+    policy = Policy(source.model(), 0.8, Layout(token_budget), ADAM)
+    models = Models(policy=policy, reference=Policy(other, 0.8, Layout(token_budget)))
     algorithm = Reads(frozenset({column}), "kl", column)
     batch = batch_of(rollout)
     rows_B = torch.arange(len(rollout.texts))
@@ -90,44 +91,44 @@ def test_entropy_and_full_kl_have_their_gradients(
     mean = total / rollout.mask_BT.sum()
     mean.backward()
     assert metrics["actor/kl_loss"] == pytest.approx(mean.item(), rel=1e-4)
-    for got, p in zip(gradients(policy.model), model.parameters(), strict=True):
+    for got, p in zip(gradients(policy.module.model), model.parameters(), strict=True):
         torch.testing.assert_close(got, p.grad, rtol=1e-3, atol=1e-6)
 
 
-def critic_of(model: Any, shared: bool) -> Critic:
-    critic = Critic(model.base_model, shared, 100, ADAM)
+def critic_of(model: Any) -> Critic:
+    critic = Critic(model, Layout(100), ADAM)
+    head = critic.module.value_head
     with torch.no_grad():
-        critic.head.weight.copy_(torch.linspace(-0.2, 0.3, critic.head.weight.numel())[None])
-        critic.head.bias.fill_(0.1)
+        head.weight.copy_(torch.linspace(-0.2, 0.3, head.weight.numel())[None])
+        head.bias.fill_(0.1)
     return critic
 
 
 def test_values_are_those_of_the_state_before_each_token(source: Source, rollout: Rollout) -> None:
     model = source.model()
-    critic = critic_of(model, shared=False)
+    critic = critic_of(model)
     values_BT = critic.score(rollout)
     for i, length in enumerate(rollout.lengths_B.tolist()):
         with torch.no_grad():
             hidden_SD = logits_of(model, rollout, i)[1]
-            expected_S = (hidden_SD * critic.head.weight[0]).sum(-1) + 0.1
+            expected_S = (hidden_SD * critic.module.value_head.weight[0]).sum(-1) + 0.1
         torch.testing.assert_close(values_BT[i, :length], expected_S, rtol=0, atol=1e-5)
     assert not values_BT[~rollout.mask_BT].any()
 
 
 def test_a_new_critic_values_everything_at_zero(source: Source, rollout: Rollout) -> None:
-    assert not Critic(source.model().base_model, False, 100, ADAM).score(rollout).any()
+    assert not Critic(source.model(), Layout(100), ADAM).score(rollout).any()
 
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_a_value_loss_trains_the_critic(source: Source, rollout: Rollout, shared: bool) -> None:
     """Its own backbone, or the policy's, which then moves although there is no policy loss."""
-    policy = Policy(source.model(), 1.0, 100, ADAM)
-    backbone = policy.model if shared else source.model()
-    critic = critic_of(backbone, shared)
+    policy = Policy(source.model(), 1.0, Layout(100), ADAM, values=shared)
+    critic = critic_of(policy if shared else source.model())
     models = Models(policy=policy, reference=policy, critic=critic)
     algorithm = Reads(frozenset(), "value", "values_BT")
     before = {name: p.clone() for name, p in policy.weights()}
-    head = critic.head.weight.clone()
+    head = critic.module.value_head.weight.clone()
     columns = models.annotated(rollout, frozenset())
     assert torch.equal(columns["old_values_BT"], critic.score(rollout))
     rows_B = torch.arange(len(rollout.texts))
@@ -136,20 +137,20 @@ def test_a_value_loss_trains_the_critic(source: Source, rollout: Rollout, shared
     mean = columns["old_values_BT"].sum() / rollout.mask_BT.sum()
     assert metrics["critic/vf_loss"] == pytest.approx(mean.item(), rel=1e-4)
     assert metrics["critic/grad_norm"] > 0
-    assert not torch.equal(critic.head.weight, head)
+    assert not torch.equal(critic.module.value_head.weight, head)
     moved = any(not torch.equal(p, before[name]) for name, p in policy.weights())
     assert moved is shared
     written = models.state_dict()
+    other = Policy(source.model(), 1.0, Layout(100), ADAM, values=shared)
     fresh = Models(
-        policy=Policy(source.model(), 1.0, 100, ADAM),
+        policy=other,
         reference=policy,
-        critic=Critic(source.model().base_model, shared, 100, ADAM),
+        critic=Critic(other if shared else source.model(), Layout(100), ADAM),
     )
     fresh.load_state_dict(written)
     assert fresh.critic is not None
-    if not shared:
-        assert torch.equal(fresh.critic.score(rollout), critic.score(rollout))
-    assert torch.equal(fresh.critic.head.weight, critic.head.weight)
+    assert torch.equal(fresh.critic.score(rollout), critic.score(rollout))
+    assert torch.equal(fresh.critic.module.value_head.weight, critic.module.value_head.weight)
 
 
 def test_columns_of_the_whole_batch_are_cut_to_the_rows_of_a_pass(
@@ -173,7 +174,7 @@ def test_columns_of_the_whole_batch_are_cut_to_the_rows_of_a_pass(
             seen.append(targets)
             return super().loss(minibatch)
 
-    policy = Policy(source.model(), 1.0, 100, ADAM)
+    policy = Policy(source.model(), 1.0, Layout(100), ADAM)
     algorithm = Whole(frozenset({"entropy_BT"}), "entropy", "entropy_BT")
     batch, advantages_BT, metrics = estimates(algorithm, batch_of(rollout))
     assert metrics == {"critic/vf_explained_var": 0.5}
@@ -193,7 +194,7 @@ def test_policy_losses_are_weighted_against_the_samplers_mismatch(
     """The sampler's log-probs are off by ln 3 on some tokens; the cap is 2."""
     off_BT = torch.where(torch.arange(rollout.mask_BT.shape[1]) % 2 == 0, math.log(3.0), 0.0)
     shifted = dataclasses.replace(rollout, logprobs_BT=rollout.logprobs_BT - off_BT)
-    policy = Policy(source.model(), 1.0, 10**6, ADAM)
+    policy = Policy(source.model(), 1.0, Layout(10**6), ADAM)
     models = Models(policy=policy, reference=policy, importance_cap=2.0)
     columns = models.annotated(shifted, frozenset())
     expected_BT = torch.where(off_BT > 0, 2.0, 1.0).expand_as(rollout.logprobs_BT)

@@ -13,7 +13,7 @@ from harness.curricula.none import NoCurriculum
 from harness.curricula.schedule import Schedule
 from harness.curricula.success import Success
 from harness.errors import ConfigError
-from harness.trial import run_trial
+from harness.launch import run_trial
 from harness.types import Outcome, Prompt
 from tests.conftest import SMALL
 
