@@ -26,10 +26,10 @@ def balanced(loads: Sequence[int], parts: int, equal_size: bool = False) -> list
     order = sorted(range(len(loads)), key=lambda i: (loads[i], i))
     size = parts if equal_size else 1
     states = []
-    for number, start in enumerate(range(0, len(order), size)):
+    for start in range(0, len(order), size):
         items = [[i] for i in order[start : start + size]]
         items += [[] for _ in range(parts - len(items))]
-        states.append(_State.of([(sum(loads[i] for i in part), part) for part in items], number))
+        states.append(_State([(sum(loads[i] for i in part), part) for part in items]))
     heapq.heapify(states)
     while len(states) > 1:
         first, second = heapq.heappop(states), heapq.heappop(states)
@@ -38,20 +38,17 @@ def balanced(loads: Sequence[int], parts: int, equal_size: bool = False) -> list
 
 
 class _State:
-    """Part-sums from large to small; the furthest apart comes first in a heap."""
+    """Parts from large to small; in a heap the one with the widest spread comes first."""
 
-    def __init__(self, parts: list[tuple[int, list[int]]], number: int) -> None:
-        self.parts = parts
-        self.number = number  # ties are broken the same way on every rank
-
-    @classmethod
-    def of(cls, parts: list[tuple[int, list[int]]], number: int) -> "_State":
-        return cls(sorted(parts, key=lambda part: (-part[0], part[1])), number)
+    def __init__(self, parts: list[tuple[int, list[int]]]) -> None:
+        # Ties are broken by what the parts hold, so that every rank comes to the same lists.
+        self.parts = sorted(parts, key=lambda part: (part[0], len(part[1]), part[1]), reverse=True)
+        largest, smallest = self.parts[0], self.parts[-1]
+        self.rank = (smallest[0] - largest[0], -largest[0], -len(largest[1]), largest[1])
 
     def merged(self, other: "_State") -> "_State":
         pairs = zip(self.parts, reversed(other.parts), strict=True)
-        return _State.of([(a + b, x + y) for (a, x), (b, y) in pairs], self.number)
+        return _State([(a + b, x + y) for (a, x), (b, y) in pairs])
 
     def __lt__(self, other: "_State") -> bool:
-        mine, theirs = (s.parts[0][0] - s.parts[-1][0] for s in (self, other))
-        return (-mine, self.number) < (-theirs, other.number)
+        return self.rank < other.rank

@@ -50,7 +50,7 @@ class Critic(Learner):
 
     @torch.no_grad()
     def score(self, rollout: Rollout) -> Tensor:
-        """float32 (B,T): the value of the prompt and the response before each token, 0 off mask."""
+        """(B,T): the value of the prompt and the response before each token, 0 off mask."""
         return self._scored(rollout, ("values_BT",))[0]
 
     def values(self, inputs: Packed) -> Tensor:

@@ -135,17 +135,19 @@ class Learner:
         set_optimizer_state_dict(self.module, self.optimizer, state["optimizer"])
 
     def _scored(self, rollout: Rollout, names: tuple[str, ...]) -> list[Tensor]:
-        """Columns of the module for every row, float32 (B,T), 0 off the mask; on every rank."""
-        columns = [torch.zeros(rollout.mask_BT.shape) for _ in names]
+        """Columns of the module for every row, (B,T), 0 off the mask; on every rank."""
+        columns: dict[str, Tensor] = {}
         rows_B = torch.arange(len(rollout.prompts))
         layout = self.layout
         for part in passes(rows_B, row_lengths(rollout), layout.token_budget, layout.ranks):
             made = self.module(packed(rollout, part.rows_b))
-            for column_BT, name in zip(columns, names, strict=True):
+            for name in names:
+                column_BT = made[name].new_zeros(rollout.mask_BT.shape)
+                column_BT = columns.setdefault(name, column_BT)
                 if part.counts:
-                    column_BT[part.rows_b, : made[name].shape[1]] = made[name].float()
+                    column_BT[part.rows_b, : made[name].shape[1]] = made[name]
         resharded(self.module)
-        return [layout.ranks.added(column_BT) for column_BT in columns]
+        return [layout.ranks.added(columns[name]) for name in names]
 
 
 class Policy(Learner):
@@ -185,7 +187,7 @@ class Policy(Learner):
 
     @torch.no_grad()
     def score(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
-        """Log-probs of the sampled tokens and entropies, both float32 (B,T), 0 off the mask."""
+        """Log-probs of the sampled tokens and entropies, both (B,T), 0 off the mask."""
         logprobs_BT, entropy_BT = self._scored(rollout, ("logprobs_BT", "entropy_BT"))
         return logprobs_BT, entropy_BT
 

@@ -4,6 +4,7 @@ Everything that is told is small and travels over gloo; gradients and shards are
 rank nothing is told, nothing is waited for, and no process group is needed.
 """
 
+import gc
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -82,7 +83,11 @@ def joined(rank: int, count: int, address: str | None, device: str) -> Iterator[
         dist.init_process_group(
             backend, init_method=f"tcp://{address}", rank=rank, world_size=count
         )
+    leave = count == 1
     try:
         yield Ranks(rank, count)
+        leave = True
     finally:
-        dist.destroy_process_group()
+        if leave:  # after an error the others may be waiting, and leaving would wait for them
+            gc.collect()  # sharded modules lie in cycles; their threads must end before Python does
+            dist.destroy_process_group()

@@ -126,7 +126,7 @@ def valued(head: torch.nn.Linear, hidden_ND: Tensor) -> Tensor:
 
 def value_head(model: Any) -> torch.nn.Linear:
     """A linear head of zeros on the model's hidden states."""
-    head = torch.nn.Linear(model.config.get_text_config().hidden_size, 1)
+    head = torch.nn.Linear(model.config.get_text_config().hidden_size, 1, dtype=model.dtype)
     torch.nn.init.zeros_(head.weight)
     torch.nn.init.zeros_(head.bias)
     return head

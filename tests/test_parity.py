@@ -1,6 +1,7 @@
 """The parity command: every known op passes, and a fault anywhere is seen."""
 
 import ast
+import itertools
 import json
 import os
 import statistics
@@ -96,7 +97,8 @@ def test_perturbed_expected_value_fails_and_names_the_case(
     for key in victim["expected"]:
         perturbed = json.loads(json.dumps(victim))
         perturbed["name"] = f"perturbed_{key}"
-        perturbed["expected"][key] = nudged(perturbed["expected"][key], 1e-3)
+        by = -1e-3 if key in parity.LESS_IS_AS_GOOD else 1e-3
+        perturbed["expected"][key] = nudged(perturbed["expected"][key], by)
         cases.append(perturbed)
     write_op(tmp_path, op, cases)
     assert parity.main([str(tmp_path)]) == 1
@@ -115,6 +117,11 @@ def nudged(value: Any, by: float) -> Any:
 def population_std(x_B: Tensor, group_B: Tensor) -> Tensor:
     sizes_B = (group_B[:, None] == group_B[None, :]).sum(-1)
     return REAL_STD(x_B, group_B) * ((sizes_B - 1).clamp(min=1) / sizes_B).sqrt()
+
+
+def in_a_row(lengths: list[int], parts: int, equal_size: bool) -> list[list[int]]:
+    ends = [len(lengths) * i // parts for i in range(parts + 1)]
+    return [list(range(a, b)) for a, b in itertools.pairwise(ends)]
 
 
 def k3_of_the_other_direction(logprobs: Tensor, ref_logprobs: Tensor, kind: Any) -> Tensor:
@@ -177,6 +184,9 @@ PLANTED: dict[str, list[Plant]] = {
 
 
 PLANTED |= {
+    "sequence_balance": [
+        (sys.modules[OPS["sequence_balance"].__module__], "balanced", in_a_row),
+    ],
     "cosine_reward": [
         (cosine, "shaped", lambda lengths, limit, a, b, e: REAL_SHAPED(lengths, limit, b, a, e)),
     ],

@@ -18,6 +18,7 @@ _ADAPTERS: tuple[Callable[[Inputs, Inputs], Outputs], ...] = (
     tensors.entropy,
     tensors.kl_estimate,
     tensors.aggregate,
+    tensors.sequence_balance,
     algorithms.policy_loss,
     algorithms.group_advantage,
     algorithms.reinforce_plus_plus,

@@ -1,6 +1,7 @@
 """Statistics, reductions and KL estimators."""
 
 from harness import tensor_ops as ops
+from harness.balance import balanced
 from harness.parity_ops.common import MODES, Inputs, Outputs, mask, tensor, total
 from harness.tensor_ops import KL
 from harness.types import Loss, LossTerm
@@ -26,3 +27,13 @@ def kl_estimate(inputs: Inputs, params: Inputs) -> Outputs:
 def aggregate(inputs: Inputs, params: Inputs) -> Outputs:
     term = LossTerm(name="policy", values=tensor(inputs, "losses"), reduction=MODES[params["mode"]])
     return {"loss": total(Loss(terms=(term,)), mask(inputs), params["horizon"])}
+
+
+def sequence_balance(inputs: Inputs, params: Inputs) -> Outputs:
+    lengths = inputs["lengths"]
+    parts = balanced(lengths, params["partitions"], params["equal_size"])
+    if sorted(i for part in parts for i in part) != list(range(len(lengths))) or not all(parts):
+        raise ValueError(f"{parts} is no partition of {len(lengths)} items")
+    if params["equal_size"] and len({len(part) for part in parts}) > 1:
+        raise ValueError(f"{parts} are not of equal size")
+    return {"max_partition_sum": max(sum(lengths[i] for i in part) for part in parts)}

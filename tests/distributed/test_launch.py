@@ -1,0 +1,179 @@
+"""Trials of two ranks through the real command: exactness, and processes that are killed."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from harness.trial import trial_folder
+from tests.conftest import SMALL, command, harness
+
+pytestmark = pytest.mark.distributed
+
+TWO = (*SMALL, "algorithm=grpo", "evaluation.pass_k=0", "trainer.ranks=2")
+# A trial that is long enough to be killed in the middle.
+LONG = (*TWO, "budget.amount=400", "trainer.save_every=0.005", "evaluation.every=0.5")
+ERROR_S, ORPHAN_S = 30.0, 10.0
+
+
+def folder_of(work: Path, composed: Callable[..., Any], *overrides: str) -> Path:
+    return trial_folder(composed(*overrides, f"runs={work / 'runs'}"))
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    loaded: dict[str, torch.Tensor] = load_file(folder / "final" / "model.safetensors")
+    return loaded
+
+
+def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def pids(folder: Path) -> list[int]:
+    """Processes of the two ranks, as their logs say."""
+    logs = [folder / "trial.log", folder / "trial.rank1.log"]
+    return [int(re.findall(r"process (\d+) starts", log.read_text())[-1]) for log in logs]
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def wait_for(what: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def started(work: Path, folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """The command, once its trial has written a checkpoint."""
+    process = subprocess.Popen(
+        **command(*arguments),
+        cwd=work,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    wait_for(lambda: bool(list(folder.glob("step_*"))) or process.poll() is not None, 180)
+    assert process.poll() is None, process.communicate()[0]
+    return process
+
+
+def test_two_ranks_repeat_to_the_bit_and_equal_one_process_in_what_they_sample(
+    work: Path, composed: Callable[..., Any]
+) -> None:
+    results = {}
+    for name, extra in (("first", ()), ("second", ()), ("one", ("trainer.ranks=1",))):
+        runs = f"runs={work / name}"
+        (work / name).mkdir()
+        os.symlink(work / "runs" / "models", work / name / "models")
+        done = harness(work, *TWO, *extra, runs, "tracking=none")
+        assert done.returncode == 0, done.stdout + done.stderr
+        folder = trial_folder(composed(*TWO, *extra, runs, "tracking=none"))
+        results[name] = (weights(folder), done.stdout.splitlines()[1:-1])
+    assert equal(results["first"][0], results["second"][0])
+    assert results["first"][1] == results["second"][1]
+    # The first evaluation is of the base: the same responses whoever drew them.
+    assert results["one"][1][0] == results["first"][1][0]
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_kill_9_of_a_rank_is_named_within_seconds_and_resumed_exactly(
+    work: Path, composed: Callable[..., Any], victim: int
+) -> None:
+    folder = folder_of(work, composed, *LONG)
+    process = started(work, folder, *LONG)
+    ranks = pids(folder)
+    os.kill(ranks[victim], signal.SIGKILL)
+    killed = time.monotonic()
+    out = process.communicate(timeout=120)[0]
+    assert process.returncode == 1
+    assert time.monotonic() - killed < ERROR_S
+    (line,) = [line for line in out.splitlines() if line.startswith("error:")]
+    assert f"rank {victim} of 2 failed: its process was killed" in line
+    wait_for(lambda: not any(map(alive, ranks)), ORPHAN_S)
+    again = harness(work, *LONG, timeout=400)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "resumed after step" in (folder / "trial.log").read_text()
+    resumed = weights(folder)
+    fresh = harness(work, *LONG, "fresh=true", timeout=400)
+    assert fresh.returncode == 0, fresh.stdout + fresh.stderr
+    assert equal(resumed, weights(folder))
+
+
+def test_an_error_in_one_rank_is_the_trials_error(
+    work: Path, composed: Callable[..., Any], tmp_path: Path
+) -> None:
+    """A reward that raises on the second rank only, while the first waits for it."""
+    (work / "faulty.py").write_text(
+        "from dataclasses import dataclass\n"
+        "import torch.distributed as dist\n"
+        "from harness.rewards.binary import Binary\n"
+        "@dataclass(frozen=True)\n"
+        "class Faulty(Binary):\n"
+        "    def score(self, graded):\n"
+        "        if dist.get_rank() == 1:\n"
+        "            raise ValueError('the real cause')\n"
+        "        return super().score(graded)\n"
+    )
+    began = time.monotonic()
+    done = harness(
+        work, *TWO, "tracking=none", "reward._target_=faulty.Faulty", PYTHONPATH=str(work)
+    )
+    assert done.returncode == 1
+    assert "error: rank 1 of 2 failed: ValueError: the real cause" in done.stderr
+    assert time.monotonic() - began < 120
+
+
+@pytest.mark.parametrize("victim", ["trial", "driver"])
+def test_kill_9_in_a_sweep_leaves_nothing_and_the_same_command_goes_on(
+    work: Path, composed: Callable[..., Any], victim: str
+) -> None:
+    arguments = ("-m", *LONG, "seed=0")
+    folder = folder_of(work, composed, *LONG)
+    process = started(work, folder, *arguments)
+    ranks = pids(folder)
+    trial = parent_of_ranks(process.pid, ranks)
+    os.kill(process.pid if victim == "driver" else trial, signal.SIGKILL)
+    if victim == "driver":
+        process.wait()
+        wait_for(lambda: not any(map(alive, [*ranks, trial])), ORPHAN_S)
+        again = harness(work, *arguments, timeout=400)
+        assert again.returncode == 0, again.stdout + again.stderr
+    else:  # Tune starts the trial again: ray.retries is 1
+        wait_for(lambda: not any(map(alive, ranks)), ORPHAN_S)
+        out = process.communicate(timeout=400)[0]
+        assert process.returncode == 0, out
+    log = (folder / "trial.log").read_text()
+    assert "resumed after step" in log
+    resumed = weights(folder)
+    fresh = harness(work, *LONG, "fresh=true", timeout=400)
+    assert fresh.returncode == 0, fresh.stdout + fresh.stderr
+    assert equal(resumed, weights(folder))
+
+
+def parent_of_ranks(driver: int, ranks: list[int]) -> int:
+    """The Tune trial: the Ray worker whose command line names it."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) not in ranks:
+            try:
+                words = (entry / "cmdline").read_text()
+                session = (entry / "stat").read_text()
+            except (FileNotFoundError, ProcessLookupError, PermissionError):
+                continue
+            if "ImplicitFunc" in words and alive(int(entry.name)) and session:
+                return int(entry.name)
+    raise AssertionError("no trial process")
