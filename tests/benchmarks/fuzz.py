@@ -1,11 +1,11 @@
-"""The long fuzzing of the Countdown grader: `python -m tests.benchmarks.fuzz MINUTES`.
+"""The long fuzzing of the Countdown grader: `python -m tests.benchmarks fuzz MINUTES`.
 
 The property and the responses are those of tests/tasks_audit/test_audit.py, which the tests run
 for half a minute. The numbers of the last long run are in tests/README.md.
 """
 
-import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -40,8 +40,9 @@ class Found:
         self.differing += grade.correct != right(TAGGED, PROMPT.answer, response, finished)
 
 
-def main() -> int:
-    minutes = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
+def main(arguments: Sequence[str]) -> int:
+    """Fuzz for so many minutes; returns the exit code."""
+    minutes = float(arguments[0]) if arguments else 10.0
     found, begun, rounds = Found(), time.monotonic(), 0
     while time.monotonic() - begun < 60 * minutes:
         run = settings(
@@ -55,7 +56,3 @@ def main() -> int:
         rounds += 1
     print(found)
     return 1 if found.differing else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

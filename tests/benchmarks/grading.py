@@ -1,4 +1,4 @@
-"""How fast Countdown is graded and made: `python -m tests.benchmarks.grading`.
+"""How fast Countdown is graded and made: `python -m tests.benchmarks grading`.
 
 Goals, on one core: 50,000 graded responses per second, 100,000 solvable problems in 20 s.
 """
@@ -113,6 +113,8 @@ def making() -> None:
     )
 
 
-if __name__ == "__main__":
+def main(arguments: Sequence[str]) -> int:
+    """Run both; returns the exit code."""
     grading()
     making()
+    return 0
