@@ -6,6 +6,7 @@ the same work, and the seconds of each are printed. Needs `pip install trl==1.16
 """
 
 import argparse
+import itertools
 import resource
 import statistics
 import tempfile
@@ -271,8 +272,8 @@ def ours(
 def per_step(marks: Sequence[tuple[float, float]]) -> str:
     """Median over the steps between two marks, the first and the last left out."""
     inner = marks[:-1]
-    wall = [b[0] - a[0] for a, b in zip(inner, inner[1:], strict=False)]
-    cpu = [b[1] - a[1] for a, b in zip(inner, inner[1:], strict=False)]
+    wall = [b[0] - a[0] for a, b in itertools.pairwise(inner)]
+    cpu = [b[1] - a[1] for a, b in itertools.pairwise(inner)]
     spread = f"{min(wall):.2f} to {max(wall):.2f}"
     return (
         f"{statistics.median(wall):.2f} s per step ({spread}, {len(wall)} steps), "

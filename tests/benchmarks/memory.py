@@ -1,0 +1,62 @@
+"""Peak memory of a large vocabulary: `python -m tests.benchmarks memory`.
+
+One forward and backward pass of log-prob, entropy and loss over 8 responses of 2,048 tokens with
+Qwen2.5's vocabulary of 151,936: the logits alone would take 9.96 GB in float32.
+"""
+
+import resource
+import time
+from collections.abc import Sequence
+
+import torch
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from harness.batching import Packed
+from harness.scorer import Scorer
+
+ROWS, TOKENS, VOCABULARY, HIDDEN = 8, 2048, 151_936, 64
+PROMPT = 8
+
+
+def peak() -> float:
+    """Largest resident memory of this process so far, in GB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def measured() -> tuple[float, float]:
+    """GB above the idle process, and seconds."""
+    torch.set_num_threads(1)
+    config = Qwen2Config(
+        vocab_size=VOCABULARY,
+        hidden_size=HIDDEN,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        intermediate_size=128,
+        max_position_embeddings=4096,
+        tie_word_embeddings=True,
+    )
+    scorer = Scorer(Qwen2ForCausalLM(config).eval(), 1.0, torch.device("cpu"))
+    tokens_bS = torch.randint(
+        0, VOCABULARY, (ROWS, PROMPT + TOKENS), generator=torch.Generator().manual_seed(0)
+    )
+    inputs = Packed(
+        tokens_bS=tokens_bS,
+        mask_bt=torch.ones(ROWS, TOKENS, dtype=torch.bool),
+        position_bt=(PROMPT - 1 + torch.arange(TOKENS)).expand(ROWS, -1),
+    )
+    idle, began = peak(), time.perf_counter()
+    made = scorer(inputs, frozenset({"entropy_BT"}))
+    (made["logprobs_BT"].mean() - 0.01 * made["entropy_BT"].mean()).backward()
+    return peak() - idle, time.perf_counter() - began
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run it; returns the exit code."""
+    gigabytes, seconds = measured()
+    logits = ROWS * TOKENS * VOCABULARY * 4 / 1e9
+    print(
+        f"peak {gigabytes:.2f} GB above the idle process (all logits: {logits:.2f} GB), "
+        f"{seconds:.0f} s in one thread"
+    )
+    return 0
