@@ -112,6 +112,9 @@ def _single(node: DictConfig) -> None:
     from harness.trial import clear, trial_folder
 
     console = Console(highlight=False, soft_wrap=True)
+    if config.dry_run:
+        _show_memory(console, config)
+        return
     if config.fresh:
         clear(config)
     seen: list[int] = []
@@ -132,3 +135,19 @@ def _single(node: DictConfig) -> None:
     if not seen:
         console.print(f"trial {trial_name(config)} finished before; fresh=true starts over")
     console.print(f"held-out accuracy {result['eval/accuracy']:.3f}   {trial_folder(config)}")
+
+
+def _show_memory(console: Console, config: TrialConfig) -> None:
+    """What the trial will need, after all checks; nothing of it is run."""
+    from harness.preflight import memory
+    from harness.sharding import Device
+    from harness.trial import prepare
+
+    parts = memory(config, prepare(config)[1])
+    for name, size in (*parts.items(), ("together", sum(parts.values()))):
+        console.print(f"{name:26} {size / 1e9:8.2f} GB")
+    device = "GPU" if config.trainer.device is Device.CUDA else "process"
+    console.print(
+        f"per {device}, {config.trainer.ranks} of them; tensors only: the device's own context, "
+        f"Python and its libraries come on top"
+    )

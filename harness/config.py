@@ -14,7 +14,7 @@ from harness.errors import ConfigError
 from harness.typed import TARGET
 
 # What a trial is called, where it writes and who watches it: none of it changes a number.
-IDENTITY_IRRELEVANT = ("labels", "tracking", "runs", "fresh", "ray", "hydra", "ablation")
+IDENTITY_IRRELEVANT = ("labels", "tracking", "runs", "fresh", "dry_run", "ray", "hydra", "ablation")
 MAX_SEED = 2**63 - 1
 
 
@@ -138,6 +138,7 @@ class TrialConfig:
     ray: RayConfig = dataclasses.field(default_factory=RayConfig)
     runs: str = "runs"
     fresh: bool = False
+    dry_run: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed <= MAX_SEED:

@@ -1,12 +1,17 @@
 """What is checked of a whole config before a trial leaves a trace."""
 
 import importlib.util
+import os
+
+import torch
 
 from harness import sharding
 from harness.config import TrialConfig
 from harness.errors import ConfigError
+from harness.memory import estimate, shape_of
 from harness.models.loading import Source
 from harness.policy import Kind
+from harness.sharding import Device
 from harness.types import Sampling
 
 
@@ -55,6 +60,14 @@ def check_sampling(config: TrialConfig) -> None:
         )
 
 
+def longest_prompt(config: TrialConfig, source: Source) -> tuple[int, str]:
+    """Tokens and text of the longest prompt of both sets."""
+    prompts = (*config.task.pool(), *config.task.held_out())
+    ids = source.load_tokenizer()([prompt.text for prompt in prompts])["input_ids"]
+    longest = max(range(len(ids)), key=lambda i: len(ids[i]))
+    return len(ids[longest]), prompts[longest].text
+
+
 def check_context(config: TrialConfig, source: Source) -> None:
     """Refuse a prompt that, with the response budget, the model has no room for.
 
@@ -62,13 +75,37 @@ def check_context(config: TrialConfig, source: Source) -> None:
         ConfigError: which prompt, and how many tokens are too many.
     """
     room = source.context()
-    prompts = (*config.task.pool(), *config.task.held_out())
-    ids = source.load_tokenizer()([prompt.text for prompt in prompts])["input_ids"]
-    longest = max(range(len(ids)), key=lambda i: len(ids[i]))
-    tokens, budget = len(ids[longest]), config.rollout.max_new_tokens
+    tokens, text = longest_prompt(config, source)
+    budget = config.rollout.max_new_tokens
     if room is not None and tokens + budget > room:
         raise ConfigError(
-            f"the model reads {room} tokens, but the prompt {prompts[longest].text[:40]!r} has "
+            f"the model reads {room} tokens, but the prompt {text[:40]!r} has "
             f"{tokens} and rollout.max_new_tokens is {budget}; lower rollout.max_new_tokens to "
             f"{max(room - tokens, 0)} or choose a shorter task/template"
+        )
+
+
+def memory(config: TrialConfig, source: Source) -> dict[str, int]:
+    """Bytes that each rank will need, part by part."""
+    prompt, _ = longest_prompt(config, source)
+    return estimate(shape_of(source.config()), config, source.dtype, prompt)
+
+
+def check_memory(config: TrialConfig, source: Source) -> None:
+    """Refuse a trial whose tensors will not fit on its device.
+
+    Raises:
+        ConfigError: how much it needs, how much there is, and what makes it smaller.
+    """
+    needed = sum(memory(config, source).values())
+    if config.trainer.device is Device.CUDA:
+        there = torch.cuda.get_device_properties(0).total_memory
+    else:
+        pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        there = pages // config.trainer.ranks
+    if needed > there:
+        raise ConfigError(
+            f"each rank needs about {needed / 1e9:.1f} GB and has {there / 1e9:.1f} (dry_run=true "
+            f"shows what for); raise trainer.ranks, lower trainer.token_budget, or set "
+            f"trainer.sharding.checkpointing=true"
         )

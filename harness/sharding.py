@@ -141,6 +141,11 @@ def blocks(module: torch.nn.Module) -> Iterator[torch.nn.Module]:
     yield from found
 
 
+def computed_in(settings: Sharding, weights: torch.dtype) -> torch.dtype:
+    """Numeric type of the passes: sampler and trainer share it."""
+    return torch.bfloat16 if settings.precision is Precision.BFLOAT16 else weights
+
+
 def whole(x: Tensor) -> Tensor:
     """The full tensor of a shard; a call that all ranks make together."""
     return x.full_tensor() if isinstance(x, DTensor) else x

@@ -3,15 +3,10 @@
 import copy
 import dataclasses
 import json
-import logging
-import os
 import shutil
-import signal
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -23,7 +18,14 @@ from harness.grading import Grader
 from harness.kl import KlController, KlInReward
 from harness.models.loading import Source
 from harness.policy import Policy
-from harness.preflight import check_context, check_layout, check_sampling, evaluation_sampling
+from harness.preflight import (
+    check_context,
+    check_layout,
+    check_memory,
+    check_sampling,
+    evaluation_sampling,
+)
+from harness.process import log_file, terminable
 from harness.ranks import Ranks
 from harness.rollout.collect import Collector
 from harness.rollout.engine import Engine
@@ -31,7 +33,7 @@ from harness.rollout.reference import ReferenceScores
 from harness.rollout.spread import Spread
 from harness.schema import METRICS, Metric
 from harness.scorer import check_head
-from harness.sharding import Layout
+from harness.sharding import Layout, computed_in
 from harness.tasks import sets
 from harness.tracking import Run
 from harness.tracking.none import NoTracking
@@ -59,6 +61,7 @@ def prepare(config: TrialConfig) -> tuple[Path, Source]:
     runs = files.writable_folder(Path(config.runs), "runs")
     source = config.model.prepare(config.task, str(runs))
     check_context(config, source)
+    check_memory(config, source)
     return runs, source
 
 
@@ -100,7 +103,7 @@ def run_rank(config: TrialConfig, observe: Observer, ranks: Ranks) -> dict[str, 
     folder = trial_folder(config)
     torch.set_num_threads(config.trainer.threads)
     runs, source = prepare(config)
-    with _written_by_one(config, folder, ranks), _log_file(folder, ranks), _terminable():
+    with _written_by_one(config, folder, ranks), log_file(folder, ranks), terminable():
         finished = ranks.agreed(checkpoint.final_result(folder))
         if finished is not None:  # perhaps by another process that held the lock until now
             return finished
@@ -119,8 +122,11 @@ def assemble(
     """The parts of a trial, each built from its own piece of the config."""
     tokenizer = source.load_tokenizer()
     pool, held_out = config.task.pool(), config.task.held_out()
-    device = config.trainer.device.value
-    engine = Spread(config.rollout.engine(source, tokenizer, pool + held_out, device), ranks)
+    trainer = config.trainer
+    sampled_in = computed_in(trainer.sharding, source.dtype)
+    sampler = dataclasses.replace(source, dtype=sampled_in)
+    prompts, device = pool + held_out, trainer.device.value
+    engine = Spread(config.rollout.engine(sampler, tokenizer, prompts, device), ranks)
     models = _models(config, source, ranks)
     grader = Grader(task=config.task, limits=config.grading, folder=folder, ranks=ranks)
     evaluator = Evaluator(
@@ -258,41 +264,3 @@ def _record(
 
 def _nothing(step: int, progress: float, metrics: Mapping[str, float]) -> None:
     """Nobody watches the other ranks."""
-
-
-@contextmanager
-def _log_file(folder: Path, ranks: Ranks) -> Iterator[None]:
-    """Everything that is logged goes to the rank's plain log file."""
-    name = "trial.log" if ranks.first else f"trial.rank{ranks.rank}.log"
-    handler = logging.FileHandler(folder / name)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logger = logging.getLogger("harness")
-    logger.setLevel(logging.INFO)
-    logger.addHandler(handler)
-    logger.info("process %d starts", os.getpid())
-    try:
-        yield
-    except Exception:
-        logger.exception("the trial failed")
-        raise
-    finally:
-        logger.removeHandler(handler)
-        handler.close()
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM ends the trial as Ctrl-C does, so that its record gets the right status."""
-    try:
-        before = signal.signal(signal.SIGTERM, _exit)
-    except ValueError:  # not the main thread: the scheduler ends this trial in its own way
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _exit(number: int, frame: Any) -> None:
-    sys.exit(128 + number)

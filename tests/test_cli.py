@@ -113,7 +113,8 @@ def test_a_single_run_says_where_it_is_and_a_second_one_that_it_is_finished(work
     assert first.stdout.count("held-out accuracy") == 6  # base, four evaluations, result
     folder = next((work / "runs" / "checkpoints").iterdir())
     assert {"best", "final", "trial.log", "step_6"} <= contents(folder)
-    for name in ("best", "final", "step_6"):
+    assert {"state.pt", "digests.json", ".metadata"} <= contents(folder / "step_6")
+    for name in ("best", "final"):
         files = contents(folder / name)
         assert {"model.safetensors", "config.json", "tokenizer.json"} <= files
     second = harness(work, *SMALL)

@@ -23,10 +23,11 @@ LAYERS = (
     ("collected", "kl", "order", "protocols", "returns"),
     ("tasks",),  # plug-ins: rewards read what tasks know of a response
     ("algorithms", "windows", "curricula", "rewards", "models"),
-    ("batching", "behaviour", "grading", "metrics", "provenance", "sharding"),
+    ("batching", "behaviour", "grading", "metrics", "process", "provenance", "sharding"),
     ("scorer",),
     ("rollout", "policy", "tracking"),
-    ("checkpoint", "critic", "evaluation", "trainer", "preflight"),
+    ("checkpoint", "critic", "evaluation", "memory", "trainer"),
+    ("preflight",),
     ("update",),
     ("testing",),
     ("loop",),

@@ -37,11 +37,14 @@ class Source:
             )
         return model.eval()
 
+    def config(self) -> Any:
+        """The model's config, without its weights."""
+        with _one_line(self.path):
+            return AutoConfig.from_pretrained(self.path)
+
     def context(self) -> int | None:
         """Tokens that the model can read; None where its config does not say."""
-        with _one_line(self.path):
-            config = AutoConfig.from_pretrained(self.path)
-        found: int | None = getattr(config, "max_position_embeddings", None)
+        found: int | None = getattr(self.config(), "max_position_embeddings", None)
         return found
 
     def load_tokenizer(self) -> Any:
