@@ -115,7 +115,10 @@ class Learner:
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip)
         rate = self.settings.rate(progress)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            if isinstance(group["lr"], Tensor):  # torchao compiles its step around it
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
         self.optimizer.step()
         return float(whole(norm)), rate
 

@@ -34,7 +34,7 @@ def check_layout(config: TrialConfig) -> None:
     if eight_bit and importlib.util.find_spec("torchao") is None:
         raise ConfigError(
             "trainer.optimizer.kind=adamw_8bit is torchao's, which is not installed; run: "
-            "pip install torchao"
+            "pip install -e '.[eight-bit]'"
         )
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from harness import checkpoint
 from harness.config import TrialConfig, trial_name
-from harness.errors import TrialsFailedError
+from harness.errors import ConfigError, TrialsFailedError
 from harness.tracking.none import NoTracking
 from harness.trial import clear, prepare, trial_folder
 from sweeps.manifest import write_manifest
@@ -27,6 +27,8 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
     """
     console = Console(highlight=False, soft_wrap=True)
     planned = plan(loader, master, arguments)
+    if any(job.dry_run for job in planned.jobs):
+        raise ConfigError("dry_run=true is for one trial, received -m; run it without -m")
     runs, planned = _prepared(planned, console)
     pending = [job for job in planned.jobs if not _finished(job, runs)]
     done = len(planned.jobs) - len(pending)

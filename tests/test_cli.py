@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from harness import cli
 from tests.conftest import SMALL, command, harness
@@ -41,9 +42,18 @@ BAD = [
     (["evaluation.every=0"], ["evaluation.every", "(0, 1]"]),
     (["task.train_size=100000"], ["task.train_size", "lower"]),
     (["algorithm=grpo,dr_grpo"], ["multirun"]),
+    (["trainer.ranks=3"], ["trainer.ranks", "trainer.prompts_per_step=32", "3"]),
+    (["trainer.ranks=0"], ["trainer.ranks", "at least 1"]),
+    (["trainer.device=tpu"], ["trainer.device", "tpu", "cpu"]),
+    (["trainer.sharding.offload=true"], ["offload", "trainer.sharding.fsdp=true"]),
+    (["trainer.sharding.precision=bfloat16"], ["precision", "trainer.sharding.fsdp=true"]),
+    (["algorithm=ppo", "algorithm.dual_clip=1.1"], ["algorithm.dual_clip", "1.1", "null is off"]),
+    (["-m", "dry_run=true"], ["dry_run=true", "-m"]),
     (["algorithm=["], ["no viable"]),
     (["algorithm.clip_low"], ["algorithm.clip_low"]),
 ]
+if not torch.cuda.is_available():
+    BAD.append((["trainer.device=cuda"], ["trainer.device=cuda", "no GPU", "trainer.device=cpu"]))
 
 
 def contents(folder: Path) -> set[str]:

@@ -18,7 +18,7 @@ from harness.algorithms.grpo import Grpo
 from harness.batching import micro_batches, mini_batches
 from harness.errors import ConfigError
 from harness.models.loading import Source
-from harness.policy import Optimizer, Policy
+from harness.policy import Decay, Optimizer, Policy
 from harness.protocols import Algorithm
 from harness.sharding import Layout
 from harness.tensor_ops import on_last_token
@@ -385,6 +385,24 @@ def test_a_policy_without_optimizer_has_no_gradient(source: Source, rollout: Rol
 def test_learning_rate_by_hand(warmup: float, progress: float, rate: float) -> None:
     got = Optimizer(learning_rate=1e-3, warmup=warmup).rate(progress)
     assert got == pytest.approx(rate, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("decay", "progress", "rate"),
+    [
+        (Decay.LINEAR, 0.2, 1e-3),  # the warm-up ends
+        (Decay.LINEAR, 0.6, 5e-4),  # half of what is left
+        (Decay.LINEAR, 1.0, 0.0),
+        (Decay.COSINE, 0.2, 1e-3),
+        (Decay.COSINE, 0.4, 8.535534e-4),  # (1 + cos(pi / 4)) / 2
+        (Decay.COSINE, 0.6, 5e-4),
+        (Decay.COSINE, 1.0, 0.0),
+        (Decay.LINEAR, 0.1, 5.5e-4),  # still warming up
+    ],
+)
+def test_decay_by_hand(decay: Decay, progress: float, rate: float) -> None:
+    got = Optimizer(learning_rate=1e-3, warmup=0.2, decay=decay).rate(progress)
+    assert got == pytest.approx(rate, rel=1e-6, abs=1e-12)
 
 
 @pytest.mark.parametrize(
