@@ -4,6 +4,7 @@ Several ranks are actors in the trial's own placement group. The first of them t
 trial with its error; the others, which wait for it, are killed.
 """
 
+import dataclasses
 import logging
 import os
 import socket
@@ -66,17 +67,30 @@ def bundle(config: TrialConfig) -> dict[str, float]:
 
 
 def start_ray(address: str | None) -> None:
-    """Connect to a Ray cluster, or start one on this machine."""
+    """Connect to a Ray cluster, or start one on this machine.
+
+    Raises:
+        ConfigError: no cluster answers at the address.
+    """
     os.environ.update({key: os.environ.get(key, value) for key, value in ENVIRONMENT.items()})
     import ray
 
-    ray.init(
-        address=address,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="error",
-        runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}},
-    )
+    try:
+        ray.init(
+            address=address,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="error",
+            runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}},
+        )
+    except (ConnectionError, ValueError) as error:  # nobody there; no such form of an address
+        if address is None:
+            raise
+        raise ConfigError(
+            f"ray.address={address!r}: no Ray cluster answers there; give host:port of `ray start "
+            f"--head` (with RAY_AUTH_MODE=token if it wants a token), auto for the one of this "
+            f"machine, or null to start one"
+        ) from error
 
 
 def _in_this_process(
@@ -123,7 +137,9 @@ class Member:
 
 def _on_ranks(config: TrialConfig, observe: Observer) -> dict[str, float]:
     """Run the ranks as actors and wait for all of them."""
-    prepare(config)  # what can be refused is refused before any process starts
+    # What can be refused is refused before any process starts, and paths are made absolute: the
+    # ranks may start in another folder.
+    config = dataclasses.replace(config, runs=str(prepare(config)[0]))
     import ray
 
     own = not ray.is_initialized()

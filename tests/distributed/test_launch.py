@@ -4,7 +4,9 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +23,7 @@ pytestmark = pytest.mark.distributed
 
 TWO = (*SMALL, "algorithm=grpo", "evaluation.pass_k=0", "trainer.ranks=2")
 # A trial that is long enough to be killed in the middle.
-LONG = (*TWO, "budget.amount=100", "trainer.save_every=0.03", "evaluation.every=0.5")
+LONG = (*TWO, "budget.amount=60", "trainer.save_every=0.05", "evaluation.every=0.5")
 ERROR_S, ORPHAN_S = 30.0, 10.0
 
 
@@ -190,3 +192,37 @@ def parent_of_ranks(driver: int, ranks: list[int]) -> int:
             if "ImplicitFunc" in words and alive(int(entry.name)) and session:
                 return int(entry.name)
     raise AssertionError("no trial process")
+
+
+def test_an_existing_cluster_is_used_and_left_running(
+    work: Path, composed: Callable[..., Any]
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    secret = {"RAY_AUTH_MODE": "token"}
+    start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
+    options = [f"--port={address.rpartition(':')[2]}", "--num-cpus=2", "--include-dashboard=false"]
+    cluster = subprocess.Popen(
+        [*start, *options, "--disable-usage-stats"],
+        env=os.environ | secret,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(lambda: answers(address), 60)
+        arguments = (*TWO, "tracking=none", f"ray.address={address}")
+        done = harness(work, *arguments, **secret)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert cluster.poll() is None
+        assert answers(address)
+        assert weights(folder_of(work, composed, *arguments))
+    finally:
+        cluster.terminate()
+        cluster.wait(60)
+
+
+def answers(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) == 0

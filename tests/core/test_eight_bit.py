@@ -13,7 +13,7 @@ from harness.policy import Kind, Optimizer, Policy
 from harness.ranks import joined
 from harness.sharding import Layout, Sharding
 
-pytestmark = [pytest.mark.distributed, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.eight_bit, pytest.mark.filterwarnings("ignore")]
 # torchao quantizes moments of at least this many numbers; smaller ones stay in float32.
 QUANTIZED = 4096
 
