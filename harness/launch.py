@@ -77,7 +77,7 @@ def start_ray(address: str | None) -> None:
 
     try:
         ray.init(
-            address=address,
+            address=address or "local",  # None would join whatever cluster ran here last
             include_dashboard=False,
             log_to_driver=False,
             logging_level="error",

@@ -58,17 +58,22 @@ def shape_of(model_config: Any) -> Shape:
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(model_config)
     text = model_config.get_text_config()
-    tied = model.lm_head.weight is model.get_input_embeddings().weight
-    head_width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    head = model.get_output_embeddings().weight
+    heads, hidden = text.num_attention_heads, text.hidden_size
+    # Older architectures do not say what all of them once did.
+    key_heads = getattr(text, "num_key_value_heads", heads)
+    head_width = getattr(text, "head_dim", None) or hidden // heads
     return Shape(
         parameters=sum(p.numel() for p in model.parameters()),
-        block=max(sum(p.numel() for p in block.parameters()) for block in blocks(model)),
-        head=0 if tied else model.lm_head.weight.numel(),
+        block=max(
+            (sum(p.numel() for p in block.parameters()) for block in blocks(model)), default=0
+        ),
+        head=0 if head is model.get_input_embeddings().weight else head.numel(),
         layers=text.num_hidden_layers,
-        hidden=text.hidden_size,
-        feed_forward=text.intermediate_size,
-        heads=text.num_attention_heads,
-        key_values=text.num_key_value_heads * head_width,
+        hidden=hidden,
+        feed_forward=getattr(text, "intermediate_size", 4 * hidden),
+        heads=heads,
+        key_values=key_heads * head_width,
         vocabulary=text.vocab_size,
     )
 

@@ -79,7 +79,9 @@ class Scorer(torch.nn.Module):
 
     def hidden(self, inputs: Packed) -> Hidden:
         """What another model's exact KL to this one needs of some rows."""
-        return Hidden(states(self.model.base_model, inputs, self.device), self.model.lm_head)
+        return Hidden(
+            states(self.model.base_model, inputs, self.device), self.model.get_output_embeddings()
+        )
 
     def _in_chunks(
         self, hidden_ND: Tensor, targets_N: Tensor, entropy: bool, reference: Hidden | None
@@ -106,7 +108,7 @@ class Scorer(torch.nn.Module):
     def _chunk(
         self, hidden_nD: Tensor, targets_n: Tensor, entropy: bool, ref_nD: Any, head: Any
     ) -> tuple[Tensor, ...]:
-        logits_nV = _wide(self.model.lm_head(hidden_nD)) / self.temperature
+        logits_nV = _wide(self.model.get_output_embeddings()(hidden_nD)) / self.temperature
         log_p = logits_nV.log_softmax(-1)
         made = [log_p.gather(-1, targets_n[:, None])[:, 0]]
         with torch.set_grad_enabled(entropy and torch.is_grad_enabled()):
@@ -149,7 +151,7 @@ def check_head(model: Any, path: str) -> None:
     tokens_1S = torch.arange(4, device=model.device)[None]
     own = model(input_ids=tokens_1S, use_cache=False).logits.float()
     hidden = model.base_model(input_ids=tokens_1S, use_cache=False).last_hidden_state
-    read = model.lm_head(hidden).float()
+    read = model.get_output_embeddings()(hidden).float()
     if (own - read).abs().max() > HEAD_TOLERANCE * own.abs().max():
         raise ConfigError(
             f"model {path!r} changes its logits after its output layer (a cap or a scale), which "

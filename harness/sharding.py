@@ -1,7 +1,6 @@
 """Where a model lies: on one device, or in shards over the ranks (FSDP2)."""
 
 import functools
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -98,15 +97,25 @@ def placed(module: torch.nn.Module, layout: Layout) -> torch.nn.Module:
     """The module where its passes will be computed, its blocks sharded where that is asked for.
 
     The gradients of the ranks are added, not averaged: a loss is divided by global counts already.
+
+    Raises:
+        ConfigError: the model does not name its blocks.
     """
     settings, ranks = layout.sharding, layout.ranks
+    sharded = ranks.count > 1 or settings.fsdp
+    if (sharded or settings.checkpointing) and not blocks(module):
+        raise ConfigError(
+            "this model does not say what its blocks are (_no_split_modules), so that it can be "
+            "neither sharded nor checkpointed; use trainer.ranks=1 and "
+            "trainer.sharding.checkpointing=false"
+        )
     if settings.checkpointing:
         for block in blocks(module):
             kept = functools.partial(
                 checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False
             )
             block.forward = kept
-    if ranks.count == 1 and not settings.fsdp:
+    if not sharded:
         return module.to(layout.device.value)
     options: dict[str, Any] = {
         "mesh": init_device_mesh(layout.device.value, (ranks.count,)),
@@ -123,22 +132,15 @@ def placed(module: torch.nn.Module, layout: Layout) -> torch.nn.Module:
     return module
 
 
-def blocks(module: torch.nn.Module) -> Iterator[torch.nn.Module]:
+def blocks(module: torch.nn.Module) -> list[torch.nn.Module]:
     """The layers of the transformers model inside: the units of sharding and checkpointing.
 
-    Raises:
-        ConfigError: the model does not name them.
+    There are none where the model does not name them.
     """
     names = {
         name for part in module.modules() for name in getattr(part, "_no_split_modules", None) or ()
     }
-    found = [part for part in module.modules() if type(part).__name__ in names]
-    if not found:
-        raise ConfigError(
-            "this model does not say what its blocks are (_no_split_modules), so that it cannot be "
-            "sharded or checkpointed; use one rank and trainer.sharding.checkpointing=false"
-        )
-    yield from found
+    return [part for part in module.modules() if type(part).__name__ in names]
 
 
 def computed_in(settings: Sharding, weights: torch.dtype) -> torch.dtype:

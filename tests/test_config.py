@@ -30,7 +30,9 @@ from harness.typed import typed
 CONF = Path(str(conf.__file__)).parent
 ABLATIONS = sorted((CONF.parent / "sweeps" / "ablation").glob("*.yaml"))
 GROUP_FILES = sorted(
-    path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.glob("*/**/*.yaml")
+    path.relative_to(CONF).with_suffix("").as_posix()
+    for path in CONF.glob("*/**/*.yaml")
+    if path.parent.name != "recipe"  # files over several groups, not choices of one: test_recipes
 )
 SECTIONS = ("task", "reward", "window", "curriculum", "algorithm", "model", "rollout")
 SECTIONS += ("trainer", "tracking")

@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import Gemma2Config, Gemma2ForCausalLM
+from transformers import Gemma2Config, Gemma2ForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from harness import scorer as module
 from harness.batching import packed
 from harness.errors import ConfigError
+from harness.memory import shape_of
 from harness.models.loading import Source
 from harness.scorer import Scorer, check_head
 from harness.types import Rollout
@@ -77,6 +78,25 @@ def test_the_full_vocabulary_is_never_there_at_once(
         scorer(inputs, frozenset({"entropy_BT"}))
     wide = [shape for shape in kept if shape and shape[-1] == vocabulary]
     assert not [shape for shape in wide if shape.numel() > chunk * vocabulary]
+
+
+def test_another_architecture_gives_its_own_log_probs(rollout: Rollout) -> None:
+    """GPT-2: learned positions, no key-value heads in its config, biases, tied output."""
+    config = GPT2Config(vocab_size=80, n_embd=16, n_layer=2, n_head=2, n_positions=64)
+    model = GPT2LMHeadModel(config).eval()
+    check_head(model, "gpt2")
+    inputs = packed(rollout, torch.tensor([3, 17]))
+    with torch.no_grad():
+        made = Scorer(model, 0.7, CPU)(inputs)["logprobs_BT"]
+        for i, row in enumerate((3, 17)):
+            prompt, length = rollout.prompt_ids[row], int(rollout.lengths_B[row])
+            tokens = torch.cat([torch.tensor(prompt), rollout.tokens_BT[row, :length]])
+            log_p = (model(tokens[None]).logits[0] / 0.7).log_softmax(-1)
+            expected = [float(log_p[t - 1, tokens[t]]) for t in range(len(prompt), len(tokens))]
+            assert made[i, :length].tolist() == pytest.approx(expected, abs=1e-5)
+    shape = shape_of(config)
+    assert shape.parameters == sum(p.numel() for p in model.parameters())
+    assert (shape.key_values, shape.feed_forward, shape.head) == (16, 64, 0)
 
 
 def test_a_model_that_changes_its_logits_afterwards_is_refused(source: Source) -> None:
