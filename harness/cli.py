@@ -17,6 +17,7 @@ from harness.config import TrialConfig, trial_name
 from harness.errors import (
     CheckpointError,
     ConfigError,
+    EngineError,
     GraderError,
     RankError,
     TrialsFailedError,
@@ -44,7 +45,7 @@ def run() -> int:
     except (HydraException, OmegaConfBaseException) as error:
         print(f"error: {one_line(error, sys.argv[1:])}", file=sys.stderr)
         return EXIT_USER_ERROR
-    except (CheckpointError, GraderError, RankError, TrialsFailedError) as error:
+    except (CheckpointError, EngineError, GraderError, RankError, TrialsFailedError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_TRIALS_FAILED
     except KeyboardInterrupt:

@@ -5,6 +5,7 @@ HarnessError
 ├── ContractError      a plug-in breaks the contract of its kind
 ├── CheckpointError    a checkpoint cannot be written or does not fit: exit code 1
 ├── RankError          one of a trial's processes failed: exit code 1
+├── EngineError        the rollout engine failed, or has not the trainer's weights: exit code 1
 ├── GraderError        a grader fails on more responses than is allowed: exit code 1
 └── TrialsFailedError  a sweep ended before all its trials did: exit code 1
 
@@ -30,6 +31,10 @@ class CheckpointError(HarnessError):
 
 class RankError(HarnessError):
     """One of a trial's processes failed; the message is that process's."""
+
+
+class EngineError(HarnessError):
+    """The rollout engine failed, or does not sample from the trainer's weights."""
 
 
 class GraderError(HarnessError):

@@ -15,13 +15,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from harness.cli import EXIT_USER_ERROR, composed
+from harness.cli import EXIT_TRIALS_FAILED, EXIT_USER_ERROR, composed
 from harness.config import TrialConfig
-from harness.errors import ConfigError
+from harness.errors import ConfigError, EngineError
 from harness.evaluation import Evaluator
 from harness.grading import Grader
+from harness.launch import in_group
 from harness.policy import Policy
 from harness.preflight import check_context, evaluation_sampling
+from harness.ranks import ALONE
 from harness.rollout.engine import Request, Stream
 from harness.schema import METRICS
 from harness.sharding import Layout
@@ -55,7 +57,8 @@ def config_of(checkpoint: Path, overrides: Sequence[str]) -> TrialConfig:
     kept = {
         group: typed(own[group], group) for group in ("task", "rollout") if group not in changed
     }
-    return dataclasses.replace(config, **kept)
+    config = dataclasses.replace(config, **kept)
+    return dataclasses.replace(config, rollout=config.rollout.alone())
 
 
 def evaluator_of(config: TrialConfig, prompts: Sequence[Prompt]) -> Evaluator:
@@ -64,9 +67,10 @@ def evaluator_of(config: TrialConfig, prompts: Sequence[Prompt]) -> Evaluator:
     source = config.model.prepare(config.task, config.runs)
     tokenizer = source.load_tokenizer()
     layout = Layout(config.trainer.token_budget, device=config.trainer.device)
-    policy = Policy(source.model(), config.rollout.temperature, layout)
+    policy, device = Policy(source.model(), config.rollout.temperature, layout), layout.device.value
+    config.rollout.check(source, ALONE.count, device)
     return Evaluator(
-        engine=config.rollout.engine(source, tokenizer, prompts, config.trainer.device.value),
+        engine=config.rollout.engine(source, tokenizer, prompts, device, ALONE),
         rollout=config.rollout,
         task=config.task,
         grader=Grader(task=config.task, limits=config.grading, folder=Path(config.runs)),
@@ -113,16 +117,24 @@ def main() -> int:
                 "name a checkpoint: python -m harness.evaluate runs/checkpoints/TRIAL/final"
             )
         config = config_of(Path(arguments[0]), overrides)
-        if text is None:
-            console.print(_table(measured(config)))
-            console.print(f"held-out set {sets.digest(config.task.held_out())[:16]}")
-            console.print(f"decoding {dataclasses.asdict(evaluation_sampling(config))}")
-        else:
-            _show(console, config, text)
+        with in_group(config, None, 0):
+            _answer(console, config, text)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
+    except EngineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_TRIALS_FAILED
     return 0
+
+
+def _answer(console: Console, config: TrialConfig, text: str | None) -> None:
+    if text is not None:
+        _show(console, config, text)
+        return
+    console.print(_table(measured(config)))
+    console.print(f"held-out set {sets.digest(config.task.held_out())[:16]}")
+    console.print(f"decoding {dataclasses.asdict(evaluation_sampling(config))}")
 
 
 def _table(metrics: dict[str, float]) -> Table:

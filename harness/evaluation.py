@@ -13,7 +13,7 @@ from harness.behaviour import behaviour_metrics
 from harness.grading import Grader
 from harness.policy import Policy
 from harness.protocols import Task
-from harness.rollout.engine import Engine, Request, RolloutConfig, Stream
+from harness.rollout.engine import Request, RolloutConfig, Sampler, Stream
 from harness.schema import Metric
 from harness.tensor_ops import KL, kl_estimate, masked_mean
 from harness.types import Grade, Prompt, Rollout, Sampling
@@ -23,7 +23,7 @@ from harness.types import Grade, Prompt, Rollout, Sampling
 class Evaluator:
     """Measures a policy on the held-out prompts, always with the full response budget."""
 
-    engine: Engine
+    engine: Sampler
     rollout: RolloutConfig
     task: Task
     grader: Grader

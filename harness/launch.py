@@ -9,13 +9,14 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from harness import checkpoint
 from harness.config import TrialConfig
 from harness.errors import ConfigError, HarnessError, RankError
-from harness.ranks import Ranks, joined
+from harness.ranks import ALONE, Ranks, joined
 from harness.sharding import Device
 from harness.trial import Observer, prepare, run_rank, trial_folder
 
@@ -93,13 +94,21 @@ def start_ray(address: str | None) -> None:
         ) from error
 
 
+@contextmanager
+def in_group(config: TrialConfig, address: str | None, rank: int) -> Iterator[Ranks]:
+    """This process as a rank of its trial, in a process group where something of it needs one."""
+    trainer = config.trainer
+    if trainer.ranks == 1 and not trainer.sharding.fsdp and not config.rollout.needs_group:
+        yield ALONE
+        return
+    with joined(rank, trainer.ranks, address, trainer.device.value) as ranks:
+        yield ranks
+
+
 def _in_this_process(
     config: TrialConfig, observe: Observer, address: str | None, rank: int
 ) -> dict[str, float]:
-    trainer = config.trainer
-    if trainer.ranks == 1 and not trainer.sharding.fsdp:
-        return run_rank(config, observe, Ranks())
-    with joined(rank, trainer.ranks, address, trainer.device.value) as ranks:
+    with in_group(config, address, rank) as ranks:
         return run_rank(config, observe, ranks)
 
 

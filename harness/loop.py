@@ -20,8 +20,8 @@ from harness.kl import KlController
 from harness.metrics import Clock, mean_of, step_metrics
 from harness.protocols import Controller, Curriculum, Window
 from harness.rollout.collect import Collector
-from harness.rollout.engine import Engine
 from harness.schema import Metric, check_declared
+from harness.sync import Synced
 from harness.tensor_ops import on_last_token
 from harness.tracking import Run
 from harness.types import Batch, Outcome, Prompt, Scores
@@ -72,7 +72,7 @@ class Parts:
 
     config: TrialConfig
     pool: tuple[Prompt, ...]
-    engine: Engine
+    engine: Synced
     models: Models
     tokenizer: Any
     collector: Collector
@@ -107,6 +107,7 @@ def train(parts: Parts) -> dict[str, float]:
         draw = partial(parts.curriculum.prompts, parts.pool, seed, progress)
         sampled = parts.collector(draw, trainer.prompts_per_step, plan, window, state.step, clock)
         rollout = sampled.rollout
+        parts.engine.sleep()
         with clock("old_log_prob"):
             batch = Batch(
                 group_B=rollout.group_B,
@@ -119,6 +120,8 @@ def train(parts: Parts) -> dict[str, float]:
             )
         with clock("adv"):
             batch, advantages_BT, estimated = estimates(algorithm, batch)
+        metrics = step_metrics(sampled, batch, advantages_BT, window)
+        trainer.mismatch.check(metrics)
         with clock("update_actor"):
             updates = [
                 update(models, algorithm, rollout, batch, advantages_BT, rows_b)
@@ -128,15 +131,14 @@ def train(parts: Parts) -> dict[str, float]:
                 )
             ]
         with clock("update_weights"):
-            parts.engine.load_weights(models.policy.weights())
+            synced = parts.engine.load(models.policy)
         state.step += 1
         state.updates += len(updates)
         state.tokens += sampled.tokens
         state.prompts += sampled.prompts
         state.seconds += models.policy.layout.ranks.agreed(clock.elapsed())
         reached = state.progress(config.budget)
-        metrics = step_metrics(sampled, batch, advantages_BT, window)
-        metrics |= {**estimated, **mean_of(updates)}
+        metrics |= {**estimated, **mean_of(updates), **synced}
         outcome = Outcome(
             lengths_B=rollout.lengths_B,
             correct_B=sampled.correct_B,
@@ -161,11 +163,16 @@ def train(parts: Parts) -> dict[str, float]:
 
 
 def resume(parts: Parts) -> None:
-    """Continue from the trial's newest whole checkpoint, if there is one."""
+    """Continue from the trial's newest whole checkpoint, if there is one; then the first sync."""
     ranks = parts.models.policy.layout.ranks
     newest = checkpoint.latest(parts.folder, ranks)
-    if newest is None:
-        return
+    if newest is not None:
+        _restore(parts, newest)
+    parts.engine.load(parts.models.policy)
+
+
+def _restore(parts: Parts, newest: Path) -> None:
+    ranks = parts.models.policy.layout.ranks
     tensors = parts.models.state_dict()
     saved = checkpoint.load(newest, tensors, ranks)
     parts.models.load_state_dict(tensors)
@@ -173,7 +180,6 @@ def resume(parts: Parts) -> None:
     parts.collector.reference.load_state_dict(saved["reference_scores"])
     for controller, state in zip(parts.controllers, saved["controllers"], strict=True):
         controller.load_state_dict(state)
-    parts.engine.load_weights(parts.models.policy.weights())
     log.info("resumed after step %d", parts.state.step)
 
 

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 from harness.config import TrialConfig
 from harness.policy import Kind
 from harness.scorer import CHUNK_LOGITS
-from harness.sharding import blocks, computed_in
+from harness.sharding import Device, blocks, computed_in
 
 FLOAT = 4
 """Bytes of a float32."""
@@ -41,6 +41,11 @@ class Shape:
     key_values: int
     """Width of all key heads together."""
     vocabulary: int
+
+    @property
+    def cached_per_token(self) -> int:
+        """Numbers that sampling keeps of each token: its keys and values."""
+        return 2 * self.key_values * self.layers
 
     @property
     def saved_per_layer(self) -> int:
@@ -96,12 +101,21 @@ def estimate(shape: Shape, config: TrialConfig, dtype: torch.dtype, prompt: int)
         "their gradients": trained * width // ranks,
         "optimizer": int(trained * moments) // ranks,
         "reference": shape.parameters * width // ranks,
-        "sampler's weights": shape.parameters * computed,
     }
     if trainer.sharding.offload:
-        resident = {"sampler's weights": resident["sampler's weights"]}
-    learning = _learning(shape, config, computed)
-    sampling = _sampling(shape, config, computed, prompt)
+        resident = {}
+    learning, sampling = (
+        _learning(shape, config, computed),
+        _sampling(shape, config, computed, prompt),
+    )
+    engine = {"engine's weights": shape.parameters * computed // config.rollout.engine_ranks}
+    cache = config.rollout.cache_bytes
+    if cache is not None:
+        engine["engine's keys and values"] = cache
+    if cache is None or trainer.device is Device.CPU:
+        resident |= engine
+    else:  # it sleeps while the trainer learns
+        sampling += sum(engine.values())
     name, most = max(("one pass of learning", learning), ("sampling", sampling), key=_second)
     return {**resident, name: most}
 
@@ -132,6 +146,8 @@ def _sampling(shape: Shape, config: TrialConfig, width: int, prompt: int) -> int
     rows = -(-config.trainer.prompts_per_step // config.trainer.ranks) * plan.group_size
     rows = min(rows, rollout.max_rows)
     context = prompt + rollout.max_new_tokens
-    keys_and_values = 2 * rows * context * shape.key_values * shape.layers * width
-    total: int = keys_and_values + CHUNK_TENSORS * rows * shape.vocabulary * FLOAT
+    logits: int = CHUNK_TENSORS * rows * shape.vocabulary * FLOAT
+    if rollout.cache_bytes is not None:
+        return logits
+    total: int = logits + rows * context * shape.cached_per_token * width
     return total

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from harness.collected import Collected
+from harness.mismatch import mismatch
 from harness.tensor_ops import group_center
 from harness.types import Batch
 
@@ -51,7 +52,6 @@ def step_metrics(
     no_signal_B = group_center(scores_B, batch.group_B).abs() < 1e-12  # rounding of a mean
     groups = torch.unique(batch.group_B)
     silent = [bool(no_signal_B[batch.group_B == g].all()) for g in groups]
-    difference_BT = (rollout.logprobs_BT - batch["old_logprobs_BT"]).abs()[rollout.mask_BT]
     return {
         **spread("critic/score", scores_B),
         **spread("critic/rewards", scores_B),
@@ -68,8 +68,7 @@ def step_metrics(
         },
         **sampled.metrics,
         "window/current": float(window),
-        "rollout/logprob_diff/mean": difference_BT.double().mean().item(),
-        "rollout/logprob_diff/max": difference_BT.double().max().item(),
+        **mismatch(rollout.logprobs_BT, batch["old_logprobs_BT"], rollout.mask_BT),
         "perf/total_num_tokens": float(prompt_lengths.sum() + rollout.lengths_B.sum()),
     }
 

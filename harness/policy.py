@@ -19,9 +19,10 @@ from torch.distributed.fsdp import register_fsdp_forward_method
 
 from harness import checks
 from harness.batching import Packed, packed, passes, row_lengths
+from harness.checksums import added, digest, sums
 from harness.errors import ConfigError
 from harness.scorer import Hidden, Scorer
-from harness.sharding import Device, Layout, placed, resharded, whole
+from harness.sharding import Device, Layout, local, placed, resharded, whole
 from harness.types import Rollout
 
 
@@ -97,6 +98,7 @@ class Learner:
         self.settings = settings
         self.parameters = list(module.parameters() if parameters is None else parameters)
         self.optimizer: torch.optim.Optimizer | None = None
+        self.version = 0  # of the weights: another number, other weights
         if settings is None:
             for parameter in self.parameters:
                 parameter.requires_grad_(False)
@@ -120,6 +122,7 @@ class Learner:
             else:
                 group["lr"] = rate
         self.optimizer.step()
+        self.version += 1
         return float(whole(norm)), rate
 
     def state_dict(self) -> dict[str, Any]:
@@ -135,6 +138,7 @@ class Learner:
         assert self.optimizer is not None
         if "model" in state:
             set_model_state_dict(self.module, state["model"])
+            self.version += 1
         set_optimizer_state_dict(self.module, self.optimizer, state["optimizer"])
 
     def _scored(self, rollout: Rollout, names: tuple[str, ...]) -> list[Tensor]:
@@ -172,10 +176,27 @@ class Policy(Learner):
         own = [p for name, p in module.named_parameters() if not name.startswith("value_head.")]
         super().__init__(module, layout, optimizer, own)
 
-    def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Names and full tensors, one after the other, for the rollout engine."""
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by."""
+        return self.module.temperature
+
+    def weights(self, dtype: torch.dtype | None = None) -> Iterator[tuple[str, Tensor]]:
+        """Names and full tensors, one after the other: never more than one of them is whole.
+
+        Args:
+            dtype: what they are cast to before the ranks exchange them; None: their own.
+        """
         for name, parameter in self.module.model.named_parameters():
-            yield name, whole(parameter.detach())
+            yield name, whole(parameter.detach().to(dtype or parameter.dtype))
+
+    def checksum(self, dtype: torch.dtype) -> str:
+        """Of the weights as that type, from the ranks' own shards."""
+        own = {
+            name: sums(local(parameter.detach()).to(dtype))
+            for name, parameter in self.module.model.named_parameters()
+        }
+        return digest(added(self.layout.ranks.gathered(own)))
 
     def export(self, folder: Path) -> None:
         """Write the model in Hugging Face format; all ranks call it, the first one writes."""

@@ -11,8 +11,11 @@ from harness.errors import ConfigError
 from harness.memory import estimate, shape_of
 from harness.models.loading import Source
 from harness.policy import Kind
-from harness.sharding import Device
+from harness.sharding import Device, computed_in
 from harness.types import Sampling
+
+# Tokens of the largest block that an engine keeps keys and values in.
+MOST_BLOCK = 32
 
 
 def evaluation_sampling(config: TrialConfig) -> Sampling:
@@ -89,6 +92,28 @@ def memory(config: TrialConfig, source: Source) -> dict[str, int]:
     """Bytes that each rank will need, part by part."""
     prompt, _ = longest_prompt(config, source)
     return estimate(shape_of(source.config()), config, source.dtype, prompt)
+
+
+def check_cache(config: TrialConfig, source: Source) -> None:
+    """Refuse an engine whose cache has no room for the keys and values of a single response.
+
+    Raises:
+        ConfigError: how much one takes.
+    """
+    rollout = config.rollout
+    if rollout.cache_bytes is None:
+        return
+    width = computed_in(config.trainer.sharding, source.dtype).itemsize
+    context = longest_prompt(config, source)[0] + rollout.max_new_tokens
+    blocks = -(-context // MOST_BLOCK) + 1  # and the one that vLLM keeps for itself
+    per_token = shape_of(source.config()).cached_per_token * width // rollout.engine_ranks
+    needed = blocks * MOST_BLOCK * per_token
+    if needed > rollout.cache_bytes:
+        raise ConfigError(
+            f"rollout.cache_gb must hold the keys and values of at least one response, "
+            f"{needed / 1e9:.3g} GB for {context} tokens, received "
+            f"{rollout.cache_bytes / 1e9:.3g}; raise it or lower rollout.max_new_tokens"
+        )
 
 
 def check_memory(config: TrialConfig, source: Source) -> None:

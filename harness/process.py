@@ -11,6 +11,9 @@ from typing import Any
 
 from harness.ranks import Ranks
 
+# Libraries whose warnings belong into a trial's log.
+LOGGED = ("vllm",)
+
 
 @contextmanager
 def log_file(folder: Path, ranks: Ranks) -> Iterator[None]:
@@ -20,7 +23,9 @@ def log_file(folder: Path, ranks: Ranks) -> Iterator[None]:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logger = logging.getLogger("harness")
     logger.setLevel(logging.INFO)
-    logger.addHandler(handler)
+    others = [logging.getLogger(name) for name in LOGGED]
+    for each in (logger, *others):
+        each.addHandler(handler)
     logger.info("process %d starts", os.getpid())
     try:
         yield
@@ -28,7 +33,8 @@ def log_file(folder: Path, ranks: Ranks) -> Iterator[None]:
         logger.exception("the trial failed")
         raise
     finally:
-        logger.removeHandler(handler)
+        for each in (logger, *others):
+            each.removeHandler(handler)
         handler.close()
 
 

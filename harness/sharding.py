@@ -153,6 +153,11 @@ def whole(x: Tensor) -> Tensor:
     return x.full_tensor() if isinstance(x, DTensor) else x
 
 
+def local(x: Tensor) -> Tensor:
+    """This rank's shard, or the tensor itself where it is not sharded."""
+    return x.to_local() if isinstance(x, DTensor) else x
+
+
 def resharded(module: torch.nn.Module) -> None:
     """Let go of the full parameters that a pass without gradient leaves at the root."""
     if isinstance(module, FSDPModule):

@@ -67,6 +67,12 @@ def _unit(high: NDArray[np.uint64], low: NDArray[np.uint64]) -> NDArray[np.float
     return np.minimum((bits + 0.5) * 2.0**-53, 1.0 - 2.0**-53)
 
 
+def number(seed: int, stream: str, step: int, item: int) -> int:
+    """63 random bits, for samplers that have generators of their own."""
+    name = f"{seed}/{stream}/{step}/{item}".encode()
+    return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big") >> 1
+
+
 def permutation(seed: int, stream: str, step: int, size: int) -> NDArray[np.int64]:
     """A random order of range(size), drawn by sorting one uniform number per item."""
     return np.argsort(uniforms(seed, stream, step, np.arange(size), 1)[:, 0], kind="stable")

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from harness import checks
 from harness.errors import ConfigError
+from harness.mismatch import Mismatch
 from harness.policy import Optimizer
 from harness.sharding import Device, Sharding
 
@@ -24,6 +25,7 @@ class Trainer:
         ranks: processes that share the work of a trial; prompts_per_step is a multiple of them.
         device: cpu, or cuda with one GPU per rank.
         sharding: how the models lie on it.
+        mismatch: how far the sampler's log-probs may be from the trainer's.
         importance_cap: truncated importance sampling: policy losses are weighted by the ratio of
             trainer to sampler, at most this; null switches it off.
     """
@@ -39,6 +41,7 @@ class Trainer:
     ranks: int = 1
     device: Device = Device.CPU
     sharding: Sharding = field(default_factory=Sharding)
+    mismatch: Mismatch = field(default_factory=Mismatch)
     importance_cap: float | None = None
 
     def __post_init__(self) -> None:

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from harness.kl import KlController, KlInReward
 from harness.models.loading import Source
 from harness.policy import Policy
 from harness.preflight import (
+    check_cache,
     check_context,
     check_layout,
     check_memory,
@@ -28,12 +30,12 @@ from harness.preflight import (
 from harness.process import log_file, terminable
 from harness.ranks import Ranks
 from harness.rollout.collect import Collector
-from harness.rollout.engine import Engine
 from harness.rollout.reference import ReferenceScores
 from harness.rollout.spread import Spread
 from harness.schema import METRICS, Metric
 from harness.scorer import check_head
 from harness.sharding import Layout, computed_in
+from harness.sync import Synced
 from harness.tasks import sets
 from harness.tracking import Run
 from harness.tracking.none import NoTracking
@@ -61,6 +63,8 @@ def prepare(config: TrialConfig) -> tuple[Path, Source]:
     runs = files.writable_folder(Path(config.runs), "runs")
     source = config.model.prepare(config.task, str(runs))
     check_context(config, source)
+    config.rollout.check(source, config.trainer.ranks, config.trainer.device.value)
+    check_cache(config, source)
     check_memory(config, source)
     return runs, source
 
@@ -125,9 +129,11 @@ def assemble(
     trainer = config.trainer
     sampled_in = computed_in(trainer.sharding, source.dtype)
     sampler = dataclasses.replace(source, dtype=sampled_in)
-    prompts, device = pool + held_out, trainer.device.value
-    engine = Spread(config.rollout.engine(sampler, tokenizer, prompts, device), ranks)
+    prompts, rollout = pool + held_out, config.rollout
+    own = rollout.engine(sampler, tokenizer, prompts, trainer.device.value, ranks)
     models = _models(config, source, ranks)
+    spread = Spread(own, ranks, rollout.engine_ranks)
+    engine = Synced(spread, models.policy, sampled_in, rollout, prompts)
     grader = Grader(task=config.task, limits=config.grading, folder=folder, ranks=ranks)
     evaluator = Evaluator(
         engine=engine,
@@ -182,7 +188,7 @@ def _models(config: TrialConfig, source: Source, ranks: Ranks) -> Models:
 
 
 def _collector(
-    config: TrialConfig, source: Source, engine: Engine, grader: Grader, models: Models
+    config: TrialConfig, source: Source, engine: Synced, grader: Grader, models: Models
 ) -> Collector:
     """What carries out rollout plans, and keeps the base's own responses."""
     depends_on = {
@@ -196,8 +202,8 @@ def _collector(
         rollout=config.rollout,
         grader=grader,
         reward=config.reward,
-        base_weights=models.reference.weights,
-        policy_weights=models.policy.weights,
+        to_base=partial(engine.load, models.reference),
+        to_policy=partial(engine.load, models.policy),
         folder=Path(config.runs).expanduser().absolute() / "reference_scores",
         identity=digest(depends_on)[:16],
         ranks=models.policy.layout.ranks,

@@ -17,16 +17,16 @@ PACKAGES = ("harness", "analysis", "sweeps")
 # Lower first. A module imports only lower layers, or modules of its own package.
 LAYERS = (
     ("errors",),
-    ("schema", "balance", "checks", "files", "ranks", "streams"),
+    ("schema", "balance", "checks", "checksums", "files", "ranks", "streams"),
     ("tensor_ops", "typed"),
-    ("types", "config"),
+    ("types", "config", "mismatch"),
     ("collected", "kl", "order", "protocols", "returns"),
     ("tasks",),  # plug-ins: rewards read what tasks know of a response
     ("algorithms", "windows", "curricula", "rewards", "models"),
     ("batching", "behaviour", "grading", "metrics", "process", "provenance", "sharding"),
     ("scorer",),
     ("rollout", "policy", "tracking"),
-    ("checkpoint", "critic", "evaluation", "memory", "trainer"),
+    ("checkpoint", "critic", "evaluation", "memory", "sync", "trainer"),
     ("preflight",),
     ("update",),
     ("testing",),

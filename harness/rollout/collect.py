@@ -11,7 +11,7 @@ from harness.collected import Collected
 from harness.grading import Grader
 from harness.metrics import Clock
 from harness.protocols import Reward
-from harness.rollout.engine import Engine, Request, RolloutConfig, Stream
+from harness.rollout.engine import Request, RolloutConfig, Sampler, Stream
 from harness.rollout.reference import ReferenceScores
 from harness.types import (
     Grade,
@@ -44,7 +44,7 @@ class _Attempt:
 class Collector:
     """Carries out rollout plans."""
 
-    engine: Engine
+    engine: Sampler
     rollout: RolloutConfig
     grader: Grader
     reward: Reward

@@ -7,7 +7,7 @@ each trial that uses them, whether they were drawn now or lay there.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,11 +18,10 @@ from torch import Tensor
 from harness.grading import Grader
 from harness.protocols import Reward
 from harness.ranks import ALONE, Ranks
-from harness.rollout.engine import Engine, Request, RolloutConfig, Stream
+from harness.rollout.engine import Request, RolloutConfig, Sampler, Stream
 from harness.schema import Metric
 from harness.types import Graded, Prompt
 
-Weights = Iterable[tuple[str, Tensor]]
 # Responses per prompt that streams have room for: numbers do not move when more are asked for.
 MOST_SAMPLES = 1 << 16
 
@@ -51,7 +50,7 @@ class ReferenceScores:
     """Draws, keeps and reads them.
 
     Attributes:
-        base_weights, policy_weights: what the engine is given for the base, and afterwards.
+        to_base, to_policy: give the engine the base's weights, and the policy's again.
         folder: where they are kept, in a file of JSON lines, one prompt each.
         identity: digest of all that the scores depend on, beside the seed; names the file.
     """
@@ -68,12 +67,12 @@ class ReferenceScores:
         ),
     }
 
-    engine: Engine
+    engine: Sampler
     rollout: RolloutConfig
     grader: Grader
     reward: Reward
-    base_weights: Callable[[], Weights]
-    policy_weights: Callable[[], Weights]
+    to_base: Callable[[], object]
+    to_policy: Callable[[], object]
     folder: Path
     identity: str
     ranks: Ranks = ALONE
@@ -122,13 +121,13 @@ class ReferenceScores:
             )
             for p in prompts
         ]
-        self.engine.load_weights(self.base_weights())
+        self.to_base()
         rollout = self.engine.generate(
             requests,
             self.rollout.sampling(self.rollout.max_new_tokens),
             Stream(seed=seed, name="reference", step=0),
         )
-        self.engine.load_weights(self.policy_weights())
+        self.to_policy()
         lines = []
         for i, prompt in enumerate(prompts):
             rows = rollout.rows(torch.arange(i * samples, (i + 1) * samples))

@@ -7,7 +7,7 @@ finished responses leave the batch.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,11 @@ import torch
 from torch import Tensor
 
 from harness import checks, streams
+from harness.checksums import Noted, digest
 from harness.errors import ContractError
 from harness.models.loading import Source
-from harness.rollout.engine import Engine, Request, Stream
+from harness.ranks import Ranks
+from harness.rollout.engine import Engine, Receipt, Request, Settings, Stream, rollout_of
 from harness.rollout.sampling import choose
 from harness.types import Prompt, Rollout, Sampling
 
@@ -30,47 +32,31 @@ COMPACT_SHARE = 0.15
 
 
 @dataclass(frozen=True)
-class Transformers:
-    """Sampling settings of the transformers engine.
-
-    Attributes:
-        max_new_tokens: the maximum response budget C, which evaluation always has.
-        temperature: divides the logits of sampler and trainer alike.
-        top_p: nucleus, 1 = off; top_k: 0 = off; min_new_tokens: no end token before.
-        accept_truncated: let top_p and top_k be used with algorithms that form importance ratios.
-        stop: strings that end a response, beside the end token.
-        max_rows: responses decoded at once.
-    """
-
-    max_new_tokens: int = 128
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-    min_new_tokens: int = 0
-    accept_truncated: bool = False
-    stop: list[str] = field(default_factory=list)
-    max_rows: int = 512
+class Transformers(Settings):
+    """Sampling settings of the transformers engine."""
 
     def __post_init__(self) -> None:
-        checks.at_least("rollout.max_new_tokens", self.max_new_tokens, 1)
-        checks.above("rollout.temperature", self.temperature, 0)
-        checks.share("rollout.top_p", self.top_p)
-        checks.at_least("rollout.top_k", self.top_k, 0)
-        checks.at_least("rollout.min_new_tokens", self.min_new_tokens, 0)
+        super().__post_init__()
         checks.at_least("rollout.max_rows", self.max_rows, MIN_ROWS)
 
-    def sampling(self, window: int, temperature: float | None = None) -> Sampling:
-        return Sampling(
-            temperature=self.temperature if temperature is None else temperature,
-            top_p=self.top_p,
-            top_k=self.top_k,
-            min_new_tokens=self.min_new_tokens,
-            max_new_tokens=window,
-            stop=tuple(self.stop),
-        )
+    @property
+    def engine_ranks(self) -> int:
+        return 1
+
+    @property
+    def cache_bytes(self) -> int | None:
+        return None
+
+    def check(self, source: Source, ranks: int, device: str) -> None:
+        """There is no model that transformers can train and not run."""
 
     def engine(
-        self, source: Source, tokenizer: Any, prompts: Sequence[Prompt], device: str
+        self,
+        source: Source,
+        tokenizer: Any,
+        prompts: Sequence[Prompt],
+        device: str,
+        ranks: Ranks,
     ) -> Engine:
         longest = max(len(ids) for ids in tokenizer([p.text for p in prompts])["input_ids"])
         width = -(-longest // WIDTH_BLOCK) * WIDTH_BLOCK
@@ -87,18 +73,21 @@ class TransformersEngine:
         self.max_rows = max_rows
         self.end = int(tokenizer.eos_token_id)
 
-    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
-        own, given = dict(self.model.named_parameters()), set()
+    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Receipt:
+        own, noted = dict(self.model.named_parameters()), Noted(weights)
         with torch.no_grad():
-            for name, weight in weights:  # one at a time: a full model may not fit twice
-                given.add(name)
+            for name, weight in noted:  # one at a time: a full model may not fit twice
                 if name in own:
                     own[name].copy_(weight)
-        if own.keys() != given:
+        if own.keys() != noted.seen.keys():
             raise ContractError(
                 f"the sync must hand over every weight by its name; they differ in "
-                f"{sorted(own.keys() ^ given)}"
+                f"{sorted(own.keys() ^ noted.seen.keys())}"
             )
+        return Receipt(checksum=digest(noted.seen), bytes=noted.bytes)
+
+    def sleep(self) -> None:
+        """The trainer's memory and this model's lie beside each other."""
 
     def close(self) -> None:
         del self.model
@@ -106,33 +95,14 @@ class TransformersEngine:
     def generate(self, requests: Sequence[Request], sampling: Sampling, stream: Stream) -> Rollout:
         parts = [self._decode(chunk, sampling, stream) for chunk in self._chunks(requests)]
         longest = max(part.tokens_BT.shape[1] for part in parts)
-        tokens_BT, lengths_B, logprobs_BT = (
-            torch.cat([_widened(part.tokens_BT, longest) for part in parts]),
-            torch.cat([part.lengths_B for part in parts]),
-            torch.cat([_widened(part.logprobs_BT, longest) for part in parts]),
+        return rollout_of(
+            requests,
+            self.tokenizer,
+            tokens_BT=torch.cat([_widened(part.tokens_BT, longest) for part in parts]),
+            lengths_B=torch.cat([part.lengths_B for part in parts]),
+            logprobs_BT=torch.cat([_widened(part.logprobs_BT, longest) for part in parts]),
+            finished_B=torch.cat([part.finished_B for part in parts]),
         )
-        finished_B = torch.cat([part.finished_B for part in parts])
-        prompts = tuple(r.prompt for r in requests for _ in r.items)
-        group_B = torch.tensor([i for i, r in enumerate(requests) for _ in r.items])
-        ids = self.tokenizer([r.prompt.text for r in requests])["input_ids"]
-        return Rollout(
-            prompts=prompts,
-            prompt_ids=tuple(tuple(ids[group]) for group in group_B.tolist()),
-            group_B=group_B,
-            tokens_BT=tokens_BT,
-            mask_BT=torch.arange(longest) < lengths_B[:, None],
-            logprobs_BT=logprobs_BT,
-            finished_B=finished_B,
-            texts=self._texts(tokens_BT, lengths_B),
-        )
-
-    def _texts(self, tokens_BT: Tensor, lengths_B: Tensor) -> tuple[str, ...]:
-        rows = zip(tokens_BT.tolist(), lengths_B.tolist(), strict=True)
-        bare = [
-            tokens[: length - (length > 0 and tokens[length - 1] == self.end)]
-            for tokens, length in rows
-        ]
-        return tuple(self.tokenizer.batch_decode(bare, clean_up_tokenization_spaces=False))
 
     def _chunks(self, requests: Sequence[Request]) -> list[list[Request]]:
         """Requests packed into calls of at most max_rows responses (one request at least)."""

