@@ -32,6 +32,8 @@ TESTED = "0.32."
 # Tokens of a block of the cache: vLLM's own choice on GPUs, and the smallest that its kernels for
 # the CPU take: only whole blocks are kept of a prompt.
 BLOCK = {"cuda": 16, "cpu": 32}
+# Tokens that a step of the engine reads or writes at most: several prompts, or one long one.
+STEP_TOKENS = 8192
 # Read by vLLM when it is imported.
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine lives in this process
@@ -135,6 +137,8 @@ class VllmEngine:
         self.synced = False
         os.environ["RANK"] = str(ranks.rank)
         with _failing("did not start"), _silent():
+            if device == "cpu":
+                _without_shared_memory()
             self.llm = _imported().LLM(
                 model=source.path,
                 tokenizer=source.tokenizer,
@@ -144,6 +148,10 @@ class VllmEngine:
                 distributed_executor_backend="external_launcher",
                 max_model_len=context,
                 max_num_seqs=settings.max_rows,
+                # A prompt cut in two sets the response's generator back, which torch's for the CPU
+                # cannot: prompts are read whole.
+                enable_chunked_prefill=device == "cuda",
+                max_num_batched_tokens=max(STEP_TOKENS, context),
                 kv_cache_memory_bytes=settings.cache_bytes,
                 block_size=BLOCK[device],
                 enable_prefix_caching=True,
@@ -153,6 +161,7 @@ class VllmEngine:
                 generation_config="vllm",  # no sampling settings of the model's own
                 use_tqdm_on_load=False,
             )
+        _unnamed_queue()
         # Its last act would be to destroy the process group, which is the trial's.
         self.llm.llm_engine.engine_core._finalizer.detach()
         gc.unfreeze()  # vLLM freezes what there is, and Python would complain of it at the end
@@ -262,6 +271,27 @@ def _repacked(model: torch.nn.Module) -> None:
     for part in model.modules():
         if isinstance(part, ParallelLMHead):
             part.quant_method.process_weights_after_loading(part)
+
+
+def _without_shared_memory() -> None:
+    """Let engines over several ranks talk through gloo on the CPU.
+
+    The memory that vLLM has them share there is named the same in all trials of a machine, and its
+    names outlive a process that is killed: the next engine would not start.
+    """
+    from vllm.distributed.device_communicators.cpu_communicator import CpuCommunicator
+
+    CpuCommunicator._all_group_ranks_share_shm_group_name = lambda self: False
+
+
+def _unnamed_queue() -> None:
+    """Take away the name of the ranks' queue, which a kill would leave; what is mapped stays."""
+    from vllm.distributed.parallel_state import get_tp_group
+
+    queue = get_tp_group().mq_broadcaster
+    if queue is not None and queue.buffer.is_creator:
+        queue.buffer.shared_memory.unlink()
+        queue.buffer.is_creator = False
 
 
 def _check_version() -> None:

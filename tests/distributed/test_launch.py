@@ -1,7 +1,6 @@
 """Trials of two ranks through the real command: exactness, and processes that are killed."""
 
 import os
-import re
 import shutil
 import signal
 import socket
@@ -14,10 +13,10 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from harness.trial import trial_folder
-from tests.conftest import ROOT, SMALL, command, harness
+from tests.conftest import ROOT, SMALL, harness
+from tests.processes import alive, equal, folder_of, pids, started, wait_for, weights
 
 pytestmark = pytest.mark.distributed
 
@@ -25,10 +24,6 @@ TWO = (*SMALL, "algorithm=grpo", "evaluation.pass_k=0", "trainer.ranks=2")
 # A trial that is long enough to be killed in the middle.
 LONG = (*TWO, "budget.amount=60", "trainer.save_every=0.05", "evaluation.every=0.5")
 ERROR_S, ORPHAN_S = 30.0, 10.0
-
-
-def folder_of(work: Path, composed: Callable[..., Any], *overrides: str) -> Path:
-    return trial_folder(composed(*overrides, f"runs={work / 'runs'}"))
 
 
 @pytest.fixture(scope="module")
@@ -41,50 +36,6 @@ def uninterrupted(
     done = harness(work, *LONG, "tracking=none")
     assert done.returncode == 0, done.stdout + done.stderr
     return weights(folder_of(work, composed, *LONG))
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    loaded: dict[str, torch.Tensor] = load_file(folder / "final" / "model.safetensors")
-    return loaded
-
-
-def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-def pids(folder: Path) -> list[int]:
-    """Processes of the two ranks, as their logs say."""
-    logs = [folder / "trial.log", folder / "trial.rank1.log"]
-    return [int(re.findall(r"process (\d+) starts", log.read_text())[-1]) for log in logs]
-
-
-def alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
-
-
-def wait_for(what: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def started(work: Path, folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """The command, once its trial has written a checkpoint."""
-    process = subprocess.Popen(
-        **command(*arguments),
-        cwd=work,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    wait_for(lambda: bool(list(folder.glob("step_*"))) or process.poll() is not None, 180)
-    assert process.poll() is None, process.communicate()[0]
-    return process
 
 
 def test_two_ranks_repeat_to_the_bit_and_equal_one_process_in_what_they_sample(
