@@ -4,10 +4,11 @@ import copy
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -39,6 +40,7 @@ from harness.sync import Synced
 from harness.tasks import sets
 from harness.tracking import Run
 from harness.tracking.none import NoTracking
+from harness.types import Prompt
 from harness.update import Models
 
 # A killed driver's trial lives on for about two seconds; its successor waits for the lock.
@@ -126,14 +128,10 @@ def assemble(
     """The parts of a trial, each built from its own piece of the config."""
     tokenizer = source.load_tokenizer()
     pool, held_out = config.task.pool(), config.task.held_out()
-    trainer = config.trainer
-    sampled_in = computed_in(trainer.sharding, source.dtype)
-    sampler = dataclasses.replace(source, dtype=sampled_in)
-    prompts, rollout = pool + held_out, config.rollout
-    own = rollout.engine(sampler, tokenizer, prompts, trainer.device.value, ranks)
+    sampler = dataclasses.replace(source, dtype=computed_in(config.trainer.sharding, source.dtype))
+    started = _engines(config, sampler, tokenizer, pool + held_out, ranks)
     models = _models(config, source, ranks)
-    spread = Spread(own, ranks, rollout.engine_ranks)
-    engine = Synced(spread, models.policy, sampled_in, rollout, prompts)
+    engine = Synced(started, models.policy, sampler.dtype, config.rollout, pool)
     grader = Grader(task=config.task, limits=config.grading, folder=folder, ranks=ranks)
     evaluator = Evaluator(
         engine=engine,
@@ -162,6 +160,15 @@ def assemble(
         declared=declared_metrics(config),
         observe=observe,
     )
+
+
+def _engines(
+    config: TrialConfig, source: Source, tokenizer: Any, prompts: Sequence[Prompt], ranks: Ranks
+) -> Spread:
+    """This rank's engine, as one of all; it comes before the models: vLLM wants to be first."""
+    device, rollout = config.trainer.device.value, config.rollout
+    own = rollout.engine(source, tokenizer, prompts, device, ranks)
+    return Spread(own, ranks, rollout.engine_ranks)
 
 
 def _models(config: TrialConfig, source: Source, ranks: Ranks) -> Models:

@@ -13,6 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from harness.errors import ConfigError
 from harness.launch import run_trial
 from harness.models.vocabulary import COMPACT
+from harness.ranks import ALONE
 from harness.rollout.engine import Request, Stream
 from harness.trial import prepare, trial_folder
 from tests.conftest import SMALL
@@ -68,7 +69,7 @@ def test_a_foreign_model_trains_and_its_checkpoint_loads_again(
     assert len(seen) == 9
     logged = (trial_folder(config) / "trial.log").read_text()
     assert logged.count('"eval/accuracy"') == 5, "without a store the log file has the numbers"
-    assert seen[-1]["rollout/logprob_diff/max"] < 1e-4
+    assert seen[-1]["rollout/mismatch/max"] < 1e-4
     final = LlamaForCausalLM.from_pretrained(trial_folder(config) / "final")
     before = LlamaForCausalLM.from_pretrained(llama)
     moved = any(step["actor/grad_norm"] > 0 for step in seen[1:])
@@ -83,7 +84,7 @@ def test_grouped_query_attention_keeps_batch_independence(
     config = composed(*settings(llama, tmp_path))
     source = config.model.prepare(config.task, str(tmp_path))
     prompts = config.task.held_out()
-    engine = config.rollout.engine(source, source.load_tokenizer(), prompts, "cpu")
+    engine = config.rollout.engine(source, source.load_tokenizer(), prompts, "cpu", ALONE)
     requests = [Request(prompt=p, items=(p.item,)) for p in prompts]
     stream = Stream(seed=0, name="test", step=0)
     sampling = config.rollout.sampling(48)

@@ -49,7 +49,7 @@ CONFINED = {
         f"harness/{name}.py" for name in ("checkpoint", "policy", "ranks", "sharding")
     ),
     "mlflow": ("harness/tracking*", "analysis/load.py"),
-    "vllm": ("harness/rollout/vllm.py",),
+    "vllm": ("harness/rollout/vllm_library.py",),
     "hydra": ("harness/__main__.py", "harness/cli.py", "sweeps/*"),
     "matplotlib": ("analysis/figures.py",),
     "seaborn": ("analysis/figures.py",),

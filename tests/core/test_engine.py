@@ -10,6 +10,7 @@ from torch import Tensor
 
 from harness.errors import ContractError
 from harness.models.loading import Source
+from harness.ranks import ALONE
 from harness.rollout.engine import Request, Stream
 from harness.rollout.transformers import Transformers, TransformersEngine
 from harness.tasks.countdown import Countdown
@@ -348,11 +349,11 @@ def test_config_makes_an_engine_wide_enough_for_every_prompt(
     source: Source, tokenizer: Any, task: Countdown, requests: list[Request], plain: Rollout
 ) -> None:
     config = Transformers(max_rows=64)
-    engine = config.engine(source, tokenizer, task.pool() + task.held_out(), "cpu")
+    engine = config.engine(source, tokenizer, task.pool() + task.held_out(), "cpu", ALONE)
     made = engine.generate(requests, config.sampling(24), STREAM)
     assert responses(made) == responses(plain)
     long = dataclasses.replace(task.pool()[0], text="Q" + "7 " * 20 + "=3?")
-    engine = config.engine(source, tokenizer, [long], "cpu")
+    engine = config.engine(source, tokenizer, [long], "cpu", ALONE)
     made = engine.generate([Request(prompt=long, items=(0,))], config.sampling(4), STREAM)
     assert tokenizer.decode(made.prompt_ids[0]) == long.text
 

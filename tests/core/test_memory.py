@@ -72,8 +72,10 @@ def test_a_dry_run_is_within_a_fifth_of_what_a_trial_takes(
     model = model_folder(source, tmp_path / "model", size)
     chosen = [
         *("model=hf", f"model.path={model}", "task/template=compact", "tracking=none"),
-        *("evaluation.pass_k=0", "evaluation.every=1.0", "task.eval_size=64"),
+        *("evaluation.pass_k=0", "evaluation.every=1.0", "task.eval_size=16"),
         *("budget.amount=2", "trainer.save_every=1.0", f"runs={tmp_path / 'runs'}"),
+        # Every response as long as it may be, whatever the random model says: full passes.
+        *("rollout.max_new_tokens=118", "rollout.min_new_tokens=118"),
         *SIZES[size][3],
     ]
     dry = harness(tmp_path, *chosen, "dry_run=true")

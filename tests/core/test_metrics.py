@@ -1,6 +1,8 @@
 """Metrics of a step, computed by hand for a rollout of four responses."""
 
 import dataclasses
+import math
+import statistics
 
 import pytest
 import torch
@@ -90,8 +92,15 @@ def test_step_metrics_by_hand() -> None:
             "reward/no_signal_groups": 0.5,  # the second group's rewards are equal
             "reward/part/format": 0.5,
             "window/current": 6.0,
-            "rollout/logprob_diff/mean": 0.75 / 9,  # |-2 + 2.5| + |-1 + 1.25| over 9 tokens
-            "rollout/logprob_diff/max": 0.5,
+            "rollout/mismatch/mean": 0.75 / 9,  # |-2 + 2.5| + |-1 + 1.25| over 9 tokens
+            "rollout/mismatch/max": 0.5,
+            # mean of w - 1 - d with d = -1/2 and -1/4, 0 for the other seven
+            "rollout/mismatch/k3": (math.exp(-0.5) + math.exp(-0.25) - 1.25) / 9,
+            "rollout/mismatch/ess": (7 + math.exp(-0.5) + math.exp(-0.25)) ** 2
+            / (9 * (7 + math.exp(-1.0) + math.exp(-0.5))),
+            "rollout/mismatch/correlation": statistics.correlation(
+                SAMPLER[MASK].double().exp().tolist(), TRAINER[MASK].double().exp().tolist()
+            ),
             "perf/total_num_tokens": 21.0,  # 12 of prompts, 9 of responses
         },
         rel=1e-9,

@@ -103,7 +103,7 @@ def _learn(policy: Policy) -> None:
 
 
 def test_a_sync_takes_one_tensor_and_little_more(tmp_path: Path) -> None:
-    """Above what was there before; the model has 19 million parameters, the largest tensor one."""
+    """Above what was there before; the model has 25 million parameters, its largest tensor one."""
     found = apart(_sync_memory, tmp_path)
     print({key: round(value / 1e6, 2) for key, value in found.items()})  # MB, shown by -s
     assert found["model"] > 70e6

@@ -12,7 +12,7 @@ from harness.errors import EngineError
 from harness.models.loading import Source
 from harness.policy import Optimizer, Policy
 from harness.ranks import ALONE
-from harness.rollout import vllm as module
+from harness.rollout import vllm_library as library
 from harness.rollout.engine import Request, Stream
 from harness.rollout.spread import Spread
 from harness.rollout.vllm import Vllm, VllmEngine
@@ -132,9 +132,9 @@ def test_a_tensor_that_vllm_itself_loses(
 def test_an_output_layer_that_stays_old(
     synced: Synced, policy: Policy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """vLLM 0.32's own fault on the CPU, which `_repacked` makes good."""
+    """vLLM 0.32's own fault on the CPU, which `repacked` makes good."""
     learn(policy)
-    monkeypatch.setattr(module, "_repacked", lambda model: None)
+    monkeypatch.setattr(library, "repacked", lambda model: None)
     with pytest.raises(EngineError, match="does not sample from the trainer's weights"):
         synced.load(policy)
 
