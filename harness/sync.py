@@ -97,7 +97,7 @@ class Synced:
     def _gap(self) -> float:
         """Mean |log-prob difference| of a few responses, engine against trainer."""
         sampling = Sampling(temperature=self.model.temperature, max_new_tokens=PROBE_TOKENS)
-        stream = Stream(seed=0, name="sync", step=self.model.version)
+        stream = Stream(seed=0, name="sync", step=0)  # a resumed trial repeats its gaps
         rollout = self.generate(self.probe, sampling, stream)
         logprobs_BT, _ = self.model.score(rollout)
         gap = float((logprobs_BT - rollout.logprobs_BT)[rollout.mask_BT].abs().mean())
