@@ -15,6 +15,9 @@ from analysis.study import FINISHED, Study
 BUDGET_TOLERANCE = 0.05
 # Beyond this, "at equal updates" and "at equal tokens" can give different answers.
 TOKEN_TOLERANCE = 0.10
+# Mean |log-prob difference| of a step: what rounding in bfloat16 stays below, and a trial's own
+# default of trainer.mismatch.warn.
+MISMATCH_TOLERANCE = 0.05
 PROMPT_COLUMNS = ["item", "problem", "prompt"]
 
 
@@ -48,6 +51,7 @@ def gates(study: Study) -> list[Gate]:
         _deviations(study),
         _budget(study),
         _tokens(study),
+        _sampler(study),
         _held_out(study),
         _rule(study),
     ]
@@ -167,6 +171,16 @@ def _tokens(study: Study) -> Gate:
     if not good:
         detail += "; read the comparison at equal tokens as well"
     return _gate("Like numbers of sampled tokens", good, Level.WARN, detail or "not logged")
+
+
+def _sampler(study: Study) -> Gate:
+    question = "Responses are the trained model's own"
+    worst = _used(study, "rollout/mismatch/mean")
+    if worst.is_empty():
+        return Gate(question, Level.WARN, "the sampler's log-probs were not compared")
+    trial, _, mean = worst.sort("value").row(-1)
+    detail = f"sampler and trainer differ by at most {mean:.2g} per token in the mean ({trial})"
+    return _gate(question, mean <= MISMATCH_TOLERANCE, Level.WARN, detail)
 
 
 def _held_out(study: Study) -> Gate:

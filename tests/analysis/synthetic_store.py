@@ -33,6 +33,7 @@ class Trial:
     wrong_length: float = 75.0
     steps: int = STEPS
     tokens_per_step: int = 9_000
+    mismatch: float = 1e-6
 
     @property
     def name(self) -> str:
@@ -166,6 +167,7 @@ def metric_rows(trial: Trial, number: int) -> list[tuple[str, int, float]]:
                 ("critic/score/mean", step, float(level + rng.normal(0, 0.03))),
                 ("actor/entropy", step, float(0.5 - 0.3 * done + rng.normal(0, 0.01))),
                 ("response_length/mean", step, 23 + 15 * done),
+                ("rollout/mismatch/mean", step, trial.mismatch if step == 2 else 1e-7),
             ]
         if step % EVERY == 0:
             wrong = 40 + (trial.wrong_length - 40) * done + (trial.seed if step else 0)
