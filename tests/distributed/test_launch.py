@@ -115,7 +115,7 @@ def test_kill_9_in_a_sweep_leaves_nothing_and_the_same_command_goes_on(
     folder = folder_of(work, composed, *LONG)
     process = started(work, folder, *arguments)
     ranks = pids(folder)
-    trial = parent_of_ranks(process.pid, ranks)
+    trial = trial_of(ranks)
     os.kill(process.pid if victim == "driver" else trial, signal.SIGKILL)
     if victim == "driver":
         process.wait()
@@ -131,18 +131,21 @@ def test_kill_9_in_a_sweep_leaves_nothing_and_the_same_command_goes_on(
     assert equal(weights(folder), uninterrupted)
 
 
-def parent_of_ranks(driver: int, ranks: list[int]) -> int:
-    """The Tune trial: the Ray worker whose command line names it."""
+def trial_of(ranks: list[int]) -> int:
+    """The Tune trial: the worker beside the ranks, of the same raylet, whose command names it."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) not in ranks:
             try:
-                words = (entry / "cmdline").read_text()
-                session = (entry / "stat").read_text()
+                words, own = (entry / "cmdline").read_text(), parent(int(entry.name))
             except (FileNotFoundError, ProcessLookupError, PermissionError):
                 continue
-            if "ImplicitFunc" in words and alive(int(entry.name)) and session:
+            if "ImplicitFunc" in words and own == parent(ranks[0]) and alive(int(entry.name)):
                 return int(entry.name)
     raise AssertionError("no trial process")
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def test_an_existing_cluster_is_used_and_left_running(
