@@ -66,11 +66,12 @@ def mismatch(sampler_BT: Tensor, trainer_BT: Tensor, mask_BT: Tensor) -> dict[st
     """Metrics of a step, over the response tokens of (B,T) log-probs."""
     sampler_N, trainer_N = sampler_BT[mask_BT].double(), trainer_BT[mask_BT].double()
     d_N = trainer_N - sampler_N
-    w_N = d_N.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
+    bounded_N = d_N.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
+    w_N = bounded_N.exp()
     return {
         "rollout/mismatch/mean": d_N.abs().mean().item(),
         "rollout/mismatch/max": d_N.abs().max().item(),
-        "rollout/mismatch/k3": (w_N - 1 - d_N).mean().item(),
+        "rollout/mismatch/k3": (bounded_N.expm1() - bounded_N).mean().item(),
         "rollout/mismatch/ess": (w_N.sum() ** 2 / (len(w_N) * (w_N**2).sum())).item(),
         "rollout/mismatch/correlation": _correlation(sampler_N.exp(), trainer_N.exp()),
     }

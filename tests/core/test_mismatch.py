@@ -46,7 +46,7 @@ def test_equal_log_probs_have_none() -> None:
 def test_k3_is_never_negative_and_the_share_is_one(pairs: list[tuple[float, float]]) -> None:
     sampler_BT, trainer_BT = torch.tensor(pairs, dtype=torch.float64).T[:, None].unbind()
     found = mismatch(sampler_BT, trainer_BT, torch.ones_like(sampler_BT, dtype=torch.bool))
-    assert found["rollout/mismatch/k3"] >= 0
+    assert found["rollout/mismatch/k3"] >= -1e-15  # the last bit of expm1
     assert 0 < found["rollout/mismatch/ess"] <= 1 + 1e-12
     assert -1 - 1e-9 <= found["rollout/mismatch/correlation"] <= 1 + 1e-9
     assert found["rollout/mismatch/mean"] <= found["rollout/mismatch/max"]
