@@ -140,8 +140,8 @@ def _single(node: DictConfig) -> None:
 
 def _show_memory(console: Console, config: TrialConfig) -> None:
     """What the trial will need, after all checks; nothing of it is run."""
+    from harness.distributed.sharding import Device
     from harness.preflight import memory
-    from harness.sharding import Device
     from harness.trial import prepare
 
     parts = memory(config, prepare(config)[1])

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from harness import checks
 from harness.errors import ConfigError
+from harness.maths.tensor_ops import KL, Counts, Reduction, kl_estimate, reduced
 from harness.schema import Metric
-from harness.tensor_ops import KL, Counts, Reduction, kl_estimate, reduced
 from harness.types import Batch, Outcome
 
 # Largest relative error that a step of the adaptive controller sees.

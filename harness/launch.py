@@ -13,11 +13,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from harness import checkpoint
 from harness.config import TrialConfig
+from harness.distributed.ranks import ALONE, Ranks, joined
+from harness.distributed.sharding import Device
 from harness.errors import ConfigError, HarnessError, RankError
-from harness.ranks import ALONE, Ranks, joined
-from harness.sharding import Device
+from harness.learner import checkpoint
 from harness.trial import Observer, prepare, run_rank, trial_folder
 
 # Read by Ray and Tune when they are imported or started; a user's own setting wins.

@@ -12,20 +12,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness import checkpoint
-from harness.batching import mini_batches
 from harness.config import Budget, BudgetUnit, TrialConfig
-from harness.evaluation import Evaluator
 from harness.kl import KlController
-from harness.metrics import Clock, mean_of, step_metrics
+from harness.learner import checkpoint
+from harness.learner.batching import mini_batches
+from harness.learner.sync import Synced
+from harness.learner.update import Models, estimates, update
+from harness.maths.tensor_ops import on_last_token
+from harness.measure.evaluation import Evaluator
 from harness.protocols import Controller, Curriculum, Window
 from harness.rollout.collect import Collector
+from harness.rollout.metrics import Clock, mean_of, step_metrics
 from harness.schema import Metric, check_declared
-from harness.sync import Synced
-from harness.tensor_ops import on_last_token
 from harness.tracking import Run
 from harness.types import Batch, Outcome, Prompt, Scores
-from harness.update import Models, estimates, update
 
 log = logging.getLogger(__name__)
 

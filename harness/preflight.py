@@ -5,13 +5,13 @@ import os
 
 import torch
 
-from harness import sharding
 from harness.config import TrialConfig
+from harness.distributed import sharding
+from harness.distributed.sharding import Device, computed_in
 from harness.errors import ConfigError
-from harness.memory import estimate, shape_of
+from harness.learner.memory import estimate, shape_of
+from harness.learner.policy import Kind
 from harness.models.loading import Source
-from harness.policy import Kind
-from harness.sharding import Device, computed_in
 from harness.types import Sampling
 
 # Tokens of the largest block that an engine keeps keys and values in.

@@ -12,14 +12,21 @@ from typing import Any
 
 import torch
 
-from harness import checkpoint, files, loop, provenance
+from harness import loop
 from harness.config import TrialConfig, digest, resolved, trial_name
-from harness.critic import Critic
-from harness.evaluation import Evaluator, kinds
-from harness.grading import Grader
+from harness.distributed.ranks import Ranks
+from harness.distributed.sharding import Layout, computed_in
 from harness.kl import KlController, KlInReward
+from harness.learner import checkpoint
+from harness.learner.critic import Critic
+from harness.learner.policy import Policy
+from harness.learner.scorer import check_head
+from harness.learner.sync import Synced
+from harness.learner.update import Models
+from harness.machine import files, provenance
+from harness.machine.process import log_file, terminable
+from harness.measure.evaluation import Evaluator, kinds
 from harness.models.loading import Source
-from harness.policy import Policy
 from harness.preflight import (
     check_cache,
     check_context,
@@ -28,20 +35,15 @@ from harness.preflight import (
     check_sampling,
     evaluation_sampling,
 )
-from harness.process import log_file, terminable
-from harness.ranks import Ranks
 from harness.rollout.collect import Collector
+from harness.rollout.grading import Grader
 from harness.rollout.reference import ReferenceScores
 from harness.rollout.spread import Spread
 from harness.schema import METRICS, Metric
-from harness.scorer import check_head
-from harness.sharding import Layout, computed_in
-from harness.sync import Synced
 from harness.tasks import sets
 from harness.tracking import Run
 from harness.tracking.none import NoTracking
 from harness.types import Prompt
-from harness.update import Models
 
 # A killed driver's trial lives on for about two seconds; its successor waits for the lock.
 LOCK_WAIT_S = 30.0

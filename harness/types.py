@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from harness.errors import ContractError
-from harness.tensor_ops import Reduction
+from harness.maths.tensor_ops import Reduction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +98,7 @@ class RolloutPlan:
     reference_seed: int | None = None
     """Seed of those responses; None: the trial's own."""
     accept: Callable[[Any], Tensor] | None = None
-    """Of a harness.collected.Collected, bool (B,): rows of the groups to train on; None: all."""
+    """Of a rollout.collected.Collected, bool (B,): rows of the groups to train on; None: all."""
     max_batches: int = 1
     """Rollouts that a step may take to find as many as it should have."""
 

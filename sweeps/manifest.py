@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from analysis.ablation import Job, Manifest
-from harness import provenance
 from harness.config import config_hash, group_hash, resolved, trial_name
+from harness.machine import provenance
 from harness.models.loading import Source
 from harness.typed import typed
 from sweeps.plan import Plan, differences

@@ -8,9 +8,9 @@ from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 from rich.console import Console
 
-from harness import checkpoint
 from harness.config import TrialConfig, trial_name
 from harness.errors import ConfigError, TrialsFailedError
+from harness.learner import checkpoint
 from harness.tracking.none import NoTracking
 from harness.trial import clear, prepare, trial_folder
 from sweeps.manifest import write_manifest

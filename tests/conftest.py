@@ -32,6 +32,8 @@ SMALL = (
     "budget.amount=8",
 )
 
+pytest_plugins = ("tests.tiny",)
+
 torch.set_num_threads(1)
 use_sweeper_plugin()
 

@@ -119,7 +119,7 @@ def test_the_same_seed_twice_is_equal_to_the_last_bit(
 def test_two_seeds_differ_in_order_sampling_and_results(
     work: Path, composed: Callable[..., Any]
 ) -> None:
-    from harness.order import next_prompts
+    from harness.curricula.order import next_prompts
 
     a, b = (
         composed(*SMALL, f"runs={work / 'runs'}", "tracking=none", f"seed={seed}")

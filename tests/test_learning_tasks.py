@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harness import streams
+from harness.maths import streams
 from harness.models import vocabulary
 from tests.conftest import harness
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import Qwen2Config
 
-from harness.memory import Shape, estimate, shape_of
+from harness.learner.memory import Shape, estimate, shape_of
 from harness.tasks.templates import TinyZeroInstruct
 from tests.conftest import ROOT
 

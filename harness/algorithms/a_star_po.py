@@ -16,10 +16,10 @@ from typing import ClassVar
 from torch import Tensor
 
 from harness import checks
-from harness.collected import Collected
-from harness.returns import v_star
+from harness.maths.returns import v_star
+from harness.maths.tensor_ops import Reduction, on_tokens
+from harness.rollout.collected import Collected
 from harness.schema import Metric
-from harness.tensor_ops import Reduction, on_tokens
 from harness.types import Batch, Estimates, Loss, LossTerm, Minibatch, RolloutPlan
 
 

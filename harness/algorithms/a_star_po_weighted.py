@@ -17,9 +17,9 @@ from typing import ClassVar
 
 from harness import checks
 from harness.errors import ConfigError
-from harness.returns import Scheme, v_star, weights
+from harness.maths.returns import Scheme, v_star, weights
+from harness.maths.tensor_ops import Reduction, on_tokens
 from harness.schema import Metric
-from harness.tensor_ops import Reduction, on_tokens
 from harness.types import Batch, Estimates, Loss, LossTerm, Minibatch, RolloutPlan
 
 

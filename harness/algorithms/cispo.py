@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from harness import checks
-from harness.tensor_ops import Reduction, group_normalize, log_ratio, on_tokens
+from harness.maths.tensor_ops import Reduction, group_normalize, log_ratio, on_tokens
 from harness.types import Batch, Loss, LossTerm, Minibatch, RolloutPlan
 
 

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from harness import checks
-from harness.collected import Collected
-from harness.tensor_ops import (
+from harness.maths.tensor_ops import (
     Reduction,
     clipped_policy_loss,
     group_normalize,
     has_signal,
     on_tokens,
 )
+from harness.rollout.collected import Collected
 from harness.types import Batch, Loss, LossTerm, Minibatch, RolloutPlan
 
 

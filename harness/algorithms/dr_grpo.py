@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from harness import checks
-from harness.tensor_ops import Reduction, clipped_policy_loss, group_center, on_tokens
+from harness.maths.tensor_ops import Reduction, clipped_policy_loss, group_center, on_tokens
 from harness.types import Batch, Loss, LossTerm, Minibatch, RolloutPlan
 
 

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from harness import checks
 from harness.kl import KlInReward, penalized
-from harness.returns import CriticSettings, explained_variance, gae, length_lambda, value_loss
-from harness.tensor_ops import Reduction, clipped_policy_loss, masked_whiten
+from harness.maths.returns import CriticSettings, explained_variance, gae, length_lambda, value_loss
+from harness.maths.tensor_ops import Reduction, clipped_policy_loss, masked_whiten
 from harness.types import Batch, Estimates, Loss, LossTerm, Minibatch, RolloutPlan
 
 

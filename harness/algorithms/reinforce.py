@@ -13,8 +13,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from harness import checks
-from harness.returns import to_go
-from harness.tensor_ops import Reduction
+from harness.maths.returns import to_go
+from harness.maths.tensor_ops import Reduction
 from harness.types import Batch, Loss, LossTerm, Minibatch, RolloutPlan
 
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from harness import checks
 from harness.errors import ConfigError
 from harness.kl import KlInReward, penalized
-from harness.returns import to_go
-from harness.tensor_ops import (
+from harness.maths.returns import to_go
+from harness.maths.tensor_ops import (
     Reduction,
     clipped_policy_loss,
     group_center,

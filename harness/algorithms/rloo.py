@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from harness import checks
-from harness.tensor_ops import Reduction, leave_one_out, on_tokens
+from harness.maths.tensor_ops import Reduction, leave_one_out, on_tokens
 from harness.types import Batch, Loss, LossTerm, Minibatch, RolloutPlan
 
 

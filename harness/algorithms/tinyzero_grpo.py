@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from harness import checks
-from harness.tensor_ops import (
+from harness.maths.tensor_ops import (
     KL,
     Reduction,
     clipped_policy_loss,

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from harness.curricula.order import next_prompts
 from harness.errors import ConfigError
-from harness.order import next_prompts
 from harness.schema import Metric
 from harness.types import Prompt
 

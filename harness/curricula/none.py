@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.order import next_prompts
+from harness.curricula.order import next_prompts
 from harness.types import Outcome, Prompt
 
 

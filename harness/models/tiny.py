@@ -19,8 +19,10 @@ from scipy.special import ndtri
 from torch import Tensor
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from harness import checks, config, files, streams
+from harness import checks, config
 from harness.errors import ConfigError
+from harness.machine import files
+from harness.maths import streams
 from harness.models import vocabulary
 from harness.models.loading import Source
 from harness.types import Prompt

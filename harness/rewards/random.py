@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from harness import checks, streams
+from harness import checks
+from harness.maths import streams
 from harness.types import Graded, Scores
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.errors import ConfigError
+from harness.maths.tensor_ops import on_last_token
 from harness.schema import Metric
-from harness.tensor_ops import on_last_token
 from harness.types import Graded, Scores
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harness.collected import Collected
-from harness.grading import Grader
-from harness.metrics import Clock
 from harness.protocols import Reward
+from harness.rollout.collected import Collected
 from harness.rollout.engine import Request, RolloutConfig, Sampler, Stream
+from harness.rollout.grading import Grader
+from harness.rollout.metrics import Clock
 from harness.rollout.reference import ReferenceScores
 from harness.types import (
     Grade,

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from harness import checks
+from harness.distributed.ranks import Ranks
 from harness.models.loading import Source
-from harness.ranks import Ranks
 from harness.types import Prompt, Rollout, Sampling
 
 
@@ -36,7 +36,7 @@ class Receipt:
     """What of a sync reached an engine."""
 
     checksum: str
-    """As harness.checksums.digest."""
+    """As harness.distributed.checksums.digest."""
     bytes: int
 
 
@@ -76,7 +76,7 @@ class Settings:
         stop: strings that end a response, beside the end token.
         max_rows: responses decoded at once.
         sync_tolerance: mean |log-prob difference| between engine and trainer that the check after
-            a sync allows; null: by the numeric type, see harness.sync.TOLERANCE.
+            a sync allows; null: by the numeric type, see harness.learner.sync.TOLERANCE.
     """
 
     needs_group: ClassVar[bool] = False

@@ -15,10 +15,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from harness.grading import Grader
+from harness.distributed.ranks import ALONE, Ranks
 from harness.protocols import Reward
-from harness.ranks import ALONE, Ranks
 from harness.rollout.engine import Request, RolloutConfig, Sampler, Stream
+from harness.rollout.grading import Grader
 from harness.schema import Metric
 from harness.types import Graded, Prompt
 

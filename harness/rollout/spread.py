@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from harness.ranks import Ranks
+from harness.distributed.ranks import Ranks
 from harness.rollout.engine import Engine, Receipt, Request, Stream
 from harness.types import Rollout, Sampling
 

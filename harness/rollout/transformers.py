@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness import checks, streams
-from harness.checksums import Noted, digest
+from harness import checks
+from harness.distributed.checksums import Noted, digest
+from harness.distributed.ranks import Ranks
 from harness.errors import ContractError
+from harness.maths import streams
 from harness.models.loading import Source
-from harness.ranks import Ranks
 from harness.rollout.engine import Engine, Receipt, Request, Settings, Stream, rollout_of
 from harness.rollout.sampling import choose
 from harness.types import Prompt, Rollout, Sampling

@@ -15,11 +15,12 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from harness import checks, streams
-from harness.checksums import Noted, digest
+from harness import checks
+from harness.distributed.checksums import Noted, digest
+from harness.distributed.ranks import Ranks
 from harness.errors import ConfigError, EngineError
+from harness.maths import streams
 from harness.models.loading import Source
-from harness.ranks import Ranks
 from harness.rollout import vllm_library as library
 from harness.rollout.engine import Engine, Receipt, Request, Settings, Stream, rollout_of
 from harness.types import Prompt, Rollout, Sampling

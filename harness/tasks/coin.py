@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from harness import checks, streams
+from harness import checks
+from harness.maths import streams
 from harness.tasks import sets
 from harness.tasks.templates import Compact, Question, Template, Worked
 from harness.types import Grade, Prompt

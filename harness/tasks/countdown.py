@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from harness import checks, streams
+from harness import checks
 from harness.errors import ConfigError
+from harness.maths import streams
 from harness.tasks import expressions, prose, rows, search, sets
 from harness.tasks.search import MISS, Persona, TraceWriter
 from harness.tasks.templates import ANSWER, Compact, Question, Template, Worked

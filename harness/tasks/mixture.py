@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from harness import checks, streams
+from harness import checks
 from harness.errors import ConfigError
+from harness.maths import streams
 from harness.protocols import Task
 from harness.tasks import sets
 from harness.tasks.templates import Compact

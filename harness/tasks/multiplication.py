@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from harness import checks, streams
+from harness import checks
 from harness.errors import ConfigError
+from harness.maths import streams
 from harness.tasks import numbers, sets
 from harness.tasks.templates import Compact, Question, Template, Worked
 from harness.types import Grade, Prompt

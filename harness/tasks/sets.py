@@ -9,8 +9,8 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 
-from harness import streams
 from harness.errors import ConfigError
+from harness.maths import streams
 from harness.types import Behaviour, Prompt
 
 Sets = tuple[tuple[Prompt, ...], tuple[Prompt, ...]]

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from harness import checks, streams
+from harness import checks
+from harness.maths import streams
 from harness.tasks import sets
 from harness.tasks.search import HIT, MISS
 from harness.tasks.templates import Compact, Question, Template, Worked

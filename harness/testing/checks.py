@@ -10,9 +10,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from harness.learner.update import TERM_METRICS, estimates
+from harness.maths.tensor_ops import Counts, Reduction, on_tokens, reduced
 from harness.protocols import Algorithm
 from harness.schema import METRICS
-from harness.tensor_ops import Counts, Reduction, on_tokens, reduced
 from harness.testing.data import (
     BUDGET,
     PROMPTS,
@@ -26,7 +27,6 @@ from harness.testing.data import (
     total_of,
 )
 from harness.types import Batch, Minibatch
-from harness.update import TERM_METRICS, estimates
 
 # Reductions of one value per response.
 PER_RESPONSE = (Reduction.SEQUENCE_MEAN, Reduction.RESPONSE_MEAN)

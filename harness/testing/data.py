@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harness.learner.update import estimates
+from harness.maths.tensor_ops import Counts, reduced
 from harness.protocols import Algorithm
-from harness.tensor_ops import Counts, reduced
 from harness.types import Batch, Minibatch
-from harness.update import estimates
 
 PROMPTS, WIDTH, BUDGET = 3, 6, 11
 # Names, not numbers from 0 on.

@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar
 
-from harness import checks, streams
+from harness import checks
 from harness.errors import ConfigError
+from harness.maths import streams
 from harness.schema import Metric
 from harness.types import Outcome
 

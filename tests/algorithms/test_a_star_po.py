@@ -9,9 +9,9 @@ import torch
 from harness.algorithms.a_star_po import AStarPo, some_right
 from harness.algorithms.a_star_po_weighted import AStarPoWeighted
 from harness.algorithms.remax import ReMax
-from harness.collected import Collected
 from harness.errors import ConfigError
-from harness.tensor_ops import Counts, reduced
+from harness.maths.tensor_ops import Counts, reduced
+from harness.rollout.collected import Collected
 from harness.types import Batch, Minibatch
 
 MASK = torch.tensor([[1, 1, 1], [1, 0, 0]], dtype=torch.bool)

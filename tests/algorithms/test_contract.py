@@ -19,8 +19,8 @@ from torch import Tensor
 
 import conf
 from harness.__main__ import use_sweeper_plugin
-from harness.tensor_ops import Reduction, clipped_policy_loss, group_center, on_tokens
-from harness.tensor_ops import log_ratio as clamped_log_ratio
+from harness.maths.tensor_ops import Reduction, clipped_policy_loss, group_center, on_tokens
+from harness.maths.tensor_ops import log_ratio as clamped_log_ratio
 from harness.testing import AlgorithmContract, checks
 from harness.testing.data import PROMPTS
 from harness.typed import typed

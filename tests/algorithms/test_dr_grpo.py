@@ -5,7 +5,7 @@ import torch
 
 from harness.algorithms.dr_grpo import DrGrpo
 from harness.errors import ConfigError, ContractError
-from harness.tensor_ops import Counts, Reduction, reduced
+from harness.maths.tensor_ops import Counts, Reduction, reduced
 from harness.types import Batch, Minibatch
 
 MASK = torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0]], dtype=torch.bool)

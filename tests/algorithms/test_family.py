@@ -16,10 +16,10 @@ from harness.algorithms.reinforce import Baseline, Reinforce
 from harness.algorithms.reinforce_plus_plus import ReinforcePlusPlus
 from harness.algorithms.rloo import Rloo
 from harness.algorithms.tinyzero_grpo import TinyZeroGrpo
-from harness.collected import Collected
 from harness.errors import ConfigError
 from harness.kl import KlInReward
-from harness.tensor_ops import Counts, masked_whiten, reduced
+from harness.maths.tensor_ops import Counts, masked_whiten, reduced
+from harness.rollout.collected import Collected
 from harness.types import Batch, Grade, Loss, Minibatch
 
 MASK = torch.tensor([[1, 1, 1], [1, 1, 0], [1, 0, 0]], dtype=torch.bool)

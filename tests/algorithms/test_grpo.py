@@ -9,7 +9,7 @@ from torch import Tensor
 
 from harness.algorithms.grpo import Grpo
 from harness.errors import ConfigError, ContractError
-from harness.tensor_ops import KL, Counts, Reduction, reduced
+from harness.maths.tensor_ops import KL, Counts, Reduction, reduced
 from harness.types import Batch, Minibatch
 
 # Row 0 has three tokens, row 1 two; ratios e^0.4, e^-0.4, 1 | e^1.3, e^-2.

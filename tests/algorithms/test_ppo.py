@@ -1,4 +1,4 @@
-"""PPO against hand-computed values; its parts are in tests/core/test_returns.py and test_kl.py."""
+"""PPO against hand-computed values; its parts are in tests/maths/test_returns.py and test_kl.py."""
 
 import dataclasses
 from typing import Any
@@ -9,8 +9,8 @@ import torch
 from harness.algorithms.ppo import Ppo
 from harness.errors import ConfigError
 from harness.kl import KlInReward
-from harness.returns import CriticSettings
-from harness.tensor_ops import Reduction, masked_whiten
+from harness.maths.returns import CriticSettings
+from harness.maths.tensor_ops import Reduction, masked_whiten
 from harness.types import Batch, Minibatch
 
 MASK = torch.tensor([[1, 1, 1], [1, 1, 0]], dtype=torch.bool)

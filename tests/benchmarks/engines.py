@@ -14,15 +14,15 @@ from pathlib import Path
 
 import torch
 
+from harness.distributed.ranks import joined
+from harness.distributed.sharding import Layout
+from harness.learner.policy import Policy
+from harness.learner.sync import Synced
 from harness.models.loading import Source
-from harness.policy import Policy
-from harness.ranks import joined
 from harness.rollout.engine import Request, RolloutConfig, Stream
 from harness.rollout.spread import Spread
 from harness.rollout.transformers import Transformers
 from harness.rollout.vllm import Vllm
-from harness.sharding import Layout
-from harness.sync import Synced
 from harness.types import Prompt, Sampling
 from tests.benchmarks import work
 

@@ -1,6 +1,6 @@
 """The long fuzzing of the Countdown grader: `python -m tests.benchmarks fuzz MINUTES`.
 
-The property and the responses are those of tests/tasks_audit/test_audit.py, which the tests run
+The property and the responses are those of tests/commands/test_audit.py, which the tests run
 for half a minute. The numbers of the last long run are in tests/README.md.
 """
 

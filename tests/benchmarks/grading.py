@@ -6,7 +6,7 @@ Goals, on one core: 50,000 graded responses per second, 100,000 solvable problem
 import time
 from collections.abc import Sequence
 
-from harness import streams
+from harness.maths import streams
 from harness.tasks.countdown import Countdown
 from harness.tasks.search import apply
 from harness.tasks.templates import TinyZeroBase

@@ -14,12 +14,12 @@ import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from harness.algorithms.grpo import Grpo
-from harness.policy import Optimizer, Policy
-from harness.ranks import ALONE, Ranks, joined
-from harness.sharding import Layout, Precision, Sharding
-from harness.tensor_ops import on_last_token
+from harness.distributed.ranks import ALONE, Ranks, joined
+from harness.distributed.sharding import Layout, Precision, Sharding
+from harness.learner.policy import Optimizer, Policy
+from harness.learner.update import Models, update
+from harness.maths.tensor_ops import on_last_token
 from harness.types import Batch, Prompt, Rollout
-from harness.update import Models, update
 
 ROWS, PROMPT, RESPONSE, TOKEN_BUDGET, STEPS = 16, 64, 192, 2048, 2
 LAYOUTS: dict[str, tuple[int, Sharding]] = {

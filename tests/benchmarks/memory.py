@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from harness.batching import Packed
-from harness.scorer import Scorer
+from harness.learner.batching import Packed
+from harness.learner.scorer import Scorer
 
 ROWS, TOKENS, VOCABULARY, HIDDEN = 8, 2048, 151_936, 64
 PROMPT = 8

@@ -21,13 +21,13 @@ from torch import Tensor
 
 from harness.algorithms.dr_grpo import DrGrpo
 from harness.algorithms.grpo import Grpo
-from harness.policy import Optimizer, Policy
+from harness.distributed.sharding import Layout
+from harness.learner.policy import Optimizer, Policy
+from harness.learner.update import Models, update
+from harness.maths.tensor_ops import on_last_token
 from harness.rollout.engine import Request, Stream
 from harness.rollout.transformers import WIDTH_BLOCK, TransformersEngine
-from harness.sharding import Layout
-from harness.tensor_ops import on_last_token
 from harness.types import Batch, Prompt, Rollout, Sampling
-from harness.update import Models, update
 from tests.benchmarks import work
 
 CHECK_STEPS = 3

@@ -11,16 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness import checkpoint
-from harness.batching import mini_batches, passes, row_lengths
-from harness.critic import Critic
+from harness.distributed.ranks import ALONE, Ranks, joined
+from harness.distributed.sharding import Layout, Sharding, whole
+from harness.learner import checkpoint
+from harness.learner.batching import mini_batches, passes, row_lengths
+from harness.learner.critic import Critic
+from harness.learner.policy import Optimizer, Policy
+from harness.learner.update import Models, estimates, update
+from harness.maths.tensor_ops import on_last_token
 from harness.models.loading import Source
-from harness.policy import Optimizer, Policy
-from harness.ranks import ALONE, Ranks, joined
-from harness.sharding import Layout, Sharding, whole
-from harness.tensor_ops import on_last_token
 from harness.types import Batch, Loss, Minibatch, Rollout
-from harness.update import Models, estimates, update
 
 # Optimizer steps on each recorded rollout.
 UPDATES_EACH = 4

@@ -7,18 +7,18 @@ from typing import Any
 import pytest
 import torch
 
-from harness import checkpoint
 from harness.algorithms.a_star_po import AStarPo
 from harness.algorithms.a_star_po_weighted import AStarPoWeighted
 from harness.algorithms.grpo import Grpo
 from harness.algorithms.ppo import Ppo
+from harness.distributed.ranks import ALONE
+from harness.distributed.sharding import Precision, Sharding
+from harness.learner import checkpoint
+from harness.maths.returns import CriticSettings
 from harness.models.loading import Source
 from harness.models.tiny import Tiny, WarmUp
-from harness.ranks import ALONE
-from harness.returns import CriticSettings
 from harness.rollout.engine import Request, Stream
 from harness.rollout.transformers import TransformersEngine
-from harness.sharding import Precision, Sharding
 from harness.tasks.countdown import Countdown
 from harness.types import Rollout, Sampling
 from tests.distributed.replay import Case, on_ranks

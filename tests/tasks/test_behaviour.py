@@ -11,7 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.behaviour import MIN_PIECE, TIMES, _thrice_in_a_row, behaviour_metrics, repetitive
+from harness.measure.behaviour import (
+    MIN_PIECE,
+    TIMES,
+    _thrice_in_a_row,
+    behaviour_metrics,
+    repetitive,
+)
 from harness.schema import EVAL
 from harness.tasks.coin import Coin
 from harness.tasks.countdown import Countdown, CountdownAnswer

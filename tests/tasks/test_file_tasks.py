@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from harness import data
+from harness.commands import data
 from harness.errors import ConfigError, ContractError
 from harness.tasks import rows
 from harness.tasks.countdown import Countdown
@@ -337,7 +337,7 @@ def test_data_command_refusals(
 
 
 def test_data_runs_as_a_module(tmp_path: Path) -> None:
-    root = Path(data.__file__).parent.parent
+    root = Path(data.__file__).parents[2]
     command = [sys.executable, "-m", "harness.data", "coin", "--out", "c.parquet"]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
+from harness.distributed.ranks import Ranks, joined
 from harness.models.loading import Source
 from harness.models.tiny import Architecture, Tiny, WarmUp
-from harness.ranks import Ranks, joined
 from harness.rollout.vllm import Vllm, VllmEngine
 from harness.tasks.countdown import Countdown
 

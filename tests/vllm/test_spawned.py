@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 import torch
 
+from harness.distributed.ranks import joined
+from harness.distributed.sharding import Layout, Precision, Sharding
 from harness.errors import EngineError
+from harness.learner.policy import Optimizer, Policy
+from harness.learner.sync import TOLERANCE, Synced
 from harness.models.loading import Source
-from harness.policy import Optimizer, Policy
-from harness.ranks import joined
 from harness.rollout.engine import Request, Stream
 from harness.rollout.spread import Spread
 from harness.rollout.vllm import Vllm
-from harness.sharding import Layout, Precision, Sharding
-from harness.sync import TOLERANCE, Synced
 from harness.tasks.countdown import Countdown
 from harness.types import Prompt, Sampling
 from tests.benchmarks import work

@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from harness.distributed.ranks import ALONE
+from harness.distributed.sharding import Layout
 from harness.errors import EngineError
+from harness.learner.policy import Optimizer, Policy
+from harness.learner.sync import Synced
 from harness.models.loading import Source
-from harness.policy import Optimizer, Policy
-from harness.ranks import ALONE
 from harness.rollout import vllm_library as library
 from harness.rollout.engine import Request, Stream
 from harness.rollout.spread import Spread
 from harness.rollout.vllm import Vllm, VllmEngine
-from harness.sharding import Layout
-from harness.sync import Synced
 from harness.tasks.countdown import Countdown
 from harness.types import Sampling
 

@@ -1,0 +1,1 @@
+"""The work of the commands that do not train; their entries stand beside this folder."""

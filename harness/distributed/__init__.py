@@ -1,0 +1,1 @@
+"""Distributed: several processes as one trial."""

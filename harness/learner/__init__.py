@@ -1,0 +1,1 @@
+"""Learner: what is trained, and every update of it."""

@@ -1,0 +1,235 @@
+"""The policy: a causal language model that scores responses and takes optimizer steps."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributed.checkpoint.state_dict import (
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.distributed.fsdp import register_fsdp_forward_method
+
+from harness import checks
+from harness.distributed.checksums import added, digest, sums
+from harness.distributed.sharding import Device, Layout, local, placed, resharded, whole
+from harness.errors import ConfigError
+from harness.learner.batching import Packed, packed, passes, row_lengths
+from harness.learner.scorer import Hidden, Scorer
+from harness.types import Rollout
+
+
+class Decay(Enum):
+    """What the learning rate does after its warm-up."""
+
+    CONSTANT = "constant"
+    LINEAR = "linear"
+    COSINE = "cosine"
+
+
+class Kind(Enum):
+    """Which AdamW."""
+
+    ADAMW = "adamw"
+    ADAMW_8BIT = "adamw_8bit"
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """AdamW and the learning rate's schedule: a linear warm-up, then constant or falling to 0.
+
+    Attributes:
+        kind: `adamw_8bit` keeps the moments in 8 bits (torchao).
+        learning_rate: after the warm-up.
+        warmup: share of the budget over which the rate rises.
+        decay: constant, linear or cosine; the last two reach 0 at the end of the budget.
+        clip: largest norm of the gradient.
+    """
+
+    kind: Kind = Kind.ADAMW
+    learning_rate: float = 3e-4
+    beta1: float = 0.9
+    beta2: float = 0.99
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+    warmup: float = 0.1
+    decay: Decay = Decay.CONSTANT
+    clip: float = 1.0
+
+    def __post_init__(self) -> None:
+        checks.above("trainer.optimizer.learning_rate", self.learning_rate, 0)
+        checks.above("trainer.optimizer.clip", self.clip, 0)
+        if not 0 <= self.warmup <= 1:
+            raise ConfigError(
+                f"trainer.optimizer.warmup is a share and must be in [0, 1], received {self.warmup}"
+            )
+
+    def rate(self, progress: float) -> float:
+        """Learning rate when the share `progress` of the budget is used; it starts at a tenth."""
+        if progress < self.warmup:
+            return self.learning_rate * (0.1 + 0.9 * progress / self.warmup)
+        if self.decay is Decay.CONSTANT or self.warmup == 1:
+            return self.learning_rate
+        left = (1 - progress) / (1 - self.warmup)
+        if self.decay is Decay.LINEAR:
+            return self.learning_rate * left
+        return self.learning_rate * (1 + math.cos(math.pi * (1 - left))) / 2
+
+
+class Learner:
+    """A module, sharded or not, with its optimizer; without settings it only scores."""
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        layout: Layout,
+        settings: Optimizer | None,
+        parameters: Iterable[Tensor] | None = None,
+    ) -> None:
+        self.module = module
+        self.layout = layout
+        self.settings = settings
+        self.parameters = list(module.parameters() if parameters is None else parameters)
+        self.optimizer: torch.optim.Optimizer | None = None
+        self.version = 0  # of the weights: another number, other weights
+        if settings is None:
+            for parameter in self.parameters:
+                parameter.requires_grad_(False)
+        else:
+            self.optimizer = _optimizer(settings, self.parameters, layout.device)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def step(self, progress: float) -> tuple[float, float]:
+        """One step on the gradients that are there; the norm before clipping, and the rate."""
+        assert self.optimizer is not None
+        assert self.settings is not None
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip)
+        rate = self.settings.rate(progress)
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):  # torchao compiles its step around it
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+        self.optimizer.step()
+        self.version += 1
+        return float(whole(norm)), rate
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights and optimizer by name, in this rank's shards."""
+        assert self.optimizer is not None
+        return {
+            "model": get_model_state_dict(self.module),
+            "optimizer": get_optimizer_state_dict(self.module, self.optimizer),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a state_dict."""
+        assert self.optimizer is not None
+        if "model" in state:
+            set_model_state_dict(self.module, state["model"])
+            self.version += 1
+        set_optimizer_state_dict(self.module, self.optimizer, state["optimizer"])
+
+    def _scored(self, rollout: Rollout, names: tuple[str, ...]) -> list[Tensor]:
+        """Columns of the module for every row, (B,T), 0 off the mask; on every rank."""
+        columns: dict[str, Tensor] = {}
+        rows_B = torch.arange(len(rollout.prompts))
+        layout = self.layout
+        for part in passes(rows_B, row_lengths(rollout), layout.token_budget, layout.ranks):
+            made = self.module(packed(rollout, part.rows_b))
+            for name in names:
+                column_BT = made[name].new_zeros(rollout.mask_BT.shape)
+                column_BT = columns.setdefault(name, column_BT)
+                if part.counts:
+                    column_BT[part.rows_b, : made[name].shape[1]] = made[name]
+        resharded(self.module)
+        return [layout.ranks.added(columns[name]) for name in names]
+
+
+class Policy(Learner):
+    """A model that scores the responses it is shown, and learns if it has an optimizer."""
+
+    module: Scorer
+
+    def __init__(
+        self,
+        model: Any,
+        temperature: float,
+        layout: Layout,
+        optimizer: Optimizer | None = None,
+        values: bool = False,
+    ) -> None:
+        scorer = Scorer(model, temperature, layout.torch_device, values)
+        module = placed(scorer, layout)
+        register_fsdp_forward_method(module, "hidden")
+        own = [p for name, p in module.named_parameters() if not name.startswith("value_head.")]
+        super().__init__(module, layout, optimizer, own)
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by."""
+        return self.module.temperature
+
+    def weights(self, dtype: torch.dtype | None = None) -> Iterator[tuple[str, Tensor]]:
+        """Names and full tensors, one after the other: never more than one of them is whole.
+
+        Args:
+            dtype: what they are cast to before the ranks exchange them; None: their own.
+        """
+        for name, parameter in self.module.model.named_parameters():
+            yield name, whole(parameter.detach().to(dtype or parameter.dtype))
+
+    def checksum(self, dtype: torch.dtype) -> str:
+        """Of the weights as that type, from the ranks' own shards."""
+        own = {
+            name: sums(local(parameter.detach()).to(dtype))
+            for name, parameter in self.module.model.named_parameters()
+        }
+        return digest(added(self.layout.ranks.gathered(own)))
+
+    def export(self, folder: Path) -> None:
+        """Write the model in Hugging Face format; all ranks call it, the first one writes."""
+        model = self.module.model
+        buffers = dict(model.named_buffers())
+        kept = {name: x for name, x in model.state_dict().items() if name in buffers}
+        for name, x in self.weights():
+            if self.layout.ranks.first:
+                kept[name] = x.cpu()
+        if self.layout.ranks.first:
+            model.save_pretrained(folder, state_dict=kept)
+
+    @torch.no_grad()
+    def score(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
+        """Log-probs of the sampled tokens and entropies, both (B,T), 0 off the mask."""
+        logprobs_BT, entropy_BT = self._scored(rollout, ("logprobs_BT", "entropy_BT"))
+        return logprobs_BT, entropy_BT
+
+    @torch.no_grad()
+    def hidden(self, inputs: Packed) -> Hidden:
+        """What another model's exact KL to this one needs of some rows."""
+        return self.module.hidden(inputs)
+
+
+def _optimizer(settings: Optimizer, parameters: list[Tensor], device: Device) -> Any:
+    common: dict[str, Any] = {
+        "lr": settings.learning_rate,
+        "betas": (settings.beta1, settings.beta2),
+        "eps": settings.epsilon,
+        "weight_decay": settings.weight_decay,
+    }
+    if settings.kind is Kind.ADAMW_8BIT:
+        from torchao.optim import AdamW8bit
+
+        return AdamW8bit(parameters, **common)
+    return torch.optim.AdamW(parameters, fused=device is Device.CUDA or None, **common)

@@ -1,0 +1,64 @@
+"""Settings of the training loop."""
+
+from dataclasses import dataclass, field
+
+from harness import checks
+from harness.distributed.sharding import Device, Sharding
+from harness.errors import ConfigError
+from harness.learner.policy import Optimizer
+from harness.rollout.mismatch import Mismatch
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """How a step is made and how often it is saved.
+
+    Attributes:
+        optimizer: AdamW and its learning rate.
+        prompts_per_step: prompts of one rollout.
+        epochs: passes over a rollout.
+        mini_batches: optimizer steps per pass.
+        token_budget: padded tokens of one forward pass; changes memory and rounding, not the loss.
+        save_every: fraction of the budget between checkpoints.
+        keep_checkpoints: how many `step_N` are kept.
+        threads: of torch, in each rank; another number rounds differently.
+        ranks: processes that share the work of a trial; prompts_per_step is a multiple of them.
+        device: cpu, or cuda with one GPU per rank.
+        sharding: how the models lie on it.
+        mismatch: how far the sampler's log-probs may be from the trainer's.
+        importance_cap: truncated importance sampling: policy losses are weighted by the ratio of
+            trainer to sampler, at most this; null switches it off.
+    """
+
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    prompts_per_step: int = 32
+    epochs: int = 1
+    mini_batches: int = 1
+    token_budget: int = 4096
+    save_every: float = 0.2
+    keep_checkpoints: int = 2
+    threads: int = 1
+    ranks: int = 1
+    device: Device = Device.CPU
+    sharding: Sharding = field(default_factory=Sharding)
+    mismatch: Mismatch = field(default_factory=Mismatch)
+    importance_cap: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in (
+            "prompts_per_step",
+            "epochs",
+            "mini_batches",
+            "token_budget",
+            "keep_checkpoints",
+            "threads",
+            "ranks",
+        ):
+            checks.at_least(f"trainer.{name}", getattr(self, name), 1)
+        if self.prompts_per_step % self.ranks:
+            raise ConfigError(
+                f"trainer.ranks must divide trainer.prompts_per_step={self.prompts_per_step}, "
+                f"received {self.ranks}; every rank samples for as many prompts"
+            )
+        checks.share("trainer.save_every", self.save_every)
+        checks.above("trainer.importance_cap", self.importance_cap or 1.0, 0)

@@ -1,0 +1,195 @@
+"""One optimizer step, and the columns that an algorithm asks for."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.learner.batching import Packed, packed, passes, row_lengths
+from harness.learner.critic import Critic
+from harness.learner.policy import Learner, Policy
+from harness.maths.tensor_ops import (
+    Counts,
+    Reduction,
+    reduced,
+    sequence_mean,
+    truncated_importance,
+)
+from harness.protocols import Algorithm
+from harness.types import Batch, LossTerm, Minibatch, Rollout
+
+# Which metric a loss term is recorded under.
+TERM_METRICS = {
+    "policy": "actor/pg_loss",
+    "kl": "actor/kl_loss",
+    "entropy": "actor/entropy_loss",
+    "value": "critic/vf_loss",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Models:
+    """What is trained, and what it is compared with."""
+
+    policy: Policy
+    reference: Policy
+    critic: Critic | None = None
+    importance_cap: float | None = None
+    """Bound of the weights against the sampler's mismatch; None: no weights."""
+
+    def annotated(self, rollout: Rollout, columns: frozenset[str]) -> dict[str, Tensor]:
+        """The columns that an algorithm declares and that are known before the first update.
+
+        old_logprobs_BT are the trainer's own, computed here once, before the first update.
+        """
+        made = {"old_logprobs_BT": self.policy.score(rollout)[0]}
+        if "ref_logprobs_BT" in columns:
+            made["ref_logprobs_BT"] = self.reference.score(rollout)[0]
+        if "rollout_logprobs_BT" in columns:
+            made["rollout_logprobs_BT"] = rollout.logprobs_BT
+        if self.critic is not None:
+            made["old_values_BT"] = self.critic.score(rollout)
+        if self.importance_cap is not None:
+            made["importance_BT"] = truncated_importance(
+                made["old_logprobs_BT"],
+                rollout.logprobs_BT,
+                rollout.mask_BT,
+                self.importance_cap,
+                "token",
+            )
+        return made
+
+    @property
+    def trained(self) -> tuple[Learner, ...]:
+        """The models with an optimizer."""
+        return (self.policy,) if self.critic is None else (self.policy, self.critic)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is trained, in this rank's shards."""
+        named = zip(("policy", "critic"), self.trained, strict=False)
+        return {name: learner.state_dict() for name, learner in named}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a state_dict."""
+        for name, learner in zip(("policy", "critic"), self.trained, strict=False):
+            learner.load_state_dict(state[name])
+
+    def current(self, inputs: Packed, columns: frozenset[str]) -> dict[str, Tensor]:
+        """What moves with the policy, of some rows: (b,t) columns, logprobs_BT among them."""
+        reference = self.reference.hidden(inputs) if "kl_full_BT" in columns else None
+        made: dict[str, Tensor] = self.policy.module(inputs, columns, reference)
+        if self.critic is not None and not self.critic.shared:
+            made["values_BT"] = self.critic.values(inputs)
+        return made
+
+
+def estimates(algorithm: Algorithm, batch: Batch) -> tuple[Batch, Tensor, Mapping[str, float]]:
+    """The batch with the algorithm's own columns added, its (B,T) advantages and its metrics."""
+    made = algorithm.advantages(batch)
+    if isinstance(made, Tensor):
+        return batch, made, {}
+    columns = {**batch.columns, **made.columns}
+    return replace(batch, columns=columns), made.advantages_BT, made.metrics
+
+
+def update(
+    models: Models,
+    algorithm: Algorithm,
+    rollout: Rollout,
+    batch: Batch,
+    advantages_BT: Tensor,
+    rows_b: Tensor,
+) -> dict[str, float]:
+    """One optimizer step on some rows; returns the metrics of the step.
+
+    Every term is divided by counts of the whole optimizer batch before the first backward, so
+    neither loss nor gradient depends on how the rows are cut into forward passes.
+    """
+    counts = Counts.of(batch.mask_BT[rows_b], batch.budget)
+    totals = _Totals()
+    for learner in models.trained:
+        learner.zero_grad()
+    layout = models.policy.layout
+    for part in passes(rows_b, row_lengths(rollout), layout.token_budget, layout.ranks):
+        current = models.current(packed(rollout, part.rows_b), algorithm.columns)
+        if not part.counts:
+            _backward_of_nothing(current)
+            continue
+        mini = _minibatch(batch, advantages_BT, part.rows_b, current)
+        made = algorithm.loss(mini)
+        shares = [
+            (term, reduced(_corrected(term, mini), mini.mask_BT, term.reduction, counts))
+            for term in made.terms
+        ]
+        total = torch.stack([term.weight * share for term, share in shares]).sum()
+        total.backward()  # type: ignore[no-untyped-call]
+        totals.add_terms(shares)
+        means = {**made.diagnostics, "actor/entropy": current["entropy_BT"]}
+        totals.add_means(means, mini.mask_BT, counts)
+    norm, rate = models.policy.step(batch.progress)
+    metrics = {**layout.ranks.summed(totals.values), "actor/grad_norm": norm, "actor/lr": rate}
+    if models.critic is not None:
+        norm, rate = models.critic.step(batch.progress)
+        metrics |= {"critic/grad_norm": norm, "critic/lr": rate}
+    return metrics
+
+
+def _backward_of_nothing(current: Mapping[str, Tensor]) -> None:
+    """A gradient of 0: the other ranks wait for this one's."""
+    terms = [0.0 * column_BT.sum() for column_BT in current.values() if column_BT.requires_grad]
+    torch.stack(terms).sum().backward()  # type: ignore[no-untyped-call]
+
+
+def _corrected(term: LossTerm, mini: Minibatch) -> Tensor:
+    """The term's values, those of the policy term weighted against the sampler's mismatch."""
+    if term.name != "policy" or "importance_BT" not in mini.columns:
+        return term.values
+    weight_BT = mini["importance_BT"]
+    if term.values.dim() == 1:  # a loss per response: the mean weight of its tokens
+        return term.values * sequence_mean(weight_BT, mini.mask_BT)
+    return term.values * weight_BT
+
+
+def _minibatch(
+    batch: Batch,
+    advantages_BT: Tensor,
+    part_b: Tensor,
+    current: Mapping[str, Tensor],
+) -> Minibatch:
+    """Some rows of a batch, per-token columns cut to their longest response."""
+    logprobs_bt = current["logprobs_BT"]
+    width = logprobs_bt.shape[1]
+    columns = {
+        name: x[part_b, :width] if name.endswith("_BT") else x[part_b]
+        for name, x in batch.columns.items()
+    }
+    return Minibatch(
+        logprobs_BT=logprobs_bt,
+        advantages_BT=advantages_BT[part_b, :width].to(logprobs_bt.dtype),
+        mask_BT=batch.mask_BT[part_b, :width],
+        budget=batch.budget,
+        columns={**columns, **current},
+        progress=batch.progress,
+    )
+
+
+@dataclass
+class _Totals:
+    """Metrics of one optimizer step, summed over its forward passes."""
+
+    values: dict[str, float] = field(default_factory=dict)
+
+    def add_terms(self, shares: list[tuple[LossTerm, Tensor]]) -> None:
+        for term, share in shares:
+            self._add(TERM_METRICS[term.name], share.item())
+
+    def add_means(self, tokens: Mapping[str, Tensor], mask_bt: Tensor, counts: Counts) -> None:
+        for name, x_bt in tokens.items():
+            share = reduced(x_bt.detach(), mask_bt, Reduction.TOKEN_MEAN, counts)
+            self._add(name, share.item())
+
+    def _add(self, name: str, value: float) -> None:
+        self.values[name] = math.fsum((self.values.get(name, 0.0), value))

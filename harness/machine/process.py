@@ -1,0 +1,56 @@
+"""What surrounds the work of a rank in its process: its log, and a civil end."""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from harness.distributed.ranks import Ranks
+
+# Libraries whose warnings belong into a trial's log.
+LOGGED = ("vllm",)
+
+
+@contextmanager
+def log_file(folder: Path, ranks: Ranks) -> Iterator[None]:
+    """Everything that is logged goes to the rank's plain log file."""
+    name = "trial.log" if ranks.first else f"trial.rank{ranks.rank}.log"
+    handler = logging.FileHandler(folder / name)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger = logging.getLogger("harness")
+    logger.setLevel(logging.INFO)
+    others = [logging.getLogger(name) for name in LOGGED]
+    for each in (logger, *others):
+        each.addHandler(handler)
+    logger.info("process %d starts", os.getpid())
+    try:
+        yield
+    except Exception:
+        logger.exception("the trial failed")
+        raise
+    finally:
+        for each in (logger, *others):
+            each.removeHandler(handler)
+        handler.close()
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM ends the trial as Ctrl-C does, so that its record gets the right status."""
+    try:
+        before = signal.signal(signal.SIGTERM, _exit)
+    except ValueError:  # not the main thread: the scheduler ends this trial in its own way
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _exit(number: int, frame: Any) -> None:
+    sys.exit(128 + number)

@@ -1,0 +1,1 @@
+"""Mathematics: reductions, returns and random streams; nothing that runs anything."""

@@ -1,0 +1,1 @@
+"""Measuring: evaluations, and what responses show of how they came about."""

@@ -1,0 +1,138 @@
+"""The graders against an adversary: the shipped set, fuzzing, and an oracle of another kind."""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from harness.commands import audit_reward
+from harness.commands.audit_reward import on_fuzz, on_the_set, problems_of
+from harness.tasks import expressions
+from harness.tasks.countdown import Countdown, CountdownAnswer
+from harness.tasks.oracle import right, solution
+from harness.tasks.templates import TinyZeroBase
+
+TAGGED = Countdown(template=TinyZeroBase(), train_size=64, eval_size=16)
+PROMPT = TAGGED.pool()[0]
+RIGHT = solution(PROMPT.answer)
+# CPU seconds that no response may take: 32k characters are read in far less.
+CPU_LIMIT_S = 0.05
+EXAMPLES = 600
+LONGEST = 32_000
+
+PIECES = st.one_of(
+    st.text(max_size=40),
+    st.text(alphabet="0123456789+-*/() \n.=", max_size=60),
+    st.sampled_from(["<answer>", "</answer>", "Assistant:", "((((", "9**9**9", "\x00", "\u202e"]),
+    st.just(f"<answer>{RIGHT}</answer>"),
+    st.just(str(RIGHT)),
+)
+RESPONSES = st.tuples(st.lists(PIECES, max_size=12), st.integers(1, 400)).map(
+    lambda drawn: ("".join(drawn[0]) * drawn[1])[:LONGEST]
+)
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(response=RESPONSES, finished=st.booleans())
+def test_no_response_crashes_hangs_or_fools_the_grader(response: str, finished: bool) -> None:
+    begun = time.process_time()
+    grade = TAGGED.grade(PROMPT, response, finished)
+    assert time.process_time() - begun < CPU_LIMIT_S
+    assert grade.correct == right(TAGGED, PROMPT.answer, response, finished)
+    assert grade.formatted or not grade.correct
+
+
+@pytest.mark.parametrize(
+    ("content", "formatted"),
+    [
+        ("<answer>9**9**9</answer>", True),
+        ("<answer>" + "(" * 10_000 + "1" + ")" * 10_000 + "</answer>", True),
+        ("<answer>" + "9" * 1_000_000 + "</answer>", True),
+        ("<answer>" + "-" * 200 + "1</answer>", True),
+        (f"<answer>\x00{RIGHT}</answer>", True),
+        (f"<answer>\u202e{RIGHT}</answer>", True),
+        (f"<answer>{RIGHT}", False),
+        (f"</answer>{RIGHT}<answer>", False),
+        ("<answer>" * 5_000, False),
+        (f"<answer>{RIGHT}</answer>" + "<answer>Assistant:</answer>", True),
+    ],
+    ids=lambda value: str(value)[:24],
+)
+def test_malicious_responses_are_never_right(content: str, formatted: bool) -> None:
+    grade = TAGGED.grade(PROMPT, content, True)
+    assert (grade.correct, grade.formatted) == (False, formatted)
+
+
+def test_the_last_closed_tag_counts_however_many_there_are() -> None:
+    noise = "<answer>1+1</answer> Assistant: " * 1_300  # over 40,000 characters
+    assert TAGGED.grade(PROMPT, f"{noise}<answer>\n{RIGHT}\n</answer>\nmore text", True).correct
+
+
+@pytest.mark.parametrize("overrides", [[], ["task/template=tinyzero_base"]])
+def test_the_shipped_set_is_graded_as_expected(
+    composed: Callable[..., Any], overrides: list[str]
+) -> None:
+    config = composed(*overrides, "model=hf", "model.path=x") if overrides else composed()
+    task, problems = problems_of(config.task)
+    tallies = on_the_set(task, problems)
+    assert sum(tally.cases for tally in tallies.values()) > 1_000
+    assert [failure for tally in tallies.values() for failure in tally.failures] == []
+    fuzzed = on_fuzz(task, problems, seed=1, count=2_000)
+    assert fuzzed.failures == []
+    assert 0 < fuzzed.accepted < fuzzed.cases
+
+
+def test_answers_that_leave_numbers_out_are_seen_alike() -> None:
+    loose = Countdown(template=TinyZeroBase(), train_size=64, eval_size=16, at_most_once=True)
+    fuzzed = on_fuzz(*problems_of(loose), seed=2, count=2_000)
+    assert fuzzed.failures == []
+    assert 0 < fuzzed.accepted < fuzzed.cases
+    answer = CountdownAnswer((2, 3, 6), 6)
+    for content in ("6", "2*3", "6+3-3", "6+2-2", "6*3/3", "2+3+6-5", "2*6-6", "(6)", "3*6/3"):
+        for task in (loose, TAGGED):
+            prompt = dataclasses.replace(PROMPT, answer=answer)
+            response = f"<answer>{content}</answer>"
+            seen = task.grade(prompt, response, True).correct
+            assert seen == right(task, answer, response, True)
+            assert seen is (task is loose and content in ("6", "2*3", "(6)"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("MAX_DEPTH", 1), ("MAX_DIGITS", 0), ("MAX_CHARACTERS", 2)]
+)
+def test_a_grader_that_refuses_right_answers_is_seen(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: int
+) -> None:
+    monkeypatch.setattr(expressions, name, value)
+    task, problems = problems_of(Countdown())
+    tallies = on_the_set(task, problems)
+    assert any(tally.failures for tally in tallies.values())
+
+
+def test_a_grader_that_accepts_wrong_answers_is_seen(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What many checkers do: they cut the content at the equals sign."""
+    real = expressions.parse
+    monkeypatch.setattr(expressions, "parse", lambda text: real(text.partition("=")[0]))
+    monkeypatch.setattr(sys, "argv", ["audit_reward", "fuzz=500", "task.train_size=64"])
+    assert audit_reward.main() == audit_reward.EXIT_FOOLED
+    out = capsys.readouterr().out
+    assert "equals sign" in out
+    assert "not formatted" in out
+
+
+def test_user_errors_are_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments, words in ((["fuzz=many"], "whole number"), (["task=coin"], "about Countdown")):
+        monkeypatch.setattr(sys, "argv", ["audit_reward", *arguments])
+        assert audit_reward.main() == 2
+        err = capsys.readouterr().err
+        assert words in err
+        assert err.count("\n") == 1
