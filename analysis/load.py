@@ -14,6 +14,8 @@ from omegaconf import OmegaConf
 
 from analysis.ablation import Manifest
 from harness.errors import ConfigError
+from harness.tracking import Names, record
+from harness.tracking.mlflow import MlflowTracking
 from harness.typed import typed
 
 # The files of a local store are not even copied; a bar per file would bury the summary.
@@ -77,6 +79,21 @@ def read_manifest(runs: Path, name: str) -> Manifest:
             f"{type(manifest).__name__}; run the ablation again"
         )
     return manifest
+
+
+def publish(runs: Path, manifest: Manifest) -> None:
+    """Make the store's copy of every planned trial's record complete.
+
+    Trials without a record are left as they are.
+    """
+    runs = runs.expanduser().absolute()
+    name = manifest.ablation.name
+    planned = {job.trial: job.identity for job in manifest.jobs}
+    homes = record.homes(runs / "checkpoints", planned)
+    tracking = MlflowTracking()
+    for job in manifest.jobs:
+        if (homes[job.trial] / record.RECORD).exists():
+            tracking.publish(homes[job.trial], runs, Names(job.trial, job.variant, name))
 
 
 def open_store(runs: Path) -> MlflowClient:

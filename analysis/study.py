@@ -106,12 +106,13 @@ def verdicts(study: Study) -> list[Verdict]:
 
 
 def read_study(runs: Path, name: str) -> Study:
-    """Load an ablation from its manifest and the MLflow store under `runs`.
+    """Load an ablation from its manifest and the MLflow store under `runs`, once it is complete.
 
     Raises:
         ConfigError: no manifest, no store, or no such experiment.
     """
     manifest = load.read_manifest(runs, name)
+    load.publish(runs, manifest)
     client = load.open_store(runs)
     experiment = load.load_experiment(client, name)
     planned = pl.DataFrame(

@@ -14,7 +14,9 @@ from harness.errors import ConfigError
 from harness.typed import TARGET
 
 # What a trial is called, where it writes and who watches it: none of it changes a number.
-IDENTITY_IRRELEVANT = ("labels", "tracking", "runs", "fresh", "dry_run", "ray", "hydra", "ablation")
+IDENTITY_IRRELEVANT = (
+    *("labels", "tracking", "runs", "fresh", "accept_stale", "dry_run", "ray", "hydra", "ablation"),
+)
 MAX_SEED = 2**63 - 1
 
 
@@ -89,13 +91,18 @@ class Grading:
 
 @dataclass(frozen=True)
 class Labels:
-    """Names under which a trial is found. They change no number."""
+    """Names under which a trial is found. They change no number.
+
+    Attributes:
+        seal: of the manifest that planned the trial.
+    """
 
     variant: str = ""
     algorithm: str = ""
     task: str = ""
     model: str = ""
     ablation: str = ""
+    seal: str = ""
 
 
 @dataclass(frozen=True)
@@ -138,6 +145,7 @@ class TrialConfig:
     ray: RayConfig = dataclasses.field(default_factory=RayConfig)
     runs: str = "runs"
     fresh: bool = False
+    accept_stale: bool = False
     dry_run: bool = False
 
     def __post_init__(self) -> None:

@@ -17,8 +17,7 @@ from harness.config import TrialConfig
 from harness.distributed.ranks import ALONE, Ranks, joined
 from harness.distributed.sharding import Device
 from harness.errors import ConfigError, HarnessError, RankError
-from harness.learner import checkpoint
-from harness.trial import Observer, prepare, run_rank, trial_folder
+from harness.trial import Observer, finished_before, prepare, run_rank, trial_folder
 
 # Read by Ray and Tune when they are imported or started; a user's own setting wins.
 ENVIRONMENT = {
@@ -51,11 +50,6 @@ def run_trial(config: TrialConfig, observe: Observer) -> dict[str, float]:
         ConfigError: the request cannot be run; nothing was written.
         RankError: one of several ranks failed.
     """
-    folder = trial_folder(config)
-    finished = checkpoint.final_result(folder)
-    if finished is not None:
-        config.tracking.settle(config, folder.parents[1])
-        return finished
     if config.trainer.ranks > 1:
         return _on_ranks(config, observe)
     return _in_this_process(config, observe, None, 0)
@@ -148,7 +142,11 @@ def _on_ranks(config: TrialConfig, observe: Observer) -> dict[str, float]:
     """Run the ranks as actors and wait for all of them."""
     # What can be refused is refused before any process starts, and paths are made absolute: the
     # ranks may start in another folder.
-    config = dataclasses.replace(config, runs=str(prepare(config)[0]))
+    runs, source = prepare(config)
+    config = dataclasses.replace(config, runs=str(runs))
+    finished = finished_before(config, source)
+    if finished is not None:
+        return finished
     import ray
 
     own = not ray.is_initialized()

@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 
-from harness import loop
+from harness import loop, standing
 from harness.config import TrialConfig, digest, resolved, trial_name
 from harness.distributed.ranks import Ranks
 from harness.distributed.sharding import Layout, computed_in
+from harness.identity import identity_of
 from harness.kl import KlController, KlInReward
-from harness.learner import checkpoint
 from harness.learner.critic import Critic
 from harness.learner.policy import Policy
 from harness.learner.scorer import check_head
@@ -41,15 +41,13 @@ from harness.rollout.reference import ReferenceScores
 from harness.rollout.spread import Spread
 from harness.schema import METRICS, Metric
 from harness.tasks import sets
-from harness.tracking import Run
-from harness.tracking.none import NoTracking
+from harness.tracking import Names, Run
+from harness.tracking.record import LOCK
+from harness.tracking.recording import NoRun, recording
 from harness.types import Prompt
 
 # A killed driver's trial lives on for about two seconds; its successor waits for the lock.
 LOCK_WAIT_S = 30.0
-
-# The resolved config, beside a trial's checkpoints.
-CONFIG_FILE = "trial.json"
 
 Observer = Callable[[int, float, Mapping[str, float]], None]
 
@@ -79,17 +77,15 @@ def trial_folder(config: TrialConfig) -> Path:
 
 
 def clear(config: TrialConfig) -> None:
-    """Throw away what a trial has: checkpoints and record."""
+    """Throw away what a trial has: checkpoints and record; its next copy replaces the old one."""
     folder = trial_folder(config)
     if folder.exists():
-        with files.locked(folder / "lock", LOCK_WAIT_S):
+        with files.locked(folder / LOCK, LOCK_WAIT_S):
             for path in folder.iterdir():
                 if path.is_dir():
                     shutil.rmtree(path)
-                elif path.name != "lock":  # others may be waiting for this very file
+                elif path.name != LOCK:  # others may be waiting for this very file
                     path.unlink()
-    if (folder.parents[1] / "mlflow.db").exists():
-        config.tracking.forget(config, folder.parents[1])
 
 
 def run_rank(config: TrialConfig, observe: Observer, ranks: Ranks) -> dict[str, float]:
@@ -111,10 +107,10 @@ def run_rank(config: TrialConfig, observe: Observer, ranks: Ranks) -> dict[str, 
     folder = trial_folder(config)
     torch.set_num_threads(config.trainer.threads)
     runs, source = prepare(config)
-    with _written_by_one(config, folder, ranks), log_file(folder, ranks), terminable():
-        finished = ranks.agreed(checkpoint.final_result(folder))
-        if finished is not None:  # perhaps by another process that held the lock until now
-            return finished
+    with _written_by_one(folder, ranks), log_file(folder, ranks), terminable():
+        done = ranks.agreed(_entered(config, source) if ranks.first else None)
+        if done is not None:
+            return done
         with _record(config, source, runs, folder, ranks) as run:
             parts = assemble(
                 config, source, folder, run, observe if ranks.first else _nothing, ranks
@@ -122,6 +118,33 @@ def run_rank(config: TrialConfig, observe: Observer, ranks: Ranks) -> dict[str, 
             with closing(parts.engine):
                 loop.resume(parts)
                 return loop.train(parts)
+
+
+def names(config: TrialConfig) -> Names:
+    """Under which a trial's record is published."""
+    return Names(trial_name(config), config.labels.variant, config.labels.ablation)
+
+
+def finished_before(config: TrialConfig, source: Source) -> dict[str, float] | None:
+    """The result of a finished trial, published again where its copy lacks something.
+
+    Raises:
+        ConfigError: the trial was made of other content.
+    """
+    folder = trial_folder(config)
+    done = standing.look(folder, identity_of(config, source)).admitted(config.accept_stale)
+    if done is not None:
+        config.tracking.publish(folder, folder.parents[1], names(config))
+    return done
+
+
+def _entered(config: TrialConfig, source: Source) -> dict[str, float] | None:
+    """The result of a finished trial; None once all is written down to begin or to go on."""
+    done = finished_before(config, source)
+    if done is None:
+        now = identity_of(config, source)
+        standing.begin(trial_folder(config), now, resolved(config))
+    return done
 
 
 def assemble(
@@ -244,7 +267,7 @@ def _facts(config: TrialConfig, source: Source) -> dict[str, str]:
     return {
         "git_commit": commit,
         "git_dirty": str(dirty).lower(),
-        "code_hash": provenance.code_hash(),
+        "code_hash": digest(identity_of(config, source).code),
         "model_hash": source.hash,
         "task_digest": config.task.digest,
         "eval_digest": sets.digest(config.task.held_out()),
@@ -256,11 +279,9 @@ def _facts(config: TrialConfig, source: Source) -> dict[str, str]:
 
 
 @contextmanager
-def _written_by_one(config: TrialConfig, folder: Path, ranks: Ranks) -> Iterator[None]:
+def _written_by_one(folder: Path, ranks: Ranks) -> Iterator[None]:
     """The trial's lock, held by its first rank while the others work."""
-    with files.locked(folder / "lock", LOCK_WAIT_S) if ranks.first else nullcontext():
-        if ranks.first:
-            (folder / CONFIG_FILE).write_text(json.dumps(resolved(config), indent=1))
+    with files.locked(folder / LOCK, LOCK_WAIT_S) if ranks.first else nullcontext():
         ranks.agreed(None)
         yield
 
@@ -270,10 +291,12 @@ def _record(
     config: TrialConfig, source: Source, runs: Path, folder: Path, ranks: Ranks
 ) -> Iterator[Run]:
     """The first rank's record of the trial; the others' records keep nothing."""
-    tracking = config.tracking if ranks.first else NoTracking()
-    tracking.prepare(config, runs)
-    with tracking.run(config, runs, _facts(config, source)) as run:
-        run.text("prompt.txt", config.task.held_out()[0].text)
+    if not ranks.first:
+        yield NoRun()
+        return
+    facts, seal = _facts(config, source), config.labels.seal
+    with recording(folder, runs, config.tracking, names(config), facts, seal) as run:
+        run.writer.text("prompt.txt", config.task.held_out()[0].text)
         yield run
 
 

@@ -1,16 +1,18 @@
 """One multirun: plan, preflight, manifest, trials, report."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from harness.identity import Identity, identity_of
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 from rich.console import Console
 
+from harness import standing
 from harness.config import TrialConfig, trial_name
 from harness.errors import ConfigError, TrialsFailedError
-from harness.learner import checkpoint
+from harness.tracking import record
 from harness.tracking.none import NoTracking
 from harness.trial import clear, prepare, trial_folder
 from sweeps.manifest import write_manifest
@@ -29,8 +31,8 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
     planned = plan(loader, master, arguments)
     if any(job.dry_run for job in planned.jobs):
         raise ConfigError("dry_run=true is for one trial, received -m; run it without -m")
-    runs, planned = _prepared(planned, console)
-    pending = [job for job in planned.jobs if not _finished(job, runs)]
+    runs, planned, homes = _prepared(planned, console)
+    pending = [job for job in planned.jobs if standing.result(homes[trial_name(job)]) is None]
     done = len(planned.jobs) - len(pending)
     console.print(
         f"{planned.ablation.name}: {len(planned.jobs)} trials "
@@ -46,7 +48,7 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
     _report(planned, runs, console)
     if failures:
         _show(failures, planned.jobs, console)
-    missing = [job for job in planned.jobs if checkpoint.final_result(trial_folder(job)) is None]
+    missing = [job for job in planned.jobs if standing.result(homes[trial_name(job)]) is None]
     if missing:  # failed, or stopped by Ctrl-C
         raise TrialsFailedError(
             f"{len(missing)} of {len(planned.jobs)} trials did not finish; "
@@ -54,32 +56,57 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
         )
 
 
-def _prepared(planned: Plan, console: Console) -> tuple[Path, Plan]:
-    """Base models, store and manifest, before any trial starts; output paths made absolute."""
+def _prepared(planned: Plan, console: Console) -> tuple[Path, Plan, dict[str, Path]]:
+    """Base models, store and manifest, before any trial starts.
+
+    Returns:
+        The absolute output folder, the plan with it, and the folder of each trial's record.
+    """
     sources = {label: prepare(config) for label, config in planned.variants.items()}
     runs = sources[planned.ablation.baseline][0]
     jobs = [dataclasses.replace(job, runs=str(runs)) for job in planned.jobs]
     for job in jobs:
         if job.fresh:
             clear(job)
-    jobs[0].tracking.prepare(jobs[0], runs)
+    found = {trial_name(job): identity_of(job, sources[job.labels.variant][1]) for job in jobs}
+    homes = _homes(jobs, runs, found, console)
+    jobs[0].tracking.prepare(runs, planned.ablation.name)
     manifest = write_manifest(planned, runs, {label: s for label, (_, s) in sources.items()})
     for deviation in manifest.deviations:
         console.print(f"departs from the ablation file: {deviation}")
-    return runs, dataclasses.replace(planned, jobs=jobs)
+    return runs, dataclasses.replace(planned, jobs=jobs), homes
 
 
-def _finished(job: TrialConfig, runs: Path) -> bool:
-    """Whether a trial is done; its record may lack the last word of a killed process."""
-    if checkpoint.final_result(trial_folder(job)) is None:
-        return False
-    job.tracking.settle(job, runs)
-    return True
+def _homes(
+    jobs: Sequence[TrialConfig], runs: Path, found: Mapping[str, Identity], console: Console
+) -> dict[str, Path]:
+    """The folder of each trial's record.
+
+    Raises:
+        ConfigError: some were made of other content than they would be now.
+    """
+    hashes = {trial: identity.hash for trial, identity in found.items()}
+    homes = record.homes(runs / "checkpoints", hashes)
+    looks = {trial: standing.look(homes[trial], identity) for trial, identity in found.items()}
+    accept = any(job.accept_stale for job in jobs)
+    refused = {t: reason for t, look in looks.items() if (reason := look.objection(accept))}
+    if refused:
+        trial, reason = next(iter(refused.items()))
+        more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
+        raise ConfigError(f"trial {trial}{more}: {reason}")
+    for trial, look in looks.items():
+        look.admitted(accept)
+        if homes[trial].name != trial:
+            console.print(f"{trial}: the record of {homes[trial].name}, the same trial by content")
+    return homes
 
 
 def _report(planned: Plan, runs: Path, console: Console) -> None:
     if isinstance(planned.jobs[0].tracking, NoTracking):
-        console.print("tracking=none keeps no record, so there is no report")
+        console.print(
+            f"tracking=none publishes nothing; the report can be had from the trials' folders: "
+            f"python -m analysis report {planned.ablation.name}"
+        )
         return
     from analysis.report import build
 

@@ -53,4 +53,6 @@ def terminable() -> Iterator[None]:
 
 
 def _exit(number: int, frame: Any) -> None:
+    """End once: a second signal must not break off what the first one's end still writes."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(128 + number)

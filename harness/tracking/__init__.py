@@ -1,49 +1,69 @@
-"""Tracking: where the numbers of a trial go."""
+"""Tracking: the record of a trial, and its copies."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness.config import TrialConfig
+# The experiment of trials that belong to no ablation and no grid.
+SINGLE = "trials"
+
+
+@dataclass(frozen=True)
+class Names:
+    """Under which a record is published.
+
+    Attributes:
+        trial: name of the planned trial; another than the folder's when a record is taken over.
+        ablation: the experiment; "" for a trial that belongs to none.
+    """
+
+    trial: str
+    variant: str
+    ablation: str = ""
+
+    @property
+    def experiment(self) -> str:
+        """Name of the experiment."""
+        return self.ablation or SINGLE
 
 
 class Run(Protocol):
-    """The record of one trial."""
+    """What the training loop writes to."""
 
-    logged_step: int
-    """Last step that the record has; -1 when it is empty."""
+    @property
+    def logged_step(self) -> int:
+        """Last step that the record has; -1 when it is empty."""
+        ...
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Write one step, all or nothing."""
         ...
 
-    def text(self, name: str, text: str) -> None:
-        """Write a text beside the numbers, once."""
-        ...
-
     def table(self, step: int, table: Mapping[str, Sequence[Any]]) -> None:
-        """Write the per-prompt results of an evaluation, once."""
+        """Write the per-prompt results of an evaluation, before its step."""
         ...
 
 
 class Tracking(Protocol):
-    """A tracking config."""
+    """A tracking config: where records are published."""
 
-    def prepare(self, config: TrialConfig, runs: Path) -> None:
+    def prepare(self, runs: Path, experiment: str) -> None:
         """Make the store, before any trial starts."""
         ...
 
-    def run(
-        self, config: TrialConfig, runs: Path, facts: Mapping[str, str]
-    ) -> AbstractContextManager[Run]:
-        """The trial's record, continued when there is one; closed with the right status."""
+    def publish(self, folder: Path, runs: Path, names: Names) -> None:
+        """Make the copy of the record in a folder complete; again and again is the same as once."""
         ...
 
-    def forget(self, config: TrialConfig, runs: Path) -> None:
-        """Drop the trial's record, for a fresh start."""
+    def follow(self, folder: Path, runs: Path, names: Names) -> "Copy":
+        """A copy that is kept up while the trial runs."""
         ...
 
-    def settle(self, config: TrialConfig, runs: Path) -> None:
-        """Close the record of a finished trial whose process was killed before it could."""
+
+class Copy(Protocol):
+    """The published copy of a trial that runs."""
+
+    def step(self, step: int, metrics: Mapping[str, float], time_ms: int) -> None:
+        """One more step."""
         ...

@@ -1,103 +1,93 @@
-"""MLflow on sqlite: one experiment per ablation, one run per trial, continued on resume."""
+"""MLflow on sqlite: a copy of the trials' records, one experiment per ablation, one run per trial.
 
+A copy is made from the record alone, whatever of it is there already, so that a store that was
+lost, moved or cut short is made whole by publishing again.
+"""
+
+import json
 import logging
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from harness.config import (
-    TrialConfig,
-    config_hash,
-    flattened,
-    group_hash,
-    identity,
-    resolved,
-    trial_name,
-)
+from harness.config import IDENTITY_IRRELEVANT, digest, flattened
+from harness.machine import files
+from harness.tracking import Names
+from harness.tracking.record import Record, Status, read
 from harness.typed import TARGET
 
+log = logging.getLogger(__name__)
+
 # MLflow refuses more in one call.
-MAX_PARAMS = 100
+MAX_PARAMS, MAX_METRICS = 100, 1000
+# Whoever makes a run holds this lock: two at once would make two. A copy takes seconds.
+LOCK, LOCK_WAIT_S = "mlflow.lock", 120.0
+# Where MLflow's page of a run looks for tables.
+TABLES_TAG = "mlflow.loggedArtifacts"
 
 
 @dataclass(frozen=True)
 class MlflowTracking:
-    """The store `runs/mlflow.db`.
+    """The store `runs/mlflow.db`."""
 
-    Attributes:
-        experiment: name of the experiment of trials that belong to no ablation.
+    def prepare(self, runs: Path, experiment: str) -> None:
+        _experiment_id(_client(runs), experiment, runs)
+
+    def publish(self, folder: Path, runs: Path, names: Names) -> None:
+        _published(folder, runs, names)
+
+    def follow(self, folder: Path, runs: Path, names: Names) -> "Following":
+        return Following(_client(runs), _published(folder, runs, names))
+
+
+class Following:
+    """A run that grows with its trial.
+
+    A store that fails in the meantime does not end the training: the record has everything, and
+    the copy is made complete when the trial ends.
     """
-
-    experiment: str = "trials"
-
-    def prepare(self, config: TrialConfig, runs: Path) -> None:
-        self._experiment_id(_client(runs), config, runs)
-
-    def forget(self, config: TrialConfig, runs: Path) -> None:
-        client = _client(runs)
-        for run in _found(client, self._experiment_id(client, config, runs), config):
-            client.delete_run(run.info.run_id)
-
-    def settle(self, config: TrialConfig, runs: Path) -> None:
-        client = _client(runs)
-        for run in _found(client, self._experiment_id(client, config, runs), config):
-            if run.info.status != "FINISHED":
-                client.set_terminated(run.info.run_id, "FINISHED")
-
-    @contextmanager
-    def run(
-        self, config: TrialConfig, runs: Path, facts: Mapping[str, str]
-    ) -> Iterator["MlflowRun"]:
-        client = _client(runs)
-        experiment = self._experiment_id(client, config, runs)
-        run_id = _opened(client, experiment, config, facts)
-        try:
-            yield MlflowRun(client, run_id)
-        except Exception:
-            client.set_terminated(run_id, "FAILED")
-            raise
-        except BaseException:  # the scheduler's SystemExit, Ctrl-C, a signal
-            client.set_terminated(run_id, "KILLED")
-            raise
-        client.set_terminated(run_id, "FINISHED")
-
-    def _experiment_id(self, client: Any, config: TrialConfig, runs: Path) -> str:
-        name = config.labels.ablation or self.experiment
-        found = client.get_experiment_by_name(name)
-        if found is not None:
-            return str(found.experiment_id)
-        location = (runs / "artifacts" / name).as_uri()
-        return str(client.create_experiment(name, artifact_location=location))
-
-
-class MlflowRun:
-    """One MLflow run."""
 
     def __init__(self, client: Any, run_id: str) -> None:
         self.client = client
         self.run_id = run_id
-        history = client.get_metric_history(run_id, "budget/updates")
-        self.logged_step = max((point.step for point in history), default=-1)
+        self.lost = False
 
-    def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        from mlflow.entities import Metric
+    def step(self, step: int, metrics: Mapping[str, float], time_ms: int) -> None:
+        from mlflow.exceptions import MlflowException
 
-        now = int(time.time() * 1000)
-        points = [Metric(key, value, now, step) for key, value in metrics.items()]
-        self.client.log_batch(self.run_id, metrics=points)
+        if self.lost:
+            return
+        try:
+            _log_points(self.client, self.run_id, _points(step, metrics, time_ms))
+        except (MlflowException, OSError) as error:
+            self.lost = True
+            log.warning("MLflow's copy stays behind from step %d on: %s", step, error)
 
-    def text(self, name: str, text: str) -> None:
-        if name not in [file.path for file in self.client.list_artifacts(self.run_id)]:
-            self.client.log_text(self.run_id, text, name)
 
-    def table(self, step: int, table: Mapping[str, Sequence[Any]]) -> None:
-        name = f"eval/step_{step:06d}.json"
-        # log_table appends: a resumed trial must not write its evaluation twice.
-        if name not in [file.path for file in self.client.list_artifacts(self.run_id, "eval")]:
-            self.client.log_table(self.run_id, dict(table), name)
+def _published(folder: Path, runs: Path, names: Names) -> str:
+    """Make the run of a record complete; returns its id, "" for a folder without a record."""
+    with files.locked(runs / LOCK, LOCK_WAIT_S):
+        record = read(folder)
+        if record is None:
+            return ""
+        client = _client(runs)
+        run = _run_of(client, _experiment_id(client, names.experiment, runs), record, names)
+        run_id = str(run.info.run_id)
+        _describe(client, run, record, names)
+        there = _stored_points(runs, run_id)
+        points = (
+            point
+            for step, made in record.steps.items()
+            for point in _points(step, made.metrics, made.time_ms)
+            if (point.key, step) not in there
+        )
+        _log_points(client, run_id, points)
+        _copy_files(client, run_id, record)
+        _close(client, run, record)
+        return run_id
 
 
 def _client(runs: Path) -> Any:
@@ -108,48 +98,114 @@ def _client(runs: Path) -> Any:
     return MlflowClient(tracking_uri=f"sqlite:///{runs / 'mlflow.db'}")
 
 
-def _found(client: Any, experiment: str, config: TrialConfig) -> list[Any]:
-    found = client.search_runs([experiment], f"tags.trial = '{trial_name(config)}'")
-    return list(found)
+def _experiment_id(client: Any, name: str, runs: Path) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    location = (runs / "artifacts" / name).as_uri()
+    return str(client.create_experiment(name, artifact_location=location))
 
 
-def _opened(client: Any, experiment: str, config: TrialConfig, facts: Mapping[str, str]) -> str:
-    """Run id of the trial's run: the existing one set to RUNNING, or a new one."""
-    labels = config.labels
-    existing = _found(client, experiment, config)
-    if existing:
-        run_id = str(existing[0].info.run_id)
-        attempt = int(existing[0].data.tags["attempt"]) + 1
-        client.set_tag(run_id, "attempt", str(attempt))
-        client.update_run(run_id, status="RUNNING")
-        _log_config(client, run_id, config)  # the first attempt may have died before it
-        return run_id
+def _run_of(client: Any, experiment: str, record: Record, names: Names) -> Any:
+    """The record's one run; those of records that were thrown away are deleted."""
+    found = client.search_runs([experiment], f"tags.trial = '{names.trial}'")
+    own = [run for run in found if run.data.tags.get("record") == record.id]
+    for run in found:
+        if run not in own[:1]:
+            client.delete_run(run.info.run_id)
+    if own:
+        return own[0]
+    return client.create_run(
+        experiment,
+        start_time=record.started_ms,
+        tags={"trial": names.trial, "record": record.id},
+        run_name=names.trial,
+    )
+
+
+def _describe(client: Any, run: Any, record: Record, names: Names) -> None:
+    """Tags under which the run is found; variant, seed and every key as params, for the UI."""
+    from mlflow.entities import Param, RunTag
+
+    labels = record.config.get("labels")
+    labels = labels if isinstance(labels, dict) else {}
+    deciding = {k: v for k, v in record.config.items() if k not in IDENTITY_IRRELEVANT}
+    origin = record.folder.name
     tags = {
-        "trial": trial_name(config),
-        "variant": labels.variant,
-        "algorithm": labels.algorithm,
-        "task": labels.task,
-        "model": labels.model,
-        "seed": str(config.seed),
-        "ablation": labels.ablation,
-        "config_hash": config_hash(config),
-        "group_hash": group_hash(config),
-        "attempt": "1",
-        **facts,
+        **{key: str(labels.get(key, "")) for key in ("algorithm", "task", "model")},
+        "variant": names.variant,
+        "seed": str(deciding.get("seed", "")),
+        "ablation": names.ablation,
+        "seal": record.seal,
+        "config_hash": digest(deciding),
+        "group_hash": digest({k: v for k, v in deciding.items() if k != "seed"}),
+        "identity": record.identity,
+        "attempt": str(record.attempts),
+        "status": record.status.value,
+        "origin": "" if origin == names.trial else origin,
+        "accepted": "; ".join(dict.fromkeys(c for cs in record.accepted.values() for c in cs)),
+        TABLES_TAG: json.dumps([{"path": _table_name(s), "type": "table"} for s in record.tables]),
+        **record.facts,
     }
-    run = client.create_run(experiment, tags=tags, run_name=trial_name(config))
-    run_id = str(run.info.run_id)
-    _log_config(client, run_id, config)
-    return run_id
-
-
-def _log_config(client: Any, run_id: str, config: TrialConfig) -> None:
-    """The whole config as an artifact; variant, seed and every key as params, for the UI."""
-    from mlflow.entities import Param
-
-    client.log_dict(run_id, resolved(config), "config.yaml")
-    keys = {k: v for k, v in flattened(identity(config)).items() if not k.endswith(TARGET)}
-    params = {"variant": config.labels.variant, "algorithm": config.labels.algorithm, **keys}
-    entries = [Param(key.replace("[", ".").replace("]", ""), str(v)) for key, v in params.items()]
+    new = [RunTag(key, value) for key, value in tags.items() if run.data.tags.get(key) != value]
+    keys = {k: v for k, v in flattened(deciding).items() if not k.endswith(TARGET)}
+    params = {"variant": names.variant, "algorithm": labels.get("algorithm", ""), **keys}
+    named = {key.replace("[", ".").replace("]", ""): str(v) for key, v in params.items()}
+    entries = [Param(key, v) for key, v in named.items() if key not in run.data.params]
+    client.log_batch(run.info.run_id, tags=new)
     for start in range(0, len(entries), MAX_PARAMS):
-        client.log_batch(run_id, params=entries[start : start + MAX_PARAMS])
+        client.log_batch(run.info.run_id, params=entries[start : start + MAX_PARAMS])
+
+
+def _points(step: int, metrics: Mapping[str, float], time_ms: int) -> Iterator[Any]:
+    from mlflow.entities import Metric
+
+    return (Metric(key, value, time_ms, step) for key, value in metrics.items())
+
+
+def _log_points(client: Any, run_id: str, points: Iterable[Any]) -> None:
+    """Writing a point that is there already changes nothing."""
+    waiting = list(points)
+    for start in range(0, len(waiting), MAX_METRICS):
+        client.log_batch(run_id, metrics=waiting[start : start + MAX_METRICS])
+
+
+def _stored_points(runs: Path, run_id: str) -> set[tuple[str, int]]:
+    """Metric and step of every point of a run.
+
+    Asked of the file: MLflow's own way is one query per metric, and thirty times as long.
+    """
+    uri = f"file:{quote(str(runs / 'mlflow.db'))}?mode=ro"
+    connection = sqlite3.connect(uri, uri=True, timeout=LOCK_WAIT_S)
+    try:
+        rows = connection.execute("SELECT key, step FROM metrics WHERE run_uuid = ?", (run_id,))
+        return {(str(key), int(step)) for key, step in rows}
+    finally:
+        connection.close()
+
+
+def _table_name(step: int) -> str:
+    return f"eval/step_{step:06d}.json"
+
+
+def _copy_files(client: Any, run_id: str, record: Record) -> None:
+    """The config, the texts and the tables, as artifacts that are whole."""
+    there = {f.path: f.file_size for d in (None, "eval") for f in client.list_artifacts(run_id, d)}
+    texts = {path.name: path for path in record.texts}
+    for name, path in {**texts, **{_table_name(s): p for s, p in record.tables.items()}}.items():
+        if there.get(name) != path.stat().st_size:
+            client.log_text(run_id, path.read_text(encoding="utf-8"), name)
+    if "config.yaml" not in there:
+        client.log_dict(run_id, record.config, "config.yaml")
+
+
+def _close(client: Any, run: Any, record: Record) -> None:
+    """MLflow's status and times; it has no word for interrupted."""
+    status = Status.KILLED if record.status is Status.INTERRUPTED else record.status
+    if status is Status.RUNNING:
+        client.update_run(run.info.run_id, status=status.value)
+        return
+    newest = record.steps[record.last].time_ms if record.steps else record.started_ms
+    ended = record.ended_ms or newest
+    if (run.info.status, run.info.end_time) != (status.value, ended):
+        client.set_terminated(run.info.run_id, status.value, ended)

@@ -1,42 +1,28 @@
-"""No tracking: metrics go to the log file only."""
+"""No tracking: the trial's folder is all there is."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from harness.config import TrialConfig
+from harness.tracking import Names
 
 
-class NoRun:
-    """A record that keeps nothing."""
+class NoCopy:
+    """A copy that is not made."""
 
-    logged_step = -1
-
-    def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Nothing is written."""
-
-    def text(self, name: str, text: str) -> None:
-        """Nothing is written."""
-
-    def table(self, step: int, table: Mapping[str, Sequence[Any]]) -> None:
+    def step(self, step: int, metrics: Mapping[str, float], time_ms: int) -> None:
         """Nothing is written."""
 
 
 @dataclass(frozen=True)
 class NoTracking:
-    """Switches tracking off; neither mlflow nor its store is touched."""
+    """Publishes nothing; neither mlflow nor its store is touched."""
 
-    def prepare(self, config: TrialConfig, runs: Path) -> None:
+    def prepare(self, runs: Path, experiment: str) -> None:
         """There is no store."""
 
-    @contextmanager
-    def run(self, config: TrialConfig, runs: Path, facts: Mapping[str, str]) -> Iterator[NoRun]:
-        yield NoRun()
+    def publish(self, folder: Path, runs: Path, names: Names) -> None:
+        """There is no store."""
 
-    def forget(self, config: TrialConfig, runs: Path) -> None:
-        """There is no record."""
-
-    def settle(self, config: TrialConfig, runs: Path) -> None:
-        """There is no record."""
+    def follow(self, folder: Path, runs: Path, names: Names) -> NoCopy:
+        return NoCopy()

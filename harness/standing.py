@@ -1,0 +1,95 @@
+"""What an earlier start left of a trial, and whether it is still the same trial.
+
+A result stands for ever only while what decides it has not changed; a trial that was interrupted
+never continues on other content.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from harness.errors import ConfigError
+from harness.identity import Identity, changes
+from harness.learner import checkpoint
+from harness.tracking.record import CONFIG, IDENTITY, Writer, read
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What there is of a trial.
+
+    Attributes:
+        result: last metrics, when the trial is finished and its record and weights are whole.
+        changed: what differs from the content that it was begun on; empty for a new trial.
+        since: when it was begun.
+        accepted: whether its result was kept before under the content of now.
+    """
+
+    folder: Path
+    now: Identity
+    result: dict[str, float] | None
+    changed: list[str]
+    since: str
+    accepted: bool
+
+    def objection(self, accept_stale: bool) -> str:
+        """Why the trial can neither be kept nor continued, and what to do; "" when it can."""
+        if not self.changed or (self.result is not None and (accept_stale or self.accepted)):
+            return ""
+        what = f"{', '.join(self.changed)} changed since {self.since}"
+        if self.result is None:
+            return f"{what}; a trial never continues on other content: fresh=true starts it over"
+        return (
+            f"{what}, so its result is not this trial's; fresh=true runs it again, "
+            f"accept_stale=true keeps it and says so in the report"
+        )
+
+    def admitted(self, accept_stale: bool) -> dict[str, float] | None:
+        """The result of a finished trial; None for one that may be begun or continued.
+
+        A result that is kept although its content has changed is marked so in its record.
+
+        Raises:
+            ConfigError: the trial was made of other content.
+        """
+        if refused := self.objection(accept_stale):
+            raise ConfigError(f"trial {self.folder.name}: {refused}")
+        if self.changed and not self.accepted:
+            Writer(self.folder).accept(self.now.hash, self.changed)
+        return self.result
+
+
+def look(folder: Path, now: Identity) -> Standing:
+    """What there is of the trial in a folder, beside what it would be made of now."""
+    record = read(folder)
+    if record is None or record.last < 0:
+        return Standing(folder, now, None, [], "", False)
+    begun = datetime.fromtimestamp((record.started_ms or 0) / 1000)
+    accepted = now.hash in record.accepted
+    since = f"{begun:%Y-%m-%d %H:%M}"
+    return Standing(folder, now, result(folder), _changed(folder, now), since, accepted)
+
+
+def result(folder: Path) -> dict[str, float] | None:
+    """Last metrics of a finished trial whose record and weights are whole; None otherwise."""
+    record = read(folder)
+    return checkpoint.final_result(folder) if record is not None and record.finished else None
+
+
+def begin(folder: Path, now: Identity, config: Any) -> None:
+    """Write down what a trial is, before its first step; `config` is plain data."""
+    writer = Writer(folder)
+    writer.text(CONFIG, json.dumps(config, indent=1))
+    if writer.last < 0:
+        writer.text(IDENTITY, json.dumps({"hash": now.hash, **now.to_plain()}, indent=1))
+
+
+def _changed(folder: Path, now: Identity) -> list[str]:
+    try:
+        plain = json.loads((folder / IDENTITY).read_bytes())
+        before = Identity.from_plain({k: v for k, v in plain.items() if k != "hash"})
+    except (OSError, ValueError, AttributeError, ConfigError):
+        return [f"{IDENTITY} cannot be read, so that anything may have"]
+    return changes(before, now)

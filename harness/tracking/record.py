@@ -1,0 +1,308 @@
+"""The record of a trial: its folder. MLflow's runs are copies of it.
+
+`record.jsonl` is append-only, one event a line: an attempt starts, a step with its metrics, an
+attempt ends. `tables/` holds the per-prompt results of evaluations, `trial.json` the config,
+`identity.json` what else decides the numbers. Read as data: nothing that a file names is imported,
+and a link that leads out of the folder is no part of it.
+"""
+
+import fcntl
+import json
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+RECORD, CONFIG, IDENTITY, TABLES, LOCK = (
+    *("record.jsonl", "trial.json", "identity.json", "tables", "lock"),
+)
+# Texts that belong to a record, beside the tables.
+TEXTS = ("prompt.txt",)
+# A step that has this metric has a table as well.
+EVALUATED = "eval/accuracy"
+
+
+class Status(Enum):
+    """What became of a trial."""
+
+    FINISHED = "FINISHED"
+    FAILED = "FAILED"
+    KILLED = "KILLED"
+    RUNNING = "RUNNING"
+    INTERRUPTED = "INTERRUPTED"
+    """Nobody works on it, and its last process could not say why it ended."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One recorded step: when (ms since 1970) and what."""
+
+    time_ms: int
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Record:
+    """A trial's folder, as it was when it was read.
+
+    Attributes:
+        id: made with the record; a trial that is started over gets another.
+        config: plain data of `trial.json`; empty when it cannot be read.
+        identity: hash of what the trial is by content; "" when it is not known.
+        seal: of the manifest that had planned the trial when it first started; "" without one.
+        attempts: how often it was started.
+        facts: what the newest attempt said of where it ran.
+        steps: by number, without gaps from 0.
+        tables: of the evaluations among the steps.
+        started_ms, ended_ms: of the first attempt's start and the last one's end.
+        error: why the last attempt ended, in one line.
+        accepted: identities under which a finished result was kept although it is another's -> what
+            had changed.
+    """
+
+    folder: Path
+    id: str
+    config: dict[str, Any]
+    identity: str
+    seal: str
+    attempts: int
+    facts: dict[str, str]
+    steps: dict[int, Step]
+    tables: dict[int, Path]
+    texts: list[Path]
+    status: Status
+    started_ms: int | None
+    ended_ms: int | None
+    error: str
+    accepted: dict[str, list[str]]
+
+    @property
+    def last(self) -> int:
+        """The newest step before which none is missing; -1 when there is none."""
+        return len(self.steps) - 1
+
+    @property
+    def finished(self) -> bool:
+        """Whether the trial spent its budget and every step of it is here."""
+        return self.status is Status.FINISHED
+
+
+@dataclass
+class _Read:
+    """What the lines of a record add up to."""
+
+    id: str = ""
+    seal: str = ""
+    attempts: int = 0
+    facts: dict[str, str] = field(default_factory=dict)
+    steps: dict[int, Step] = field(default_factory=dict)
+    started_ms: int | None = None
+    end: dict[str, Any] | None = None
+    accepted: dict[str, list[str]] = field(default_factory=dict)
+
+    def start(self, event: dict[str, Any]) -> None:
+        if not self.id:
+            self.id, self.seal = str(event["id"]), str(event["seal"])
+        self.attempts += 1
+        self.facts = {str(key): str(value) for key, value in event["facts"].items()}
+        self.started_ms = self.started_ms or int(event["time_ms"])
+        self.end = None
+
+    def step(self, event: dict[str, Any]) -> None:
+        metrics = {str(key): float(value) for key, value in event["metrics"].items()}
+        self.steps[int(event["step"])] = Step(int(event["time_ms"]), metrics)
+
+    def ended(self, event: dict[str, Any]) -> None:
+        self.end = {
+            "status": Status(event["status"]),
+            "time_ms": int(event["time_ms"]),
+            "error": str(event["error"]),
+            "last": int(event["last"]),
+        }
+
+    def accept(self, event: dict[str, Any]) -> None:
+        self.accepted[str(event["identity"])] = [str(change) for change in event["changes"]]
+
+
+def read(folder: Path) -> Record | None:
+    """The record in a folder; None when there is none.
+
+    A line that is cut or damaged is as if it were not there: the steps after a missing one do not
+    count, since a resumed trial makes them again.
+    """
+    found = _Read()
+    kinds = {"start": found.start, "step": found.step, "end": found.ended, "accept": found.accept}
+    for event in _events(folder / RECORD):
+        try:
+            kinds[event["event"]](event)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            continue  # damaged
+    if not found.id:
+        return None
+    tables = dict(_tables(folder))
+    steps = dict(_gapless(found.steps, tables))
+    identity = _plain(folder / IDENTITY)
+    return Record(
+        folder=folder,
+        id=found.id,
+        config=_plain(folder / CONFIG),
+        identity=str(identity.get("hash", "")),
+        seal=found.seal,
+        attempts=found.attempts,
+        facts=found.facts,
+        steps=steps,
+        tables={step: tables[step] for step in steps if step in tables},
+        texts=[folder / name for name in TEXTS if inside(folder / name, folder)],
+        status=_status(found, len(steps) - 1, folder),
+        started_ms=found.started_ms,
+        ended_ms=None if found.end is None else found.end["time_ms"],
+        error="" if found.end is None else found.end["error"],
+        accepted=found.accepted,
+    )
+
+
+def _status(found: _Read, last: int, folder: Path) -> Status:
+    if found.end is None or (found.end["status"] is Status.FINISHED and found.end["last"] != last):
+        return Status.RUNNING if held(folder / LOCK) else Status.INTERRUPTED
+    status: Status = found.end["status"]
+    return status
+
+
+def _events(path: Path) -> Iterator[dict[str, Any]]:
+    if not inside(path, path.parent):
+        return
+    for line in path.read_bytes().split(b"\n")[:-1]:  # the rest of a line being written
+        try:
+            event = json.loads(line)
+        except ValueError:  # not JSON, or not UTF-8
+            continue
+        if isinstance(event, dict):
+            yield event
+
+
+def _tables(folder: Path) -> Iterator[tuple[int, Path]]:
+    for path in (folder / TABLES).glob("step_*.json"):
+        number = re.fullmatch(r"step_(\d+)\.json", path.name)
+        if number and inside(path, folder):
+            yield int(number[1]), path
+
+
+def _gapless(steps: Mapping[int, Step], tables: Mapping[int, Path]) -> Iterator[tuple[int, Step]]:
+    for number in range(len(steps)):
+        step = steps.get(number)
+        if step is None or (EVALUATED in step.metrics and number not in tables):
+            return
+        yield number, step
+
+
+def _plain(path: Path) -> dict[str, Any]:
+    if not inside(path, path.parent):
+        return {}
+    try:
+        data = json.loads(path.read_bytes())
+    except ValueError:
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def homes(checkpoints: Path, trials: Mapping[str, str]) -> dict[str, Path]:
+    """The folder that holds the record of each planned trial.
+
+    It is the trial's own where there is a record in it, else that of a finished trial of the same
+    identity under another name, which serves one planned trial only; else its own, to be filled.
+
+    Args:
+        trials: name of each planned trial -> hash of its identity.
+    """
+    own = {trial: checkpoints / trial for trial in trials}
+    there = {trial for trial, folder in own.items() if inside(folder / RECORD, folder)}
+    free: dict[str, list[Path]] = {}
+    if len(there) < len(own):
+        for path in sorted(checkpoints.glob(f"*/{IDENTITY}")):
+            other = read(path.parent) if path.parent.name not in own else None
+            if other is not None and other.finished:
+                free.setdefault(other.identity, []).append(path.parent)
+    found = dict(own)
+    for trial, identity in trials.items():
+        if trial not in there and free.get(identity):
+            found[trial] = free[identity].pop(0)
+    return found
+
+
+def inside(path: Path, folder: Path) -> bool:
+    """Whether a path is a file that really lies in a folder."""
+    return path.is_file() and path.resolve().is_relative_to(folder.resolve())
+
+
+def held(lock: Path) -> bool:
+    """Whether some process holds a lock; looking does not take it."""
+    if not lock.is_file():
+        return False
+    with lock.open("rb") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+class Writer:
+    """Appends to a trial's record; its owner holds the trial's lock."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        path = folder / RECORD
+        if path.exists():  # a line that a kill cut off
+            whole = path.read_bytes().rpartition(b"\n")
+            os.truncate(path, len(whole[0]) + len(whole[1]))
+        before = read(folder)
+        self.id = before.id if before else secrets.token_hex(8)
+        self.last = before.last if before else -1
+
+    def start(self, facts: Mapping[str, str], seal: str) -> None:
+        """An attempt begins, planned by the manifest of that seal."""
+        self._append("start", id=self.id, seal=seal, facts=dict(facts))
+
+    def step(self, step: int, metrics: Mapping[str, float]) -> int:
+        """One step, all or nothing; returns its time in ms since 1970."""
+        time_ms = self._append("step", step=step, metrics=dict(metrics))
+        self.last = step
+        return time_ms
+
+    def end(self, status: Status, error: str = "") -> None:
+        """The attempt ends."""
+        line = " ".join(error.split())
+        self._append("end", status=status.value, error=line, last=self.last)
+
+    def accept(self, identity: str, changes: Sequence[str]) -> None:
+        """A finished result is kept although what it was made of has changed."""
+        self._append("accept", identity=identity, changes=list(changes))
+
+    def table(self, step: int, table: Mapping[str, Sequence[Any]]) -> None:
+        """Per-prompt results of an evaluation; the table of a step is written before the step."""
+        columns = list(table)
+        rows = [list(row) for row in zip(*table.values(), strict=True)]
+        name = f"{TABLES}/step_{step:06d}.json"
+        self.text(name, json.dumps({"columns": columns, "data": rows}))
+
+    def text(self, name: str, text: str) -> None:
+        """A file of the record, whole or not at all."""
+        path = self.folder / name
+        path.parent.mkdir(exist_ok=True)
+        temporary = path.with_name(f".{path.name}.new")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        temporary.replace(path)
+
+    def _append(self, event: str, **content: Any) -> int:
+        time_ms = int(time.time() * 1000)
+        line = json.dumps({"event": event, "time_ms": time_ms, **content})
+        with (self.folder / RECORD).open("ab") as file:
+            file.write(line.encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        return time_ms

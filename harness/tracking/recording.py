@@ -1,0 +1,80 @@
+"""What a running trial writes: its record, and the copy that follows it."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from harness.errors import HarnessError
+from harness.tracking import Names, Tracking
+from harness.tracking.record import Status, Writer
+
+log = logging.getLogger(__name__)
+
+
+class NoRun:
+    """What the ranks beside the first write to."""
+
+    logged_step = -1
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Nothing is written."""
+
+    def table(self, step: int, table: Mapping[str, Sequence[Any]]) -> None:
+        """Nothing is written."""
+
+
+class Recording:
+    """The record first, then its copy."""
+
+    def __init__(self, writer: Writer) -> None:
+        self.writer = writer
+        self.copies: list[Any] = []
+
+    @property
+    def logged_step(self) -> int:
+        """Last step that the record has; -1 when it is empty."""
+        return self.writer.last
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        time_ms = self.writer.step(step, metrics)
+        for copy in self.copies:
+            copy.step(step, metrics, time_ms)
+
+    def table(self, step: int, table: Mapping[str, Sequence[Any]]) -> None:
+        self.writer.table(step, table)
+
+
+@contextmanager
+def recording(
+    folder: Path,
+    runs: Path,
+    tracking: Tracking,
+    names: Names,
+    facts: Mapping[str, str],
+    seal: str,
+) -> Iterator[Recording]:
+    """The trial's record, continued when there is one and closed with what became of it.
+
+    However the block ends, the copy is made complete after it.
+
+    Raises:
+        StoreError: the trial has finished, but its copy cannot be made.
+    """
+    writer = Writer(folder)
+    try:
+        writer.start(facts, seal)
+        run = Recording(writer)
+        run.copies.append(tracking.follow(folder, runs, names))
+        yield run
+        writer.end(Status.FINISHED)
+    except BaseException as error:  # the scheduler's SystemExit, Ctrl-C and signals as well
+        failed = isinstance(error, Exception)
+        writer.end(Status.FAILED if failed else Status.KILLED, f"{type(error).__name__}: {error}")
+        try:
+            tracking.publish(folder, runs, names)
+        except HarnessError:  # the first error is the one to see
+            log.exception("the copy of the failed trial could not be made")
+        raise
+    tracking.publish(folder, runs, names)
