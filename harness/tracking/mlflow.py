@@ -1,6 +1,5 @@
 """MLflow on sqlite: one experiment per ablation, one run per trial, continued on resume."""
 
-import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,32 +16,29 @@ from harness.config import (
     resolved,
     trial_name,
 )
+from harness.tracking.store import experiment_id, open_store
 from harness.typed import TARGET
 
+# The experiment of trials that belong to no sweep.
+SINGLE_TRIALS = "trials"
 # MLflow refuses more in one call.
 MAX_PARAMS = 100
 
 
 @dataclass(frozen=True)
 class MlflowTracking:
-    """The store `runs/mlflow.db`.
-
-    Attributes:
-        experiment: name of the experiment of trials that belong to no ablation.
-    """
-
-    experiment: str = "trials"
+    """The store `runs/mlflow.db`."""
 
     def prepare(self, config: TrialConfig, runs: Path) -> None:
-        self._experiment_id(_client(runs), config, runs)
+        self._experiment_id(open_store(runs), config, runs)
 
     def forget(self, config: TrialConfig, runs: Path) -> None:
-        client = _client(runs)
+        client = open_store(runs)
         for run in _found(client, self._experiment_id(client, config, runs), config):
             client.delete_run(run.info.run_id)
 
     def settle(self, config: TrialConfig, runs: Path) -> None:
-        client = _client(runs)
+        client = open_store(runs)
         for run in _found(client, self._experiment_id(client, config, runs), config):
             if run.info.status != "FINISHED":
                 client.set_terminated(run.info.run_id, "FINISHED")
@@ -51,7 +47,7 @@ class MlflowTracking:
     def run(
         self, config: TrialConfig, runs: Path, facts: Mapping[str, str]
     ) -> Iterator["MlflowRun"]:
-        client = _client(runs)
+        client = open_store(runs)
         experiment = self._experiment_id(client, config, runs)
         run_id = _opened(client, experiment, config, facts)
         try:
@@ -65,12 +61,7 @@ class MlflowTracking:
         client.set_terminated(run_id, "FINISHED")
 
     def _experiment_id(self, client: Any, config: TrialConfig, runs: Path) -> str:
-        name = config.labels.ablation or self.experiment
-        found = client.get_experiment_by_name(name)
-        if found is not None:
-            return str(found.experiment_id)
-        location = (runs / "artifacts" / name).as_uri()
-        return str(client.create_experiment(name, artifact_location=location))
+        return experiment_id(client, config.labels.ablation or SINGLE_TRIALS, runs)
 
 
 class MlflowRun:
@@ -98,14 +89,6 @@ class MlflowRun:
         # log_table appends: a resumed trial must not write its evaluation twice.
         if name not in [file.path for file in self.client.list_artifacts(self.run_id, "eval")]:
             self.client.log_table(self.run_id, dict(table), name)
-
-
-def _client(runs: Path) -> Any:
-    from mlflow import MlflowClient
-
-    for name in ("mlflow", "alembic"):  # making the tables is no news
-        logging.getLogger(name).setLevel(logging.WARNING)
-    return MlflowClient(tracking_uri=f"sqlite:///{runs / 'mlflow.db'}")
 
 
 def _found(client: Any, experiment: str, config: TrialConfig) -> list[Any]:
