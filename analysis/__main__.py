@@ -7,9 +7,10 @@ from pathlib import Path
 from rich.console import Console
 
 from analysis.report import build
-from harness.errors import ConfigError
+from harness.errors import ConfigError, StoreError
 
 USER_ERROR = 2  # what argparse uses for a wrong command line
+STORE_FAILED = 1
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,6 +26,9 @@ def main(arguments: list[str] | None = None) -> int:
     except ConfigError as error:
         sys.stderr.write(f"error: {error}\n")
         return USER_ERROR
+    except StoreError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return STORE_FAILED
     console = Console()
     console.print(built.summary)
     console.print(str(built.html), soft_wrap=True, markup=False, highlight=False)

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from analysis.ablation import Manifest
 from harness.errors import ConfigError
-from harness.tracking import Names, record
+from harness.tracking import Names, record, store
 from harness.tracking.mlflow import MlflowTracking
 from harness.typed import typed
 
@@ -101,13 +101,9 @@ def open_store(runs: Path) -> MlflowClient:
 
     Raises:
         ConfigError: there is no store (MLflow itself would create an empty one).
+        StoreError: it is damaged.
     """
-    path = runs.resolve() / "mlflow.db"
-    if not path.is_file():
-        raise ConfigError(
-            f"no MLflow store at {path}; run an ablation first or pass the folder with --runs"
-        )
-    return MlflowClient(tracking_uri=f"sqlite:///{path}")
+    return store.open_store(runs, create=False)
 
 
 def load_experiment(client: MlflowClient, name: str) -> Experiment:

@@ -20,12 +20,15 @@ from harness.errors import (
     EngineError,
     GraderError,
     RankError,
+    StoreError,
     TrialsFailedError,
 )
 from harness.typed import typed
 
 EXIT_USER_ERROR = 2
 EXIT_TRIALS_FAILED = 1
+# What ends a trial or a sweep that had begun.
+FAULTS = (CheckpointError, EngineError, GraderError, RankError, StoreError, TrialsFailedError)
 # Group choices under which a trial is found.
 LABELLED_GROUPS = ("algorithm", "task", "model")
 
@@ -45,7 +48,7 @@ def run() -> int:
     except (HydraException, OmegaConfBaseException) as error:
         print(f"error: {one_line(error, sys.argv[1:])}", file=sys.stderr)
         return EXIT_USER_ERROR
-    except (CheckpointError, EngineError, GraderError, RankError, TrialsFailedError) as error:
+    except FAULTS as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_TRIALS_FAILED
     except KeyboardInterrupt:

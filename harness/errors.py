@@ -6,6 +6,7 @@ HarnessError
 ├── CheckpointError    a checkpoint cannot be written or does not fit: exit code 1
 ├── RankError          one of a trial's processes failed: exit code 1
 ├── EngineError        the rollout engine failed, or has not the trainer's weights: exit code 1
+├── StoreError         the MLflow store is damaged or cannot be written: exit code 1
 ├── GraderError        a grader fails on more responses than is allowed: exit code 1
 └── TrialsFailedError  a sweep ended before all its trials did: exit code 1
 
@@ -35,6 +36,10 @@ class RankError(HarnessError):
 
 class EngineError(HarnessError):
     """The rollout engine failed, or does not sample from the trainer's weights."""
+
+
+class StoreError(HarnessError):
+    """The MLflow store is damaged, of another MLflow, or cannot be written."""
 
 
 class GraderError(HarnessError):

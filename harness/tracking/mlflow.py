@@ -6,16 +6,14 @@ lost, moved or cut short is made whole by publishing again.
 
 import json
 import logging
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from harness.config import IDENTITY_IRRELEVANT, digest, flattened
 from harness.machine import files
-from harness.tracking import Names
+from harness.tracking import Names, store
 from harness.tracking.record import Record, Status, read
 from harness.typed import TARGET
 
@@ -34,13 +32,14 @@ class MlflowTracking:
     """The store `runs/mlflow.db`."""
 
     def prepare(self, runs: Path, experiment: str) -> None:
-        _experiment_id(_client(runs), experiment, runs)
+        store.experiment_id(store.open_store(runs), experiment, runs)
 
     def publish(self, folder: Path, runs: Path, names: Names) -> None:
         _published(folder, runs, names)
 
     def follow(self, folder: Path, runs: Path, names: Names) -> "Following":
-        return Following(_client(runs), _published(folder, runs, names))
+        run_id = _published(folder, runs, names)
+        return Following(store.open_store(runs), run_id)
 
 
 class Following:
@@ -73,37 +72,28 @@ def _published(folder: Path, runs: Path, names: Names) -> str:
         record = read(folder)
         if record is None:
             return ""
-        client = _client(runs)
-        run = _run_of(client, _experiment_id(client, names.experiment, runs), record, names)
-        run_id = str(run.info.run_id)
-        _describe(client, run, record, names)
-        there = _stored_points(runs, run_id)
-        points = (
-            point
-            for step, made in record.steps.items()
-            for point in _points(step, made.metrics, made.time_ms)
-            if (point.key, step) not in there
-        )
-        _log_points(client, run_id, points)
-        _copy_files(client, run_id, record)
-        _close(client, run, record)
-        return run_id
+        with store.one_line(runs):
+            return _copied(record, runs, names)
 
 
-def _client(runs: Path) -> Any:
-    from mlflow import MlflowClient
-
-    for name in ("mlflow", "alembic"):  # making the tables is no news
-        logging.getLogger(name).setLevel(logging.WARNING)
-    return MlflowClient(tracking_uri=f"sqlite:///{runs / 'mlflow.db'}")
-
-
-def _experiment_id(client: Any, name: str, runs: Path) -> str:
-    found = client.get_experiment_by_name(name)
-    if found is not None:
-        return str(found.experiment_id)
-    location = (runs / "artifacts" / name).as_uri()
-    return str(client.create_experiment(name, artifact_location=location))
+def _copied(record: Record, runs: Path, names: Names) -> str:
+    """Add to the store what it lacks of a record."""
+    client = store.open_store(runs)
+    experiment = store.experiment_id(client, names.experiment, runs)
+    run = _run_of(client, experiment, record, names)
+    run_id = str(run.info.run_id)
+    _describe(client, run, record, names)
+    there = _stored_points(runs, run_id)
+    points = (
+        point
+        for step, made in record.steps.items()
+        for point in _points(step, made.metrics, made.time_ms)
+        if (point.key, step) not in there
+    )
+    _log_points(client, run_id, points)
+    _copy_files(client, run_id, record)
+    _close(client, run, record)
+    return run_id
 
 
 def _run_of(client: Any, experiment: str, record: Record, names: Names) -> Any:
@@ -175,13 +165,9 @@ def _stored_points(runs: Path, run_id: str) -> set[tuple[str, int]]:
 
     Asked of the file: MLflow's own way is one query per metric, and thirty times as long.
     """
-    uri = f"file:{quote(str(runs / 'mlflow.db'))}?mode=ro"
-    connection = sqlite3.connect(uri, uri=True, timeout=LOCK_WAIT_S)
-    try:
-        rows = connection.execute("SELECT key, step FROM metrics WHERE run_uuid = ?", (run_id,))
+    with store.connected(store.store_path(runs)) as db:
+        rows = db.execute("SELECT key, step FROM metrics WHERE run_uuid = ?", (run_id,))
         return {(str(key), int(step)) for key, step in rows}
-    finally:
-        connection.close()
 
 
 def _table_name(step: int) -> str:
