@@ -209,7 +209,7 @@ def _models(config: TrialConfig, source: Source, ranks: Ranks) -> Models:
     if settings is not None:
         rate = settings.learning_rate or trainer.optimizer.learning_rate
         optimizer = dataclasses.replace(trainer.optimizer, learning_rate=rate)
-        own = source if settings.path is None else dataclasses.replace(source, path=settings.path)
+        own = source if settings.path is None else source.at(settings.path)
         critic = Critic(policy if shared else own.model(), layout, optimizer)
     return Models(
         policy=policy,

@@ -5,13 +5,12 @@ Gated models: set HF_TOKEN, which transformers reads by itself.
 
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from harness.errors import ConfigError
-from harness.models.loading import Source
+from harness.models import content
+from harness.models.loading import Source, existing, located
 
 
 class Dtype(Enum):
@@ -46,33 +45,23 @@ class HuggingFace:
     tokenizer: str | None = None
 
     def check(self, task: Any) -> None:
-        _existing(self.path, "model.path")
+        existing(self.path, "model.path")
 
     def prepare(self, task: Any, runs: str) -> Source:
-        path = _existing(self.path, "model.path")
-        tokenizer = _existing(self.tokenizer, "model.tokenizer") if self.tokenizer else path
+        path, revision = located(self.path, "model.path")
+        tokenizer, tokenizer_revision = path, revision
+        if self.tokenizer:
+            tokenizer, tokenizer_revision = located(
+                self.tokenizer, "model.tokenizer", "tokenizer_config.json"
+            )
+        digests = content.of_model(path, revision, runs)
+        digests |= content.of_tokenizer(tokenizer, tokenizer_revision, runs)
         return Source(
             path=path,
-            hash=path,
             tokenizer=tokenizer,
             dtype=getattr(torch, self.dtype.value),
             attention=self.attention.value,
+            files=digests,
+            revision=revision,
+            tokenizer_revision=tokenizer_revision,
         )
-
-
-def _existing(path: str, key: str) -> str:
-    """The absolute folder, or the hub name as it is.
-
-    Hub names have at most one slash and do not begin with a dot, a slash or a tilde.
-    """
-    folder = Path(path).expanduser()
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise ConfigError(f"{key}: {path!r} is a folder without config.json, so no model")
-        return str(folder.resolve())
-    if path.startswith((".", "/", "~")) or path.count("/") > 1:
-        raise ConfigError(
-            f"{key}: there is no folder {path!r}; give a folder in Hugging Face format or a hub "
-            f"name such as Qwen/Qwen2.5-0.5B"
-        )
-    return path

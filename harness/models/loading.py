@@ -1,14 +1,17 @@
 """Load a causal language model and its tokenizer from a Hugging Face folder or hub name."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import cached_file, extract_commit_hash
 from transformers.utils import logging as transformers_logging
 
+from harness import config
 from harness.errors import ConfigError
 
 transformers_logging.disable_progress_bar()  # three bars for every checkpoint hide our own lines
@@ -19,28 +22,50 @@ class Source:
     """Where a model lies and how it is loaded.
 
     Attributes:
-        path: folder or hub name; hash: identifies the weights in records.
+        path: folder or hub name.
         tokenizer: folder or hub name of the tokenizer.
+        files: digests of weights, settings and tokenizer (harness.models.content).
+        revision, tokenizer_revision: commit of a hub model or tokenizer; None for a folder. What
+            was looked at is what is loaded, whatever the hub says by then.
     """
 
     path: str
-    hash: str
     tokenizer: str
     dtype: torch.dtype
     attention: str
+    files: Mapping[str, str]
+    revision: str | None = None
+    tokenizer_revision: str | None = None
+
+    @property
+    def hash(self) -> str:
+        """Identifies the base by content: equal wherever it lies."""
+        return config.digest(dict(self.files))[:16]
+
+    def at(self, path: str) -> "Source":
+        """Another model, loaded in the same way.
+
+        Raises:
+            ConfigError: there is none at that folder or hub name.
+        """
+        folder, revision = located(path, "algorithm.critic.path")
+        return replace(self, path=folder, revision=revision)
 
     def model(self) -> Any:
         """A fresh copy of the model in evaluation mode: no dropout, so log-probs repeat."""
         with _one_line(self.path):
             model = AutoModelForCausalLM.from_pretrained(
-                self.path, dtype=self.dtype, attn_implementation=self.attention
+                self.path,
+                revision=self.revision,
+                dtype=self.dtype,
+                attn_implementation=self.attention,
             )
         return model.eval()
 
     def config(self) -> Any:
         """The model's config, without its weights."""
         with _one_line(self.path):
-            return AutoConfig.from_pretrained(self.path)
+            return AutoConfig.from_pretrained(self.path, revision=self.revision)
 
     def context(self) -> int | None:
         """Tokens that the model can read; None where its config does not say."""
@@ -50,7 +75,9 @@ class Source:
     def load_tokenizer(self) -> Any:
         """The tokenizer; it must name an end token."""
         with _one_line(self.tokenizer):
-            tokenizer = AutoTokenizer.from_pretrained(self.tokenizer)
+            tokenizer = AutoTokenizer.from_pretrained(
+                self.tokenizer, revision=self.tokenizer_revision
+            )
         if tokenizer.eos_token_id is None:
             raise ConfigError(f"model.tokenizer {self.tokenizer!r} has no end-of-sequence token")
         if tokenizer.pad_token is None:  # padding is masked: any token will do
@@ -68,6 +95,47 @@ class Model(Protocol):
     def prepare(self, task: Any, runs: str) -> Source:
         """Make sure that the base exists; raises ConfigError when it cannot."""
         ...
+
+
+def existing(path: str, key: str) -> str:
+    """The absolute folder, or the hub name as it is.
+
+    Hub names have at most one slash and do not begin with a dot, a slash or a tilde.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ConfigError(f"{key}: {path!r} is a folder without config.json, so no model")
+        return str(folder.resolve())
+    if path.startswith((".", "/", "~")) or path.count("/") > 1:
+        raise ConfigError(
+            f"{key}: there is no folder {path!r}; give a folder in Hugging Face format or a hub "
+            f"name such as Qwen/Qwen2.5-0.5B"
+        )
+    return path
+
+
+def located(path: str, key: str, file: str = "config.json") -> tuple[str, str | None]:
+    """A folder and None, or a hub name and the commit that it stands for now.
+
+    Args:
+        path: folder or hub name; key: config key of it, for messages.
+        file: one that such a folder has at its top.
+
+    Raises:
+        ConfigError: no such folder; a hub model that is not in the cache and cannot be reached.
+    """
+    found = existing(path, key)
+    if Path(found).is_dir():
+        return found, None
+    with _one_line(found):
+        commit = extract_commit_hash(cached_file(found, file), None)
+    if commit is None:
+        raise ConfigError(f"{key}: the hub's {found!r} has no {file}, so it is no model")
+    return found, commit
 
 
 @contextmanager

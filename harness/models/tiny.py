@@ -6,7 +6,6 @@ cached under `runs/models/<recipe hash>` in Hugging Face format.
 """
 
 import math
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,9 +20,9 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from harness import checks, config
 from harness.errors import ConfigError
-from harness.machine import files
+from harness.machine import code, files
 from harness.maths import streams
-from harness.models import vocabulary
+from harness.models import content, vocabulary
 from harness.models.loading import Source
 from harness.types import Prompt
 
@@ -33,6 +32,8 @@ RECIPE_SEED = 0
 BUCKET_BATCHES = 16
 # Traces that stand for the way a task writes them in the recipe's hash.
 FINGERPRINT_TRACES = 256
+# What decides the base beside the task's traces: how it is made, not how it is kept or shown.
+RECIPE_CODE = (__name__, vocabulary.__name__, streams.__name__)
 # Label of positions that cross-entropy leaves out.
 IGNORED = -100
 
@@ -110,14 +111,13 @@ class Tiny:
 
     def prepare(self, task: Any, runs: str) -> Source:
         self.check(task)
+        made_of = code.modules(RECIPE_CODE)
         recipe = config.digest(
             {
                 "model": config.resolved(self),
                 "pool": [prompt.text for prompt in task.pool()],
                 "traces": task.traces(RECIPE_SEED, range(FINGERPRINT_TRACES)),
-                "code": [
-                    Path(str(m.__file__)).read_text() for m in (sys.modules[__name__], vocabulary)
-                ],
+                "code": {name: made_of[name] for name in RECIPE_CODE},
             }
         )[:16]
         folder = Path(runs) / "models" / recipe
@@ -125,12 +125,13 @@ class Tiny:
             if not folder.is_dir():
                 with files.replacing(folder) as temporary:
                     _build(self, task, temporary)
+        base = str(folder)
+        digests = {
+            **content.of_model(base, None, runs),
+            **content.of_tokenizer(base, None, runs),
+        }
         return Source(
-            path=str(folder),
-            hash=recipe,
-            tokenizer=str(folder),
-            dtype=torch.float32,
-            attention="sdpa",
+            path=base, tokenizer=base, dtype=torch.float32, attention="sdpa", files=digests
         )
 
 

@@ -241,7 +241,9 @@ def _arguments(settings: Vllm, source: Source, context: int, device: str) -> dic
     """What vLLM is started with."""
     return {
         "model": source.path,
+        "revision": source.revision,
         "tokenizer": source.tokenizer,
+        "tokenizer_revision": source.tokenizer_revision,
         "skip_tokenizer_init": not settings.stop,
         "dtype": source.dtype,
         "tensor_parallel_size": settings.tensor_parallel,

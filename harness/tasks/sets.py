@@ -6,10 +6,13 @@ nor how many are asked for moves a problem from one set to the other.
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Iterable, Sequence
+from enum import Enum
 from functools import cached_property
+from typing import Any
 
-from harness.errors import ConfigError
+from harness.errors import ConfigError, ContractError
 from harness.maths import streams
 from harness.types import Behaviour, Prompt
 
@@ -122,9 +125,35 @@ def checked(sets: Sets, train_size: int | None, eval_size: int | None, origin: s
 
 
 def digest(prompts: Iterable[Prompt]) -> str:
-    """sha256 over prompts and answers."""
-    lines = "\n".join(f"{p.text}\t{p.answer}" for p in prompts)
-    return hashlib.sha256(lines.encode()).hexdigest()
+    """sha256 over all of some prompts that decides a number, in their order.
+
+    Raises:
+        ContractError: an answer is no data that could be compared with itself tomorrow.
+    """
+    total = hashlib.sha256()
+    for p in prompts:
+        row = (p.text, p.problem, p.difficulty, p.part, p.item, p.answer)
+        try:
+            total.update(json.dumps(row, default=_as_data, sort_keys=True).encode() + b"\n")
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ContractError(
+                f"task: the answer of prompt {p.text[:40]!r} must be plain data or a dataclass of "
+                f"such, received a {type(p.answer).__name__} ({' '.join(str(error).split())})"
+            ) from error
+    return total.hexdigest()
+
+
+def _as_data(value: Any) -> Any:
+    """What JSON has no word for: dataclasses field by field, else as they show themselves."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    if isinstance(value, Enum):
+        return value.value
+    text = repr(value)
+    # An object's address and the order of a set are others in the next process.
+    if isinstance(value, (set, frozenset)) or " at 0x" in text:
+        raise TypeError(f"a {type(value).__name__} is written differently by every process")
+    return text
 
 
 def shuffled(pool: Sequence[Prompt], seed: int, stream: str, items: range) -> list[Prompt]:

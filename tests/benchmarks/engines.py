@@ -49,7 +49,7 @@ def measured(engine: str, path: str) -> dict[str, list[float]]:
     """Seconds of everything, of a model in a folder."""
     torch.set_num_threads(1)
     settings = ENGINES[engine]
-    source = Source(path=path, hash="", tokenizer=path, dtype=torch.float32, attention="sdpa")
+    source = Source(path=path, tokenizer=path, dtype=torch.float32, attention="sdpa", files={})
     prompts = [
         Prompt(text=text, item=i, problem=text, difficulty=0, answer=None)
         for i, text in enumerate(work.prompts(1))

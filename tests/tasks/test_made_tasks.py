@@ -1,13 +1,15 @@
 """Tasks that make their own problems: what holds for each of their sets and traces."""
 
+import copy
 import dataclasses
 from collections import Counter
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import pytest
 
-from harness.errors import ConfigError
+from harness.errors import ConfigError, ContractError
 from harness.models.tiny import WritesTraces
 from harness.models.vocabulary import COMPACT
 from harness.tasks import sets
@@ -22,6 +24,7 @@ from harness.tasks.templates import (
     TinyZeroBase,
     TinyZeroInstruct,
 )
+from harness.types import Prompt
 
 LEVELLED = Multiplication(
     levels=[Level.EASY, Level.HARD], hasty_share=0.0, train_size=300, eval_size=40
@@ -29,9 +32,9 @@ LEVELLED = Multiplication(
 SLOW = Multiplication(hasty_share=0.0)
 # Changing a default task changes every published number.
 PINNED = {
-    "multiplication": "3803bbc9456d29faed1d930298d5c112d9a8fd45a55cf7a6bb86e6c5c9d4a665",
-    "sum_to_ten": "9c21ca63a5e925fe92314b56bc5ba30381a2378a81f4be28296d7f53b6211228",
-    "coin": "ab433338e14f0d35007dc34909a5a43fbf28b37a01ddb9652dd5d423db56ea4f",
+    "multiplication": "b1810c09080f8e23d1dee27a4212f8a64d10d0505513950882cfc072a4336bc4",
+    "sum_to_ten": "f8576526c913022ed15bbee88d5ce825d81e2054e589be456e577a304f8a1c6c",
+    "coin": "c3ea99d9a21d1d12a391275d0473f65b95cfc4d7466a5d7bb84134916e2683a9",
 }
 TASKS = {
     "multiplication": Multiplication(),
@@ -234,3 +237,48 @@ def test_too_few_problems(task: Any) -> None:
 
 def test_the_compact_template_is_the_default() -> None:
     assert all(isinstance(task.template, Compact) for task in TASKS.values())
+
+
+# --- what a digest of prompts sees ----------------------------------------------------------------
+
+ONE = Prompt(text="Q1", item=0, problem="1", difficulty=1, answer="a")
+TWO = Prompt(text="Q2", item=1, problem="2", difficulty=1, answer="b")
+OTHERS: dict[str, list[Prompt]] = {
+    "text": [dataclasses.replace(ONE, text="Q1 "), TWO],
+    "answer": [dataclasses.replace(ONE, answer="c"), TWO],
+    "type of the answer": [dataclasses.replace(ONE, answer=1), TWO],
+    "text of a number": [dataclasses.replace(ONE, answer="1"), TWO],
+    "problem": [dataclasses.replace(ONE, problem="2"), TWO],
+    "difficulty": [dataclasses.replace(ONE, difficulty=2), TWO],
+    "part of a mixture": [dataclasses.replace(ONE, part="coin"), TWO],
+    "number": [dataclasses.replace(ONE, item=1), TWO],
+    "order": [TWO, ONE],
+    "fewer": [ONE],
+    # Once both were written as "Q1\ta\nQ2\tb".
+    "tabs and line breaks": [dataclasses.replace(ONE, answer="a\nQ2\tb")],
+    "tab in the text": [dataclasses.replace(ONE, text="Q1\ta\nQ2", answer="b")],
+    "half a character": [dataclasses.replace(ONE, text="\ud800"), TWO],
+}
+
+
+def test_a_digest_sees_all_that_decides_a_number() -> None:
+    digests = {name: sets.digest(prompts) for name, prompts in OTHERS.items()}
+    assert len({sets.digest([ONE, TWO]), *digests.values()}) == 1 + len(OTHERS)
+
+
+@pytest.mark.parametrize(
+    "answer", [Fraction(1, 3), (1, 2), {"b": 1, "a": 2}, Level.EASY, Compact()]
+)
+def test_answers_of_many_kinds_have_a_digest(answer: Any) -> None:
+    equal = copy.deepcopy(answer)
+    made, again = (sets.digest([dataclasses.replace(ONE, answer=a)]) for a in (answer, equal))
+    assert made == again != sets.digest([ONE])
+
+
+@pytest.mark.parametrize(
+    "answer", [object(), {"a", "b"}, [len, lambda x: x], {(1, 2): 3}], ids=type
+)
+def test_an_answer_that_is_another_in_each_process_is_refused(answer: Any) -> None:
+    with pytest.raises(ContractError, match=r"answer of prompt 'Q1' must be plain data") as caught:
+        sets.digest([dataclasses.replace(ONE, answer=answer)])
+    assert "\n" not in str(caught.value)

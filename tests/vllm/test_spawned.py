@@ -114,7 +114,7 @@ def _sync_memory(folder: Path) -> dict[str, float]:
     torch.set_num_threads(1)
     with joined(0, 1, None, "cpu") as ranks:
         path = work.saved(TWENTY_MILLION, folder)
-        source = Source(path=path, hash="", tokenizer=path, dtype=torch.float32, attention="sdpa")
+        source = Source(path=path, tokenizer=path, dtype=torch.float32, attention="sdpa", files={})
         prompt = Prompt(text="12+34=?", item=0, problem="", difficulty=0, answer=None)
         settings = Vllm(max_new_tokens=64, cache_gb=0.2)
         engine = settings.engine(source, source.load_tokenizer(), [prompt], "cpu", ranks)
