@@ -11,6 +11,7 @@ from rich.console import Console
 from harness.config import TrialConfig, trial_name
 from harness.errors import ConfigError, TrialsFailedError
 from harness.learner import checkpoint
+from harness.machine.cluster import check_address, set_environment
 from harness.tracking.none import NoTracking
 from harness.trial import clear, prepare, trial_folder
 from sweeps.manifest import write_manifest
@@ -29,6 +30,7 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
     planned = plan(loader, master, arguments)
     if any(job.dry_run for job in planned.jobs):
         raise ConfigError("dry_run=true is for one trial, received -m; run it without -m")
+    check_address(planned.jobs[0].ray.address)
     runs, planned = _prepared(planned, console)
     pending = [job for job in planned.jobs if not _finished(job, runs)]
     done = len(planned.jobs) - len(pending)
@@ -39,6 +41,7 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
     )
     failures: list[Failure] = []
     if pending:
+        set_environment()
         from sweeps.progress import Watch  # imports ray
 
         with Watch([trial_name(job) for job in pending], console) as watch:
