@@ -8,25 +8,17 @@ import dataclasses
 import logging
 import os
 import socket
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from harness.config import TrialConfig
 from harness.distributed.ranks import ALONE, Ranks, joined
 from harness.distributed.sharding import Device
 from harness.errors import ConfigError, HarnessError, RankError
+from harness.machine.cluster import check_address, check_alive, ray_cluster, set_environment
 from harness.trial import Observer, finished_before, prepare, run_rank, trial_folder
 
-# Read by Ray and Tune when they are imported or started; a user's own setting wins.
-ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",  # no report leaves the machine
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a trial writes where the command was started
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the record is MLflow's
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # silences a warning about trials without a GPU
-    "RAY_AIR_NEW_OUTPUT": "0",  # the display is ours
-}
 # How often the ranks are looked at.
 POLL_S = 0.5
 # How long the rank that is to blame may take to be seen after the first error of any rank: those
@@ -59,33 +51,6 @@ def bundle(config: TrialConfig) -> dict[str, float]:
     """What a rank reserves."""
     gpus = {"GPU": 1} if config.trainer.device is Device.CUDA else {}
     return {"CPU": config.ray.cpus_per_rank, **gpus}
-
-
-def start_ray(address: str | None) -> None:
-    """Connect to a Ray cluster, or start one on this machine.
-
-    Raises:
-        ConfigError: no cluster answers at the address.
-    """
-    os.environ.update({key: os.environ.get(key, value) for key, value in ENVIRONMENT.items()})
-    import ray
-
-    try:
-        ray.init(
-            address=address or "local",  # None would join whatever cluster ran here last
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="error",
-            runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}},
-        )
-    except (ConnectionError, ValueError) as error:  # nobody there; no such form of an address
-        if address is None:
-            raise
-        raise ConfigError(
-            f"ray.address={address!r}: no Ray cluster answers there; give host:port of `ray start "
-            f"--head` (with RAY_AUTH_MODE=token if it wants a token), auto for the one of this "
-            f"machine, or null to start one"
-        ) from error
 
 
 @contextmanager
@@ -140,28 +105,28 @@ class Member:
 
 def _on_ranks(config: TrialConfig, observe: Observer) -> dict[str, float]:
     """Run the ranks as actors and wait for all of them."""
+    set_environment()
+    import ray
+
+    under_tune = ray.is_initialized()
     # What can be refused is refused before any process starts, and paths are made absolute: the
     # ranks may start in another folder.
+    if not under_tune:
+        check_address(config.ray.address)
     runs, source = prepare(config)
     config = dataclasses.replace(config, runs=str(runs))
     finished = finished_before(config, source)
     if finished is not None:
         return finished
-    import ray
-
-    own = not ray.is_initialized()
-    if own:
-        start_ray(config.ray.address)
-    members: list[Any] = []
-    try:
-        group = ray.util.get_current_placement_group() or _reserved(config)
-        members += [_member(config, group, i) for i in range(config.trainer.ranks)]
-        return _watched(config, members, observe)
-    finally:
-        for member in members:
-            ray.kill(member)
-        if own:
-            ray.shutdown()
+    with nullcontext() if under_tune else ray_cluster(config.ray.address):
+        members: list[Any] = []
+        try:
+            group = ray.util.get_current_placement_group() or _reserved(config)
+            members += [_member(config, group, i) for i in range(config.trainer.ranks)]
+            return _watched(config, members, observe)
+        finally:
+            for member in members:
+                ray.kill(member)
 
 
 def _reserved(config: TrialConfig) -> Any:
@@ -211,6 +176,7 @@ def _watched(config: TrialConfig, members: Sequence[Any], observe: Observer) -> 
     runs = [member.run.remote(config, i, address) for i, member in enumerate(members)]
     pending = list(runs)
     while pending:
+        check_alive()
         done, pending = ray.wait(pending, num_returns=1, timeout=POLL_S)
         try:
             ray.get(done)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import ConfigError
-from harness.identity import Identity, changes
+from harness.identity import Identity, changes, from_plain, to_plain
 from harness.learner import checkpoint
 from harness.tracking.record import CONFIG, IDENTITY, Writer, read
 
@@ -83,13 +83,13 @@ def begin(folder: Path, now: Identity, config: Any) -> None:
     writer = Writer(folder)
     writer.text(CONFIG, json.dumps(config, indent=1))
     if writer.last < 0:
-        writer.text(IDENTITY, json.dumps({"hash": now.hash, **now.to_plain()}, indent=1))
+        writer.text(IDENTITY, json.dumps({"hash": now.hash, **to_plain(now)}, indent=1))
 
 
 def _changed(folder: Path, now: Identity) -> list[str]:
     try:
         plain = json.loads((folder / IDENTITY).read_bytes())
-        before = Identity.from_plain({k: v for k, v in plain.items() if k != "hash"})
+        before = from_plain({k: v for k, v in plain.items() if k != "hash"})
     except (OSError, ValueError, AttributeError, ConfigError):
         return [f"{IDENTITY} cannot be read, so that anything may have"]
     return changes(before, now)

@@ -8,6 +8,8 @@ from ray import tune
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from harness.machine.cluster import check_alive
+
 
 class Watch(tune.Callback):  # type: ignore[misc]
     """Draws progress from what the trials report; without a terminal, a line per evaluation."""
@@ -45,6 +47,9 @@ class Watch(tune.Callback):  # type: ignore[misc]
         trace: TracebackType | None,
     ) -> None:
         self.progress.stop()
+
+    def on_step_begin(self, iteration: int, trials: Any, **info: Any) -> None:
+        check_alive()  # Tune calls this ten times a second
 
     def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         name = self._name(trial)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import TrialConfig, trial_name
-from harness.launch import bundle, run_trial, start_ray
+from harness.launch import bundle, run_trial
+from harness.machine.cluster import ray_cluster
 
 
 @dataclass(frozen=True)
@@ -31,20 +32,17 @@ def run_jobs(jobs: Sequence[TrialConfig], runs: Path, name: str, watch: Any) -> 
     Returns:
         The trials that did not finish, each with the last line of its error.
     """
-    start_ray(jobs[0].ray.address)
-    import ray
-
     # A failed trial's traceback stands in its own log; the driver shows one line of it.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
-        results = _tuner(jobs, runs / "tune", name, watch).fit()
-        return [
-            Failure(trial_name(jobs[result.config["job"]]), _last_line(result.error))
-            for result in results
-            if result.error is not None
-        ]
+        with ray_cluster(jobs[0].ray.address):
+            results = _tuner(jobs, runs / "tune", name, watch).fit()
+            return [
+                Failure(trial_name(jobs[result.config["job"]]), _last_line(result.error))
+                for result in results
+                if result.error is not None
+            ]
     finally:
-        ray.shutdown()
         shutil.rmtree(runs / "tune" / name, ignore_errors=True)
 
 

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from harness.identity import Identity, identity_of
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 from rich.console import Console
@@ -12,6 +11,8 @@ from rich.console import Console
 from harness import standing
 from harness.config import TrialConfig, trial_name
 from harness.errors import ConfigError, TrialsFailedError
+from harness.identity import Identity, identity_of
+from harness.machine.cluster import check_address, set_environment
 from harness.tracking import record
 from harness.tracking.none import NoTracking
 from harness.trial import clear, prepare, trial_folder
@@ -31,6 +32,7 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
     planned = plan(loader, master, arguments)
     if any(job.dry_run for job in planned.jobs):
         raise ConfigError("dry_run=true is for one trial, received -m; run it without -m")
+    check_address(planned.jobs[0].ray.address)
     runs, planned, homes = _prepared(planned, console)
     pending = [job for job in planned.jobs if standing.result(homes[trial_name(job)]) is None]
     done = len(planned.jobs) - len(pending)
@@ -41,6 +43,7 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
     )
     failures: list[Failure] = []
     if pending:
+        set_environment()
         from sweeps.progress import Watch  # imports ray
 
         with Watch([trial_name(job) for job in pending], console) as watch:

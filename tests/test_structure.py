@@ -41,7 +41,7 @@ ALGORITHM_MAY_IMPORT = {
 }
 # Third-party packages and the only files that may import them.
 CONFINED = {
-    "ray": ("sweeps/*", "harness/launch.py"),
+    "ray": ("sweeps/*", "harness/launch.py", "harness/machine/cluster.py"),
     "torch.distributed": (
         *("harness/distributed/ranks.py", "harness/distributed/sharding.py"),
         *("harness/learner/checkpoint.py", "harness/learner/policy.py"),

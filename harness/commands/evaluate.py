@@ -28,7 +28,7 @@ from harness.rollout.engine import Request, Stream
 from harness.rollout.grading import Grader
 from harness.schema import METRICS
 from harness.tasks import sets
-from harness.trial import CONFIG_FILE
+from harness.tracking.record import CONFIG as CONFIG_FILE
 from harness.typed import typed
 from harness.types import Grade, Prompt, Rollout
 

@@ -223,7 +223,7 @@ def test_damage_that_is_met_later_is_one_line_too(
 ) -> None:
     client, run = one_run(runs)
     sql(runs, "DROP TABLE latest_metrics")
-    with pytest.raises(StoreError, match="no such table.*move it away") as error, one_line(runs):
+    with pytest.raises(StoreError, match=r"no such table.*move it away") as error, one_line(runs):
         client.log_metric(run, "x", 1.0)
     line(error)
     assert capfd.readouterr() == ("", "")
@@ -285,7 +285,7 @@ def test_no_room_to_write_is_one_line_and_the_store_goes_on(
 def test_a_store_that_may_not_be_written_is_read_or_refused(made: Path, moved: bool) -> None:
     with tempfile.TemporaryDirectory() as home:
         runs = Path(shutil.copytree(made, Path(home) / "runs"))
-        client, run = one_run(runs)
+        _, run = one_run(runs)
         if moved:
             runs = runs.rename(Path(home) / "elsewhere")
         for path in (Path(home), *Path(home).rglob("*")):
@@ -426,12 +426,12 @@ def test_names_that_no_folder_can_have_are_refused(runs: Path, name: str) -> Non
 
 def test_an_experiment_that_is_not_there_names_those_that_are(runs: Path) -> None:
     one_run(runs)
-    with pytest.raises(ConfigError, match="'absent' is not in .*; valid: Default, trials"):
+    with pytest.raises(ConfigError, match=r"'absent' is not in .*; valid: Default, trials"):
         experiment_id(open_store(runs), "absent", runs, create=False)
 
 
 def test_a_deleted_experiment_is_refused_with_a_remedy_that_works(runs: Path) -> None:
-    client, run = one_run(runs)
+    client, _ = one_run(runs)
     client.delete_experiment(experiment_id(client, "trials", runs))
     with pytest.raises(ConfigError, match="was deleted from") as error:
         one_run(runs)

@@ -1,0 +1,131 @@
+"""The Ray cluster that a command uses: an existing one, or its own, which leaves nothing behind."""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from harness.errors import ConfigError, TrialsFailedError
+from harness.machine.files import locked
+
+# Read by Ray and Tune when they are imported or started; a user's own setting wins.
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # no report leaves the machine
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a trial writes where the command was started
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the record is MLflow's
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # silences a warning about trials without a GPU
+    "RAY_AIR_NEW_OUTPUT": "0",  # the display is ours
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # its pages about a dead process: they stand in its own logs
+}
+# In the session folder of a cluster of ours: locked while its driver lives; made under that lock.
+LOCK, OURS = "harness.lock", "harness.ours"
+
+
+def set_environment() -> None:
+    """What Ray and Tune read when they are imported; call it before."""
+    for key, value in ENVIRONMENT.items():
+        os.environ.setdefault(key, value)
+
+
+def check_address(address: str | None) -> None:
+    """Refuse a cluster that the environment names and the config does not.
+
+    Raises:
+        ConfigError: RAY_ADDRESS is set, ray.address is not.
+    """
+    named = os.environ.get("RAY_ADDRESS")
+    if named and address is None:
+        raise ConfigError(
+            f"RAY_ADDRESS={named!r} is set, but ray.address is null, which starts a cluster of its "
+            f"own; set ray.address=auto to use that one, or unset RAY_ADDRESS"
+        )
+
+
+@contextmanager
+def ray_cluster(address: str | None) -> Iterator[None]:
+    """Connect to a Ray cluster, or start one on this machine and end it with the block.
+
+    Raises:
+        ConfigError: no cluster answers at the address, or RAY_ADDRESS names another.
+        TrialsFailedError: Ray cannot be started here.
+    """
+    check_address(address)
+    set_environment()
+    import ray
+
+    session = Path(_connected(address).address_info["session_dir"])
+    try:
+        if address is not None:
+            yield
+            return
+        _clear(session.parent)
+        with locked(session / LOCK, 0):
+            (session / OURS).touch()
+            yield
+    finally:
+        ray.shutdown()
+        if address is None:
+            shutil.rmtree(session, ignore_errors=True)
+
+
+def check_alive() -> None:
+    """Notice the death of a process of our own cluster before Ray does.
+
+    When Ray notices, after 15 s, it ends this process without a word that Python could catch.
+
+    Raises:
+        TrialsFailedError: which process.
+    """
+    from ray._private import worker  # no public name knows the processes of a cluster
+
+    node = worker._global_node
+    dead = node.dead_processes() if node is not None else []
+    if dead:
+        name, process = dead[0]
+        raise TrialsFailedError(
+            f"Ray's {name} (process {process.pid}) was killed or crashed, and with it all running "
+            f"trials; is there enough memory? The same command continues from their last "
+            f"checkpoints"
+        )
+
+
+def _connected(address: str | None) -> Any:
+    import ray
+    from ray.exceptions import RayError
+
+    try:
+        return ray.init(
+            address=address or "local",  # None would join whatever cluster ran here last
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="error",
+            runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}},
+        )
+    except (ConnectionError, ValueError) as error:  # nobody there; no such form of an address
+        if address is None:
+            raise _not_started(error) from error
+        raise ConfigError(
+            f"ray.address={address!r}: no Ray cluster answers there; give host:port of `ray start "
+            f"--head` (with RAY_AUTH_MODE=token if it wants a token), auto for the one of this "
+            f"machine, or null to start one"
+        ) from error
+    except (OSError, RuntimeError, RayError) as error:
+        raise _not_started(error) from error
+
+
+def _not_started(error: Exception) -> TrialsFailedError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return TrialsFailedError(
+        f"Ray cannot be started on this machine ({reason}); look for a full disk or memory, or a "
+        f"limit on processes and file sizes (ulimit -a); the same command then continues"
+    )
+
+
+def _clear(sessions: Path) -> None:
+    """Remove what clusters of ours left whose drivers were killed, and nobody else's."""
+    for mark in sessions.glob(f"session_*/{OURS}"):
+        with suppress(ConfigError, OSError), locked(mark.with_name(LOCK), 0):
+            shutil.rmtree(mark.parent, ignore_errors=True)
