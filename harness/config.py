@@ -14,7 +14,9 @@ from harness.errors import ConfigError
 from harness.typed import TARGET
 
 # What a trial is called, where it writes and who watches it: none of it changes a number.
-IDENTITY_IRRELEVANT = ("labels", "tracking", "runs", "fresh", "dry_run", "ray", "hydra", "ablation")
+IDENTITY_IRRELEVANT = (
+    *("labels", "tracking", "runs", "fresh", "dry_run", "ray", "hydra", "ablation", "name"),
+)
 MAX_SEED = 2**63 - 1
 
 
@@ -89,13 +91,19 @@ class Grading:
 
 @dataclass(frozen=True)
 class Labels:
-    """Names under which a trial is found. They change no number."""
+    """Names under which a trial is found. They change no number.
+
+    Attributes:
+        ablation: name of the ablation or grid that the trial belongs to; "" for a single run.
+        seal: of the manifest's revision that planned the trial; "" for a single run.
+    """
 
     variant: str = ""
     algorithm: str = ""
     task: str = ""
     model: str = ""
     ablation: str = ""
+    seal: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,7 +127,11 @@ class RayConfig:
 
 @dataclass(frozen=True)
 class TrialConfig:
-    """One trial. Fields typed `Any` hold plug-ins, each typed by its own dataclass."""
+    """One trial. Fields typed `Any` hold plug-ins, each typed by its own dataclass.
+
+    Attributes:
+        name: of the grid that the command line describes; "" lets the harness name it.
+    """
 
     task: Any
     reward: Any
@@ -137,12 +149,15 @@ class TrialConfig:
     labels: Labels = dataclasses.field(default_factory=Labels)
     ray: RayConfig = dataclasses.field(default_factory=RayConfig)
     runs: str = "runs"
+    name: str = ""
     fresh: bool = False
     dry_run: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed <= MAX_SEED:
             raise ConfigError(f"seed must be in 0..2^63-1, received {self.seed}; 0 is a seed")
+        if self.name:
+            checks.name("name", self.name)
 
 
 def resolved(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from hydra.core.config_loader import ConfigLoader
@@ -59,11 +60,14 @@ def _prepared(planned: Plan, console: Console) -> tuple[Path, Plan]:
     sources = {label: prepare(config) for label, config in planned.variants.items()}
     runs = sources[planned.ablation.baseline][0]
     jobs = [dataclasses.replace(job, runs=str(runs)) for job in planned.jobs]
-    for job in jobs:
+    jobs[0].tracking.prepare(jobs[0], runs)
+    models = {label: source for label, (_, source) in sources.items()}
+    manifest = write_manifest(planned, runs, models, partial(console.print, markup=False))
+    seal = manifest.seal
+    jobs = [dataclasses.replace(j, labels=dataclasses.replace(j.labels, seal=seal)) for j in jobs]
+    for job in jobs:  # after the plan, which notes down what was known
         if job.fresh:
             clear(job)
-    jobs[0].tracking.prepare(jobs[0], runs)
-    manifest = write_manifest(planned, runs, {label: s for label, (_, s) in sources.items()})
     for deviation in manifest.deviations:
         console.print(f"departs from the ablation file: {deviation}")
     return runs, dataclasses.replace(planned, jobs=jobs)

@@ -132,6 +132,7 @@ def _opened(client: Any, experiment: str, config: TrialConfig, facts: Mapping[st
         "model": labels.model,
         "seed": str(config.seed),
         "ablation": labels.ablation,
+        "seal": labels.seal,
         "config_hash": config_hash(config),
         "group_hash": group_hash(config),
         "attempt": "1",
