@@ -71,8 +71,9 @@ def _whole(p: Prediction) -> str:
 def _plan(before: Manifest, after: Manifest) -> list[str]:
     a, b = before.ablation, after.ablation
     found = _members("seeds", a.seeds, b.seeds)
-    budgets = [f"{x.budget.amount:g} {x.budget.unit.value}" for x in (a, b)]
-    found += _field("budget", *budgets)
+    if a.budget != b.budget:
+        budgets = [f"{x.budget.amount:g} {x.budget.unit.value}" for x in (a, b)]
+        found.append(f"budget {budgets[0]} -> {budgets[1]}")
     old, new = ({v.label: v.overrides for v in x.variants} for x in (a, b))
     found += _members("variants", list(old), list(new))
     for label in sorted(old.keys() & new.keys()):

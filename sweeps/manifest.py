@@ -59,8 +59,7 @@ def write_manifest(
             _append(path, history.end, manifest)
             if history.cut:
                 say(f"{path}: the last line was cut short while it was written; it is gone")
-    kept = sorted(set(manifest.ablation.seeds) - set(plan.ablation.seeds))
-    if kept:
+    if kept := sorted(set(manifest.ablation.seeds) - set(plan.ablation.seeds)):
         say(f"{plan.ablation.name}: seeds {kept} stay in the plan; this command leaves them out")
     if made:
         say(_change_line(manifest, made))
