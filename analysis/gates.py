@@ -1,13 +1,12 @@
 """Trust gates: what a reviewer would ask before believing the numbers, computed."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import Enum
 
 import numpy as np
 import polars as pl
 
-from analysis import stats
+from analysis import seal, stats
 from analysis.ablation import Checkpoint
 from analysis.study import FINISHED, Study
 
@@ -54,6 +53,7 @@ def gates(study: Study) -> list[Gate]:
         _sampler(study),
         _held_out(study),
         _rule(study),
+        _sealed(study),
     ]
 
 
@@ -210,14 +210,17 @@ def _rule(study: Study) -> Gate:
     if primary.checkpoint is Checkpoint.BEST:
         detail += ": a maximum over noisy checkpoints is biased upwards"
         return Gate(question, Level.WARN, detail)
-    planned = datetime.fromisoformat(study.manifest.created)
-    planned = planned if planned.tzinfo else planned.replace(tzinfo=UTC)
-    started = study.trials["started_ms"].drop_nulls()
-    # The manifest may round its time to whole seconds.
-    early = [ms for ms in started if ms / 1000 < int(planned.timestamp())]
-    if early:
-        detail += f"; the manifest is newer than {len(early)} of {len(started)} runs"
-    return _gate(question, not early, Level.WARN, detail)
+    return Gate(question, Level.OK, detail)
+
+
+def _sealed(study: Study) -> Gate:
+    """FAIL takes the claims' worth away; WARN leaves it, but not the nominal error rates."""
+    found = seal.judged(study)
+    question = "Predictions sealed before the runs"
+    if found.grave or found.slight:
+        level = Level.FAIL if found.grave else Level.WARN
+        return Gate(question, level, "; ".join([*found.grave, *found.slight]))
+    return Gate(question, Level.OK, found.fact)
 
 
 def unfinished(study: Study) -> pl.DataFrame:

@@ -13,10 +13,10 @@ from mlflow.tracking import MlflowClient
 from omegaconf import OmegaConf
 
 from analysis.ablation import Manifest
+from analysis.revisions import History, manifest_path, read_history
 from harness.errors import ConfigError
-from harness.tracking import Names, record, store
+from harness.tracking import Names, store
 from harness.tracking.mlflow import MlflowTracking
-from harness.typed import typed
 
 # The files of a local store are not even copied; a bar per file would bury the summary.
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -32,6 +32,8 @@ RUNS = {
     "status": pl.String,
     "attempt": pl.Int64,
     "started_ms": pl.Int64,
+    "ended_ms": pl.Int64,
+    "seal": pl.String,
     "git_commit": pl.String,
     "git_dirty": pl.Boolean,
 }
@@ -59,26 +61,42 @@ class Experiment:
     metrics: pl.DataFrame
 
 
-def read_manifest(runs: Path, name: str) -> Manifest:
-    """The manifest that the sweep wrote before its first trial.
+def read_revisions(runs: Path, name: str) -> History:
+    """The manifest that the sweep wrote before its first trial, with all its revisions.
 
     Raises:
-        ConfigError: there is none; names the ablations that have one.
+        ConfigError: there is none, and which there are; or the file holds something else.
     """
-    path = runs / "sweeps" / name / "manifest.json"
-    if not path.is_file():
-        found = sorted(p.parent.name for p in (runs / "sweeps").glob("*/manifest.json"))
+    path = manifest_path(runs, name)
+    history = read_history(path)
+    if not history.revisions:
+        found = sorted(p.parent.name for p in (runs / "sweeps").glob("*/manifest.jsonl"))
+        what = "holds no whole revision" if path.exists() else "does not exist"
         raise ConfigError(
-            f"a report needs the manifest of its sweep, {path} does not exist; "
-            f"run the ablation first or pass --runs; valid: {', '.join(found) or 'none'}"
+            f"a report needs the manifest of its sweep, {path} {what}; "
+            f"run the ablation or grid first or pass --runs; valid: {', '.join(found) or 'none'}"
         )
-    manifest = typed(json.loads(path.read_text(encoding="utf-8")))
-    if not isinstance(manifest, Manifest):
-        raise ConfigError(
-            f"{path} must hold an analysis.ablation.Manifest, received "
-            f"{type(manifest).__name__}; run the ablation again"
-        )
-    return manifest
+    return history
+
+
+def read_manifest(runs: Path, name: str) -> Manifest:
+    """The newest revision of a manifest; raises as `read_revisions` does."""
+    return read_revisions(runs, name).revisions[-1]
+
+
+def seals(runs: Path) -> dict[str, str]:
+    """Seal of every revision under `runs` -> name of its ablation or grid; damaged ones left out.
+
+    A damaged manifest of another question is that question's business.
+    """
+    found = {}
+    for path in sorted((runs / "sweeps").glob("*/manifest.jsonl")):
+        try:
+            revisions = read_history(path).revisions
+        except ConfigError:
+            continue
+        found.update({manifest.seal: path.parent.name for manifest in revisions})
+    return found
 
 
 def publish(runs: Path, manifest: Manifest) -> None:
@@ -87,13 +105,11 @@ def publish(runs: Path, manifest: Manifest) -> None:
     Trials without a record are left as they are.
     """
     runs = runs.expanduser().absolute()
-    name = manifest.ablation.name
-    planned = {job.trial: job.identity for job in manifest.jobs}
-    homes = record.homes(runs / "checkpoints", planned)
     tracking = MlflowTracking()
     for job in manifest.jobs:
-        if (homes[job.trial] / record.RECORD).exists():
-            tracking.publish(homes[job.trial], runs, Names(job.trial, job.variant, name))
+        folder = runs / "checkpoints" / job.record
+        if folder.is_dir():
+            tracking.publish(folder, runs, Names(job.trial, job.variant, manifest.ablation.name))
 
 
 def open_store(runs: Path) -> MlflowClient:
@@ -156,6 +172,8 @@ def _run_row(run: Run) -> list[Any]:
         run.info.status,
         _integer(tags.get("attempt", ""), 0),
         run.info.start_time,
+        run.info.end_time,
+        tags.get("seal", ""),
         tags.get("git_commit", ""),
         tags.get("git_dirty", "").lower() in ("true", "1"),
     ]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import RenderableType
 
-from analysis import appendix, figures, page, sections, tables
+from analysis import appendix, figures, page, seal, sections, tables
 from analysis.ablation import Prediction, Relation
 from analysis.figures import Contrast
 from analysis.frame import Axis
@@ -134,6 +134,7 @@ def write(study: Study, drawn: set[str]) -> str:
         ]
     parts += [
         sections.trust(study),
+        seal.section(study),
         appendix.failures(study),
         sections.methods(study),
         appendix.samples(study),

@@ -8,6 +8,7 @@ import polars as pl
 
 from analysis import frame, load, stats
 from analysis.ablation import Manifest
+from analysis.revisions import History
 from analysis.stats import Difference, Estimate, FloatArray, Verdict
 
 MISSING = "MISSING"
@@ -22,6 +23,7 @@ class Study:
     """Everything a report is made of.
 
     Attributes:
+        history: every revision of the manifest, oldest first.
         trials: one row per planned trial in the manifest's order: TRIALS, then the columns of
             `load.RUNS` that describe its run. `status` is MLflow's, MISSING for a trial without
             a run and NO RESULT for a finished one that never evaluated the primary metric.
@@ -29,16 +31,25 @@ class Study:
         results: `frame.results` of `metrics`.
         tables: trial -> its last evaluation table.
         config: resolved config of the first finished trial; empty if none was stored.
-        strangers: trials in the store that the manifest does not plan.
+        strangers: trials in the store that no revision of the manifest plans.
+        runs: columns `load.RUNS`, one row per trial in the store, planned or not.
+        seals: seal of every revision under the runs folder -> name of its ablation or grid.
     """
 
-    manifest: Manifest
+    history: History
     trials: pl.DataFrame
     metrics: pl.DataFrame
     results: pl.DataFrame
     tables: dict[str, pl.DataFrame]
     config: dict[str, Any]
     strangers: list[str]
+    runs: pl.DataFrame
+    seals: dict[str, str]
+
+    @property
+    def manifest(self) -> Manifest:
+        """The plan as it is now: its newest revision."""
+        return self.history.revisions[-1]
 
     @property
     def labels(self) -> list[str]:
@@ -111,7 +122,8 @@ def read_study(runs: Path, name: str) -> Study:
     Raises:
         ConfigError: no manifest, no store, or no such experiment.
     """
-    manifest = load.read_manifest(runs, name)
+    history = load.read_revisions(runs, name)
+    manifest = history.revisions[-1]
     load.publish(runs, manifest)
     client = load.open_store(runs)
     experiment = load.load_experiment(client, name)
@@ -133,7 +145,7 @@ def read_study(runs: Path, name: str) -> Study:
     run_ids = dict(zip(finished["trial"], finished["run_id"], strict=True))
     read = {trial: load.last_table(client, run_id) for trial, run_id in run_ids.items()}
     return Study(
-        manifest=manifest,
+        history=history,
         trials=trials.with_columns(
             status=pl.when(empty).then(pl.lit(NO_RESULT)).otherwise(pl.col("status"))
         ),
@@ -141,5 +153,7 @@ def read_study(runs: Path, name: str) -> Study:
         results=results.select(list(load.METRICS)),
         tables={trial: table for trial, table in read.items() if table is not None},
         config=load.run_config(client, next(iter(run_ids.values()))) if run_ids else {},
-        strangers=sorted(set(experiment.runs["trial"]) - set(planned["trial"])),
+        strangers=sorted(set(experiment.runs["trial"]) - history.trials),
+        runs=experiment.runs,
+        seals=load.seals(runs),
     )

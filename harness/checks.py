@@ -1,6 +1,10 @@
 """Range checks of config fields: rule, received value, remedy, in one line."""
 
+import re
+
 from harness.errors import ConfigError
+
+MAX_NAME = 100  # characters; a folder's name may have 255 bytes on most systems
 
 
 def at_least(name: str, value: float, minimum: float) -> None:
@@ -19,6 +23,15 @@ def share(name: str, value: float) -> None:
     """Raise ConfigError unless 0 < value <= 1."""
     if not 0 < value <= 1:
         raise ConfigError(f"{name} is a share and must be in (0, 1], received {value}")
+
+
+def name(key: str, value: str) -> None:
+    """Raise ConfigError unless the value can name a folder: no path, no hidden file."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", value) or len(value) > MAX_NAME:
+        raise ConfigError(
+            f"{key} names a folder: use at most {MAX_NAME} letters, digits and _.- with no dot or "
+            f"dash in front, received {value!r}"
+        )
 
 
 def group_size(value: int) -> None:

@@ -112,6 +112,10 @@ def _single(node: DictConfig) -> None:
             "+ablation=NAME describes many trials and needs -m; run: harness -m +ablation=NAME"
         )
     config: TrialConfig = typed(node)
+    if config.name:
+        raise ConfigError(
+            f"name={config.name} names a grid, received one trial; run it without name=, or with -m"
+        )
     from harness.launch import run_trial
     from harness.trial import clear, trial_folder
 

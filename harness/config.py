@@ -15,7 +15,8 @@ from harness.typed import TARGET
 
 # What a trial is called, where it writes and who watches it: none of it changes a number.
 IDENTITY_IRRELEVANT = (
-    *("labels", "tracking", "runs", "fresh", "accept_stale", "dry_run", "ray", "hydra", "ablation"),
+    *("labels", "tracking", "runs", "name", "fresh", "accept_stale", "dry_run", "ray", "hydra"),
+    "ablation",
 )
 MAX_SEED = 2**63 - 1
 
@@ -94,7 +95,8 @@ class Labels:
     """Names under which a trial is found. They change no number.
 
     Attributes:
-        seal: of the manifest that planned the trial.
+        ablation: name of the ablation or grid that the trial belongs to; "" for a single run.
+        seal: of the manifest's revision that planned the trial; "" for a single run.
     """
 
     variant: str = ""
@@ -126,7 +128,11 @@ class RayConfig:
 
 @dataclass(frozen=True)
 class TrialConfig:
-    """One trial. Fields typed `Any` hold plug-ins, each typed by its own dataclass."""
+    """One trial. Fields typed `Any` hold plug-ins, each typed by its own dataclass.
+
+    Attributes:
+        name: of the grid that the command line describes; "" lets the harness name it.
+    """
 
     task: Any
     reward: Any
@@ -144,6 +150,7 @@ class TrialConfig:
     labels: Labels = dataclasses.field(default_factory=Labels)
     ray: RayConfig = dataclasses.field(default_factory=RayConfig)
     runs: str = "runs"
+    name: str = ""
     fresh: bool = False
     accept_stale: bool = False
     dry_run: bool = False
@@ -151,6 +158,8 @@ class TrialConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.seed <= MAX_SEED:
             raise ConfigError(f"seed must be in 0..2^63-1, received {self.seed}; 0 is a seed")
+        if self.name:
+            checks.name("name", self.name)
 
 
 def resolved(value: Any) -> Any:

@@ -1,68 +1,205 @@
-"""What a sweep planned, written down before its first trial starts."""
+"""What a sweep planned, written down before its first trial starts, and only ever added to."""
 
-import json
+import dataclasses
 import os
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from analysis.ablation import Job, Manifest
-from harness.config import config_hash, group_hash, resolved, trial_name
-from harness.machine import provenance
+from analysis.changes import Change, changes
+from analysis.fixed import Leaf, plain
+from analysis.revisions import SHORT, History, line, manifest_path, read_history, sealed
+from harness.config import TrialConfig, config_hash, group_hash, trial_name
+from harness.errors import ConfigError
+from harness.identity import identity_of
+from harness.learner import checkpoint
+from harness.machine import files, provenance
 from harness.models.loading import Source
-from harness.typed import typed
 from sweeps.plan import Plan, differences
 
-
-def manifest_path(runs: Path, name: str) -> Path:
-    """Where a sweep's manifest is."""
-    return runs / "sweeps" / name / "manifest.json"
+# Writing a line takes milliseconds; who waits longer waits for a dead disk.
+LOCK_WAIT_S = 30.0
 
 
-def write_manifest(plan: Plan, runs: Path, sources: dict[str, Source]) -> Manifest:
-    """Write the manifest; a resumed sweep keeps the one that was written before its first trial.
+def write_manifest(
+    plan: Plan,
+    runs: Path,
+    sources: Mapping[str, Source],
+    say: Callable[[str], None],
+    homes: Mapping[str, Path],
+) -> Manifest:
+    """The newest revision of the plan: a new line of its file, or the one that says the same.
 
     Args:
         sources: the base model of each variant.
+        say: shows the user one line.
+        homes: trial -> folder of its record, where that is known.
+
+    Raises:
+        ConfigError: the file is damaged, was edited, or belongs to another kind of question.
     """
-    manifest = _manifest(plan, sources)
     path = manifest_path(runs, plan.ablation.name)
-    if path.exists():
-        before: Manifest = typed(json.loads(path.read_text()))
-        same = (before.ablation, before.jobs, before.code_hash, before.model_hash)
-        if same == (manifest.ablation, manifest.jobs, manifest.code_hash, manifest.model_hash):
-            return before
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(resolved(manifest), indent=1))
-    temporary.replace(path)
+    with files.locked(path.with_name("lock"), LOCK_WAIT_S):
+        history = read_history(path)
+        before = history.revisions[-1] if history.revisions else None
+        _refuse(plan, path, history)
+        jobs = [_job(plan, c, before, sources, homes) for c in whole_plan(plan, before)]
+        manifest = _manifest(plan, jobs, sources)
+        made = changes(before, manifest) if before else []
+        if before is not None and not made:
+            manifest = before
+        else:
+            manifest = _sealed(manifest, before, _known(runs, history, manifest))
+            _append(path, history.end, manifest)
+            if history.cut:
+                say(f"{path}: the last line was cut short while it was written; it is gone")
+    if kept := sorted(set(manifest.ablation.seeds) - set(plan.ablation.seeds)):
+        say(f"{plan.ablation.name}: seeds {kept} stay in the plan; this command leaves them out")
+    if made:
+        say(_change_line(manifest, made))
+    say(_seal_line(manifest))
     return manifest
 
 
-def _manifest(plan: Plan, sources: dict[str, Source]) -> Manifest:
-    baseline = plan.variants[plan.ablation.baseline]
-    commit, dirty = provenance.git_state()
-    jobs = [
-        Job(
-            trial=trial_name(config),
-            variant=config.labels.variant,
-            seed=config.seed,
-            config_hash=config_hash(config),
-            group_hash=group_hash(config),
-            differs=differences(baseline, config),
-        )
-        for config in plan.jobs
+def whole_plan(plan: Plan, before: Manifest | None) -> list[TrialConfig]:
+    """Every trial of the plan, seed by seed: what the command names, and what was planned before.
+
+    Seeds of the newest revision stay as long as some variant is what it was: a plan cannot lose
+    the seeds that went badly. Otherwise none of their trials is one of this plan, and only the
+    seeds that are named count.
+
+    Args:
+        before: the newest revision; None without one.
+    """
+    named = {trial_name(job): job for job in plan.jobs}
+    seeds = set(plan.ablation.seeds)
+    if before is not None:
+        groups = {(job.variant, job.group_hash) for job in before.jobs}
+        if groups & {(label, group_hash(config)) for label, config in plan.variants.items()}:
+            seeds |= set(before.ablation.seeds)
+    configs = [
+        dataclasses.replace(plan.variants[label], seed=seed)
+        for seed in sorted(seeds)
+        for label in plan.ablation.labels
     ]
+    return [named.get(trial_name(config), config) for config in configs]
+
+
+def _refuse(plan: Plan, path: Path, history: History) -> None:
+    if history.problems:
+        raise ConfigError(
+            f"{path}: {history.problems[0]}; put back a copy of the file, or move it away: this "
+            f"command then plans anew"
+        )
+    if history.revisions and history.revisions[-1].grid != plan.grid:
+        name, kinds = plan.ablation.name, ["an ablation file", "a grid"]
+        raise ConfigError(
+            f"{path} holds the plan of {kinds[not plan.grid]} of that name, received "
+            f"{kinds[plan.grid]}; give one of them another name than {name!r}"
+        )
+
+
+def _job(
+    plan: Plan,
+    config: TrialConfig,
+    before: Manifest | None,
+    sources: Mapping[str, Source],
+    homes: Mapping[str, Path],
+) -> Job:
+    """A row of the manifest; where the record of a trial is stays as it was unless it is known."""
+    trial = trial_name(config)
+    old = next((job for job in before.jobs if job.trial == trial), None) if before else None
+    found = differences(plan.variants[plan.ablation.baseline], config)
+    return Job(
+        trial=trial,
+        variant=config.labels.variant,
+        seed=config.seed,
+        config_hash=config_hash(config),
+        group_hash=group_hash(config),
+        identity=identity_of(config, sources[config.labels.variant]).hash,
+        record=homes[trial].name if trial in homes else (old.record if old else trial),
+        differs={key: [_leaf(value) for value in pair] for key, pair in found.items()},
+    )
+
+
+def _leaf(value: Any) -> Leaf:
+    """An empty list or mapping is the only leaf of a config that is none of JSON."""
+    return str(value) if isinstance(value, (list, dict)) else value
+
+
+def _manifest(plan: Plan, jobs: list[Job], sources: Mapping[str, Source]) -> Manifest:
+    commit, dirty = provenance.git_state()
+    seeds = sorted({job.seed for job in jobs})
+    baseline = plan.ablation.baseline
     return Manifest(
-        ablation=plan.ablation,
+        ablation=dataclasses.replace(plan.ablation, seeds=seeds),
         jobs=jobs,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=datetime.now(UTC).isoformat(timespec="milliseconds"),
         code_hash=provenance.code_hash(),
         git_commit=commit,
         git_dirty=dirty,
-        model_hash=sources[plan.ablation.baseline].hash,
-        task_digest=baseline.task.digest,
+        model_hash=sources[baseline].hash,
+        task_digest=plan.variants[baseline].task.digest,
         command=" ".join(["harness", *sys.argv[1:]]),
-        deviations=plan.deviations,
+        grid=plan.grid,
+        deviations=plan.departures(seeds),
         versions=provenance.versions(),
     )
+
+
+def _known(runs: Path, history: History, manifest: Manifest) -> list[str]:
+    """Trials of this and earlier revisions that have a result now."""
+    planned = [job for revision in [*history.revisions, manifest] for job in revision.jobs]
+    records = {job.trial: runs / "checkpoints" / job.record for job in planned}
+    return sorted(
+        trial for trial, folder in records.items() if checkpoint.final_result(folder) is not None
+    )
+
+
+def _sealed(manifest: Manifest, before: Manifest | None, known: list[str]) -> Manifest:
+    chained = dataclasses.replace(
+        manifest,
+        known=known,
+        revision=before.revision + 1 if before else 1,
+        previous=before.seal if before else "",
+    )
+    return dataclasses.replace(chained, seal=sealed(plain(chained)))
+
+
+def _append(path: Path, end: int, manifest: Manifest) -> None:
+    """Add a line behind the first `end` bytes and see it to the disk."""
+    try:
+        with path.open("a+b") as file:
+            file.truncate(end)
+            file.seek(max(end - 1, 0))
+            unended = file.read(1) not in (b"\n", b"")
+            file.write(b"\n" * unended + line(manifest))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be written ({error.strerror}); free the disk or set runs to a folder "
+            f"that you may write to"
+        ) from error
+
+
+def _change_line(manifest: Manifest, made: Sequence[Change]) -> str:
+    return (
+        f"{manifest.ablation.name}: revision {manifest.revision} of the plan, the earlier ones are "
+        f"kept; {'; '.join(change.text for change in made)}"
+    )
+
+
+def _seal_line(manifest: Manifest) -> str:
+    """`sealed 3f2a91c0: 5 predictions, 2 variants x 3 seeds`."""
+    ablation = manifest.ablation
+    counts = {
+        "prediction": len(ablation.predictions),
+        "variant": len(ablation.variants),
+        "seed": len(ablation.seeds),
+    }
+    claims, variants, seeds = (f"{n} {key}{'' if n == 1 else 's'}" for key, n in counts.items())
+    return f"sealed {manifest.seal[:SHORT]}: {claims}, {variants} x {seeds}"

@@ -1,8 +1,6 @@
 """From a command line to an explicit list of typed jobs, each compared with the baseline."""
 
 import dataclasses
-import itertools
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,14 +10,18 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from analysis.ablation import Ablation, Variant
+from analysis.ablation import Ablation
 from harness.cli import labelled
-from harness.config import IDENTITY_IRRELEVANT, Budget, TrialConfig, flattened, identity
+from harness.config import TrialConfig, flattened, identity
 from harness.errors import ConfigError
 from harness.typed import typed
+from sweeps.grid import from_grid
+from sweeps.overrides import changes_numbers, values
 
-# Name of the ablation that a plain grid makes up; its trials join those of single runs.
-GRID = "trials"
+# The experiment of single runs, which have no plan and so no manifest.
+SINGLE = "trials"
+# Keys of the command line that say how many trials there are and what they are called.
+OWN_KEYS = ("seed", "ablation", "name")
 
 
 @dataclass(frozen=True)
@@ -29,14 +31,24 @@ class Plan:
     Attributes:
         ablation: the question with the seeds and budget that hold for this command.
         variants: one typed config per variant, at the first seed; the baseline's among them.
-        jobs: every trial, seed by seed, so that an interrupted sweep is balanced.
-        deviations: where the command departs from the ablation file.
+        jobs: every trial to run, seed by seed, so that an interrupted sweep is balanced.
+        grid: whether the command line made the question up.
+        overridden: overrides in which the command departs from the ablation file.
+        file_seeds: seeds of the ablation file; those of the command for a grid.
     """
 
     ablation: Ablation
     variants: dict[str, TrialConfig]
     jobs: list[TrialConfig]
-    deviations: list[str]
+    grid: bool
+    overridden: list[str]
+    file_seeds: list[int]
+
+    def departures(self, seeds: list[int]) -> list[str]:
+        """Where a plan of these seeds departs from the ablation file."""
+        if self.grid or sorted(seeds) == sorted(self.file_seeds):
+            return self.overridden
+        return [*self.overridden, f"seeds {self.file_seeds} replaced by {seeds}"]
 
 
 def plan(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) -> Plan:
@@ -47,17 +59,21 @@ def plan(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) -> 
     """
     parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(arguments))
     given = [o for o in parsed if o.key_or_group == "seed"]
-    seeds = [value for o in given for value in _values(o)] if given else None
-    common = [o for o in parsed if o.key_or_group not in ("seed", "ablation")]
-    if any(o.key_or_group == "ablation" for o in parsed):
-        ablation, deviations = _from_file(master, parsed, common, seeds)
+    seeds = [value for o in given for value in values(o)] if given else None
+    common = [o for o in parsed if o.key_or_group not in OWN_KEYS]
+    names = [value for o in parsed if o.key_or_group == "name" for value in values(o)]
+    grid = not any(o.key_or_group == "ablation" for o in parsed)
+    if grid:
+        ablation = from_grid(loader, master, common, seeds, names)
+        shared, file_seeds = [], ablation.seeds
     else:
-        ablation, deviations = _from_grid(master, common, seeds), []
+        ablation, file_seeds = _from_file(master, parsed, common, seeds, names)
+        shared = _shared(ablation)
+    if ablation.name == SINGLE:
+        raise ConfigError(f"name {SINGLE!r} is that of single runs; choose another")
     fixed = [str(o.input_line) for o in common if not o.is_sweep_override()]
     nodes = {
-        v.label: _composed(
-            loader, master, ablation, [*_shared(ablation), *v.overrides, *fixed], v.label
-        )
+        v.label: _composed(loader, master, ablation, [*shared, *v.overrides, *fixed], v.label)
         for v in ablation.variants
     }
     jobs = [_at_seed(nodes[label], seed) for seed in ablation.seeds for label in ablation.labels]
@@ -65,13 +81,12 @@ def plan(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) -> 
     _refuse_undeclared(ablation, variants)
     budget = variants[ablation.baseline].budget
     seen = dataclasses.replace(ablation, budget=budget, seeds=sorted({job.seed for job in jobs}))
-    return Plan(seen, variants, jobs, deviations)
+    overridden = [] if grid else [str(o.input_line) for o in common if changes_numbers(o)]
+    return Plan(seen, variants, jobs, grid, overridden, file_seeds)
 
 
 def _shared(ablation: Ablation) -> list[str]:
     """Overrides that hold for every variant of an ablation file."""
-    if ablation.name == GRID:
-        return []
     budget = ablation.budget
     return [
         *ablation.overrides,
@@ -80,26 +95,24 @@ def _shared(ablation: Ablation) -> list[str]:
     ]
 
 
-def _values(override: Override) -> list[Any]:
-    """The values of a swept or plain override, as Python values."""
-    if not override.is_sweep_override():
-        return [override.value()]
-    if not override.is_discrete_sweep():
-        raise ConfigError(
-            f"{override.input_line}: a sweep needs values that can be listed, such as seed=0,1,2"
-        )
-    return list(override.sweep_iterator())
-
-
 def _from_file(
-    master: DictConfig, parsed: list[Override], common: list[Override], seeds: list[Any] | None
-) -> tuple[Ablation, list[str]]:
-    """The ablation file, its seeds replaced by those of the command line."""
-    chosen = [value for o in parsed if o.key_or_group == "ablation" for value in _values(o)]
+    master: DictConfig,
+    parsed: list[Override],
+    common: list[Override],
+    seeds: list[Any] | None,
+    names: list[Any],
+) -> tuple[Ablation, list[int]]:
+    """The ablation file with the seeds of the command line, and the file's own seeds."""
+    chosen = [value for o in parsed if o.key_or_group == "ablation" for value in values(o)]
     if len(chosen) != 1 or "ablation" not in master:
         raise ConfigError(
             f"an ablation is one question: give one name, received {chosen}; "
             f"run them one after the other"
+        )
+    if names:
+        raise ConfigError(
+            f"name={names[0]}: beside +ablation the file names the plan ({chosen[0]}); leave name "
+            f"out, or write an ablation file of that name"
         )
     for override in common:
         if override.is_sweep_override():
@@ -117,51 +130,9 @@ def _from_file(
         raise ConfigError(
             f"ablation {chosen[0]}: `name` must be the file's name, received {node.get('name')!r}"
         )
-    deviations = [str(o.input_line) for o in common if _changes_numbers(o)]
-    if seeds is not None:
-        deviations.append(f"seeds {node['seeds']} replaced by {seeds}")
-        node["seeds"] = seeds
-    return typed({str(key): value for key, value in node.items()}, "ablation"), deviations
-
-
-def _changes_numbers(override: Override) -> bool:
-    return str(override.key_or_group).split(".")[0] not in IDENTITY_IRRELEVANT
-
-
-def _from_grid(master: DictConfig, common: list[Override], seeds: list[Any] | None) -> Ablation:
-    """A plain grid as an ablation: every combination of the swept keys is a variant."""
-    swept = [o for o in common if o.is_sweep_override()]
-    for override in swept:
-        _values(override)  # refuses what cannot be listed
-    combinations = list(itertools.product(*(list(o.sweep_string_iterator()) for o in swept)))
-    keys = [o.get_key_element() for o in swept]
-    variants = [
-        Variant(
-            _label(keys, values) or str(master.hydra.runtime.choices.algorithm),
-            [f"{key}={value}" for key, value in zip(keys, values, strict=True)],
-        )
-        for values in combinations
-    ]
-    return Ablation(
-        name=GRID,
-        question=f"grid: {' '.join(str(o.input_line) for o in swept) or 'one variant'}",
-        hypothesis="",
-        baseline=variants[0].label if variants else "",
-        variants=variants,
-        factors=[str(o.key_or_group) for o in swept],
-        seeds=[master.seed] if seeds is None else seeds,
-        budget=Budget(),  # replaced by what the composed baseline says
-    )
-
-
-def _label(keys: Sequence[str], values: Sequence[str]) -> str:
-    """grpo for one swept group; otherwise every key's last name and value."""
-    if len(keys) == 1 and "." not in keys[0]:
-        text = values[0]
-    else:
-        pairs = zip(keys, values, strict=True)
-        text = "_".join(f"{key.rpartition('.')[2]}={value}" for key, value in pairs)
-    return re.sub(r"[^\w.=+-]", "_", text)
+    plain = {str(key): value for key, value in node.items()}
+    own: Ablation = typed(plain, "ablation")
+    return own if seeds is None else typed({**plain, "seeds": seeds}, "ablation"), own.seeds
 
 
 def _composed(
@@ -172,8 +143,7 @@ def _composed(
     choices = composed.hydra.runtime.choices
     OmegaConf.set_struct(composed, False)
     del composed["hydra"]
-    name = "" if ablation.name == GRID else ablation.name
-    return labelled(composed, choices, variant=label, ablation=name)
+    return labelled(composed, choices, variant=label, ablation=ablation.name)
 
 
 def _at_seed(node: DictConfig, seed: Any) -> TrialConfig:

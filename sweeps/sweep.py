@@ -68,13 +68,16 @@ def _prepared(planned: Plan, console: Console) -> tuple[Path, Plan, dict[str, Pa
     sources = {label: prepare(config) for label, config in planned.variants.items()}
     runs = sources[planned.ablation.baseline][0]
     jobs = [dataclasses.replace(job, runs=str(runs)) for job in planned.jobs]
-    for job in jobs:
-        if job.fresh:
-            clear(job)
-    found = {trial_name(job): identity_of(job, sources[job.labels.variant][1]) for job in jobs}
+    models = {label: source for label, (_, source) in sources.items()}
+    found = {trial_name(job): identity_of(job, models[job.labels.variant]) for job in jobs}
     homes = _homes(jobs, runs, found, console)
     jobs[0].tracking.prepare(runs, planned.ablation.name)
-    manifest = write_manifest(planned, runs, {label: s for label, (_, s) in sources.items()})
+    manifest = write_manifest(planned, runs, models, console.print, homes)
+    seal = manifest.seal
+    jobs = [dataclasses.replace(j, labels=dataclasses.replace(j.labels, seal=seal)) for j in jobs]
+    for job in jobs:  # after the plan, which notes down what was known
+        if job.fresh:
+            clear(job)
     for deviation in manifest.deviations:
         console.print(f"departs from the ablation file: {deviation}")
     return runs, dataclasses.replace(planned, jobs=jobs), homes
@@ -88,6 +91,8 @@ def _homes(
     Raises:
         ConfigError: some were made of other content than they would be now.
     """
+    if any(job.fresh for job in jobs):
+        return {trial: runs / "checkpoints" / trial for trial in found}
     hashes = {trial: identity.hash for trial, identity in found.items()}
     homes = record.homes(runs / "checkpoints", hashes)
     looks = {trial: standing.look(homes[trial], identity) for trial, identity in found.items()}

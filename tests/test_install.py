@@ -37,7 +37,8 @@ def test_a_multirun_from_another_folder_after_a_real_install(work: Path, mode: s
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 trials (1 variants x 1 seeds)" in done.stdout
-    assert (work / "runs" / "reports" / "trials" / "report.html").is_file()
+    (report,) = (work / "runs" / "reports").glob("grid-*/report.html")
+    assert (work / "runs" / "sweeps" / report.parent.name / "manifest.jsonl").is_file()
     unknown = subprocess.run(
         [place / "bin" / "harness", "-m", "+ablation=nope"],
         cwd=work, env=environment, capture_output=True, text=True,

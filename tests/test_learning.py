@@ -36,7 +36,7 @@ def test_every_seed_of_every_variant_rises_by_30_points(tmp_path: Path) -> None:
     ):
         assert words in text
     assert "http" not in (folder / "report.html").read_text().split("<body")[0]
-    planned = tmp_path / "runs" / "sweeps" / "length_bias" / "manifest.json"
-    manifest = json.loads(planned.read_text())
+    planned = tmp_path / "runs" / "sweeps" / "length_bias" / "manifest.jsonl"
+    manifest = json.loads(planned.read_text())  # one revision is one line
     assert len(manifest["jobs"]) == 6
     assert str(folder / "report.html") in done.stdout

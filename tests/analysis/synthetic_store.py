@@ -1,6 +1,6 @@
 """A small, real MLflow store with planted results, as a sweep would leave it."""
 
-import json
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,9 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
 
 from analysis.ablation import Ablation, Job, Manifest, Prediction, Primary, Relation, Variant
-from harness.config import Budget, resolved
+from analysis.fixed import plain
+from analysis.revisions import line, manifest_path, sealed
+from harness.config import Budget
 
 STEPS = 30
 EVERY = 10
@@ -62,7 +64,7 @@ def prediction(relation: Relation, metric: str, margin: float) -> Prediction:
 
 
 def manifest(plan: Plan) -> Manifest:
-    """What the sweep would have written."""
+    """What the sweep would have written: the first revision, sealed."""
     labels = list(dict.fromkeys(t.variant for t in plan.trials))
     ablation = Ablation(
         name=plan.name,
@@ -83,11 +85,11 @@ def manifest(plan: Plan) -> Manifest:
             t.seed,
             "ab" * 32,
             "cd" * 32,
-            {} if t.variant == labels[0] else plan.differs,
+            differs={} if t.variant == labels[0] else plan.differs,
         )
         for t in plan.trials
     ]
-    return Manifest(
+    written = Manifest(
         ablation,
         jobs,
         CREATED,
@@ -100,6 +102,26 @@ def manifest(plan: Plan) -> Manifest:
         deviations=plan.deviations,
         versions={"torch": "2.13.0", "transformers": "5.17.0"},
     )
+    return seal(written)
+
+
+def seal(written: Manifest, before: Manifest | None = None, **changed: Any) -> Manifest:
+    """A revision with its seal, after another one."""
+    chained = dataclasses.replace(
+        written,
+        revision=before.revision + 1 if before else 1,
+        previous=before.seal if before else "",
+        **changed,
+    )
+    return dataclasses.replace(chained, seal=sealed(plain(chained)))
+
+
+def save(runs: Path, revisions: list[Manifest]) -> Path:
+    """Write a manifest's file."""
+    path = manifest_path(runs, revisions[0].ablation.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"".join(map(line, revisions)))
+    return path
 
 
 def write(runs: Path, plans: list[Plan]) -> MlflowClient:
@@ -107,22 +129,20 @@ def write(runs: Path, plans: list[Plan]) -> MlflowClient:
     runs.mkdir(parents=True, exist_ok=True)
     client = MlflowClient(tracking_uri=f"sqlite:///{runs.resolve()}/mlflow.db")
     for plan in plans:
-        folder = runs / "sweeps" / plan.name
-        folder.mkdir(parents=True)
-        text = json.dumps(resolved(manifest(plan)))
-        (folder / "manifest.json").write_text(text, encoding="utf-8")
+        planned = manifest(plan)
+        save(runs, [planned])
         location = (runs.resolve() / "artifacts" / plan.name).as_uri()
         experiment = client.create_experiment(plan.name, artifact_location=location)
         for number, trial in enumerate(plan.trials):
             if trial.status is not None:
-                write_trial(client, experiment, plan.name, trial, number)
+                write_trial(client, experiment, planned, trial, number)
     return client
 
 
 def write_trial(
-    client: MlflowClient, experiment: str, ablation: str, trial: Trial, number: int
+    client: MlflowClient, experiment: str, planned: Manifest, trial: Trial, number: int
 ) -> str:
-    """One run: tags, metrics, config and evaluation tables; its id."""
+    """One run of a revision: tags, metrics, config and evaluation tables; its id."""
     tags = {
         "trial": trial.name,
         "variant": trial.variant,
@@ -130,7 +150,8 @@ def write_trial(
         "task": "countdown",
         "model": "tiny",
         "seed": str(trial.seed),
-        "ablation": ablation,
+        "ablation": planned.ablation.name,
+        "seal": planned.seal,
         "config_hash": "ab" * 32,
         "group_hash": "cd" * 32,
         "git_commit": trial.commit,

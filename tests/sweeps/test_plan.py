@@ -35,7 +35,7 @@ def test_an_ablation_is_expanded_seed_by_seed() -> None:
     assert [(job.labels.variant, job.seed) for job in made.jobs] == [
         (variant, seed) for seed in (0, 1, 2) for variant in ("grpo", "dr_grpo")
     ]
-    assert made.deviations == []
+    assert made.departures(made.ablation.seeds) == []
     assert {job.labels.ablation for job in made.jobs} == {"length_bias"}
     assert made.ablation.budget == made.jobs[0].budget
 
@@ -52,7 +52,8 @@ def test_seeds_of_the_command_line_replace_the_files_and_are_a_deviation() -> No
     assert made.ablation.seeds == [7, 9]
     assert [job.seed for job in made.jobs] == [7, 7, 9, 9]
     assert made.ablation.budget.amount == 4
-    assert made.deviations == ["budget.amount=4", "seeds [0, 1, 2] replaced by [7, 9]"]
+    found = made.departures(made.ablation.seeds)
+    assert found == ["budget.amount=4", "seeds [0, 1, 2] replaced by [7, 9]"]
 
 
 def edited(folder: Path, old: str, new: str) -> Plan:

@@ -76,7 +76,8 @@ def test_a_failing_trial_is_retried_listed_and_does_not_stop_the_others(
     assert "1 of 2 trials did not finish" in done.stderr
     assert "the planted fault" in done.stdout
     assert len(finals(work)) == 1
-    status = {run.data.tags["variant"]: run for run in runs_of(work, "trials")}
+    (planned,) = (work / "runs" / "sweeps").glob("grid-*/manifest.jsonl")
+    status = {run.data.tags["variant"]: run for run in runs_of(work, planned.parent.name)}
     assert status["grpo"].info.status == "FINISHED"
     assert status["fragile"].info.status == "FAILED"
     assert status["fragile"].data.tags["attempt"] == "2"
@@ -84,8 +85,9 @@ def test_a_failing_trial_is_retried_listed_and_does_not_stop_the_others(
     assert log.read_text().count("the planted fault") >= 2
     assert str(log) in done.stdout
     assert len(done.stderr.splitlines()) == 1, "a trial's traceback belongs into its log"
-    manifest = json.loads((work / "runs" / "sweeps" / "trials" / "manifest.json").read_text())
+    manifest = json.loads(planned.read_text())
     assert len(manifest["jobs"]) == 2
+    assert {run.data.tags["seal"] for run in status.values()} == {manifest["seal"]}
 
 
 FRAGILE = """

@@ -1,0 +1,130 @@
+"""What one revision of a manifest changes in the one before, in words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from analysis.ablation import Ablation, Job, Manifest, Prediction
+from analysis.fixed import plain
+
+SHORT = 8  # characters of a hash
+
+
+class Kind(Enum):
+    """What a change touches: what is claimed, what is asked for, or what the trials are made of."""
+
+    CLAIM = "claim"
+    PLAN = "plan"
+    CONTENT = "content"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One difference between two revisions."""
+
+    kind: Kind
+    text: str
+
+
+def changes(before: Manifest, after: Manifest) -> list[Change]:
+    """Every difference that makes a revision; no time, commit or command line is one."""
+    found = [Change(Kind.CLAIM, text) for text in _claims(before.ablation, after.ablation)]
+    found += [Change(Kind.PLAN, text) for text in _plan(before, after)]
+    found += [Change(Kind.CONTENT, text) for text in _content(before, after)]
+    return found
+
+
+def named(p: Prediction) -> str:
+    """A prediction's subject, `dr_grpo − grpo on eval/accuracy`."""
+    return f"{p.variant} − {p.baseline} on {p.metric}"
+
+
+def _claims(a: Ablation, b: Ablation) -> list[str]:
+    """What is said beforehand about the result. Without a prediction a question is but a label."""
+    found = _fields("primary", plain(a.primary), plain(b.primary))
+    if a.predictions or b.predictions:
+        for key in ("question", "hypothesis", "baseline"):
+            found += _field(key, getattr(a, key), getattr(b, key))
+    return found + _predictions(a.predictions, b.predictions)
+
+
+def _predictions(a: Sequence[Prediction], b: Sequence[Prediction]) -> list[str]:
+    """Predictions that are in one of two lists; their order says nothing."""
+    gone = [(i, p) for i, p in enumerate(a, start=1) if p not in b]
+    new = [(i, p) for i, p in enumerate(b, start=1) if p not in a]
+    if len(gone) == len(new):
+        return [
+            text
+            for (number, old), (_, now) in zip(gone, new, strict=True)
+            for text in _fields(f"prediction {number} ({named(old)})", plain(old), plain(now))
+        ]
+    return [f"prediction {i} removed ({_whole(p)})" for i, p in gone] + [
+        f"prediction {i} added ({_whole(p)})" for i, p in new
+    ]
+
+
+def _whole(p: Prediction) -> str:
+    return f"{named(p)} {p.relation.value}, margin {p.margin}"
+
+
+def _plan(before: Manifest, after: Manifest) -> list[str]:
+    a, b = before.ablation, after.ablation
+    found = _members("seeds", a.seeds, b.seeds)
+    if a.budget != b.budget:
+        budgets = [f"{x.budget.amount:g} {x.budget.unit.value}" for x in (a, b)]
+        found.append(f"budget {budgets[0]} -> {budgets[1]}")
+    old, new = ({v.label: v.overrides for v in x.variants} for x in (a, b))
+    found += _members("variants", list(old), list(new))
+    for label in sorted(old.keys() & new.keys()):
+        found += _field(f"variant {label}", old[label], new[label])
+    for key in ("overrides", "factors"):
+        found += _field(key, getattr(a, key), getattr(b, key))
+    return found
+
+
+def _content(before: Manifest, after: Manifest) -> list[str]:
+    """Configs, code, model and data, where the words of the question may have stayed."""
+    groups = [{job.variant: job.group_hash for job in m.jobs} for m in (before, after)]
+    found = [
+        text
+        for label in sorted(groups[0].keys() & groups[1].keys())
+        for text in _hashes(f"config of {label}", groups[0][label], groups[1][label])
+    ]
+    found += _hashes("code", before.code_hash, after.code_hash)
+    found += _hashes("base model", before.model_hash, after.model_hash)
+    found += _hashes("data", before.task_digest, after.task_digest)
+    old = {job.trial: job for job in before.jobs}
+    for job in after.jobs:
+        found += _job(old[job.trial], job) if job.trial in old else []
+    return sorted(found)
+
+
+def _job(a: Job, b: Job) -> list[str]:
+    return [
+        *_hashes(f"identity of {a.trial}", a.identity, b.identity),
+        *_field(f"record of {a.trial}", a.record, b.record),
+    ]
+
+
+def _members(what: str, a: Sequence[Any], b: Sequence[Any]) -> list[str]:
+    """`seeds added: 3, 4`."""
+    parts = {"added": [x for x in b if x not in a], "dropped": [x for x in a if x not in b]}
+    return [f"{what} {how}: {', '.join(map(str, x))}" for how, x in parts.items() if x]
+
+
+def _fields(what: str, a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+    return [text for key in a for text in _field(f"{what}: {key}", a[key], b[key])]
+
+
+def _field(what: str, a: Any, b: Any) -> list[str]:
+    """`prediction 1: margin 0.02 -> 0.05`."""
+    return [] if a == b else [f"{what} {_shown(a)} -> {_shown(b)}"]
+
+
+def _hashes(what: str, a: str, b: str) -> list[str]:
+    return [] if a == b else [f"{what} {a[:SHORT] or 'unknown'} -> {b[:SHORT] or 'unknown'}"]
+
+
+def _shown(value: Any) -> str:
+    return repr(value) if isinstance(value, str) and " " in value else str(value)
