@@ -26,6 +26,8 @@ LOCK, LOCK_WAIT_S = "mlflow.lock", 120.0
 # Where MLflow's page of a run looks for tables.
 TABLES_TAG = "mlflow.loggedArtifacts"
 
+Point = tuple[str, int, int]
+
 
 @dataclass(frozen=True)
 class MlflowTracking:
@@ -38,7 +40,7 @@ class MlflowTracking:
         _published(folder, runs, names)
 
     def follow(self, folder: Path, runs: Path, names: Names) -> "Following":
-        run_id = _published(folder, runs, names)
+        run_id = _published(folder, runs, names, begins=True)
         return Following(store.open_store(runs), run_id)
 
 
@@ -66,34 +68,53 @@ class Following:
             log.warning("MLflow's copy stays behind from step %d on: %s", step, error)
 
 
-def _published(folder: Path, runs: Path, names: Names) -> str:
-    """Make the run of a record complete; returns its id, "" for a folder without a record."""
+def _published(folder: Path, runs: Path, names: Names, begins: bool = False) -> str:
+    """Make the run of a record complete; returns its id, "" for a folder without a record.
+
+    Args:
+        begins: nobody adds to the record meanwhile.
+    """
     with files.locked(runs / LOCK, LOCK_WAIT_S):
         record = read(folder)
         if record is None:
             return ""
         with store.one_line(runs):
-            return _copied(record, runs, names)
+            client = store.open_store(runs)
+            experiment = store.experiment_id(client, names.experiment, runs)
+            run = _run_of(client, experiment, record, names)
+            there = _stored_points(runs, run.info.run_id)
+            if not _is_copy(there, record, begins):
+                client.delete_run(run.info.run_id)
+                run, there = _run_of(client, experiment, record, names), set()
+            _complete(client, run, record, names, there)
+            return str(run.info.run_id)
 
 
-def _copied(record: Record, runs: Path, names: Names) -> str:
-    """Add to the store what it lacks of a record."""
-    client = store.open_store(runs)
-    experiment = store.experiment_id(client, names.experiment, runs)
-    run = _run_of(client, experiment, record, names)
-    run_id = str(run.info.run_id)
+def _is_copy(there: set[Point], record: Record, begins: bool) -> bool:
+    """Whether a run holds nothing but what the record says.
+
+    It may hold steps of a record that was damaged since, which the trial makes again; MLflow
+    cannot take them back. What is newer than the record was when it was read may be news.
+    """
+    return all(
+        step in record.steps and record.steps[step].time_ms == time_ms
+        for _, step, time_ms in there
+        if begins or step <= record.last
+    )
+
+
+def _complete(client: Any, run: Any, record: Record, names: Names, there: set[Point]) -> None:
+    """Add to a run what it lacks of a record."""
     _describe(client, run, record, names)
-    there = _stored_points(runs, run_id)
     points = (
         point
         for step, made in record.steps.items()
         for point in _points(step, made.metrics, made.time_ms)
-        if (point.key, step) not in there
+        if (point.key, step, made.time_ms) not in there
     )
-    _log_points(client, run_id, points)
-    _copy_files(client, run_id, record)
+    _log_points(client, run.info.run_id, points)
+    _copy_files(client, run.info.run_id, record)
     _close(client, run, record)
-    return run_id
 
 
 def _run_of(client: Any, experiment: str, record: Record, names: Names) -> Any:
@@ -160,14 +181,14 @@ def _log_points(client: Any, run_id: str, points: Iterable[Any]) -> None:
         client.log_batch(run_id, metrics=waiting[start : start + MAX_METRICS])
 
 
-def _stored_points(runs: Path, run_id: str) -> set[tuple[str, int]]:
-    """Metric and step of every point of a run.
+def _stored_points(runs: Path, run_id: str) -> set[Point]:
+    """Metric, step and time (ms) of every point of a run.
 
     Asked of the file: MLflow's own way is one query per metric, and thirty times as long.
     """
+    query = "SELECT key, step, timestamp FROM metrics WHERE run_uuid = ?"
     with store.connected(store.store_path(runs)) as db:
-        rows = db.execute("SELECT key, step FROM metrics WHERE run_uuid = ?", (run_id,))
-        return {(str(key), int(step)) for key, step in rows}
+        return {(str(key), int(step), int(ms)) for key, step, ms in db.execute(query, (run_id,))}
 
 
 def _table_name(step: int) -> str:

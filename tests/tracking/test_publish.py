@@ -171,6 +171,37 @@ def test_a_trial_that_was_started_over_replaces_its_old_run(runs: Path, folder: 
     assert made["status"] == "FAILED"
 
 
+def test_a_step_that_is_made_again_replaces_what_was_published_of_it(
+    runs: Path, folder: Path
+) -> None:
+    """A line of the record is lost after it was published; MLflow cannot change a point."""
+    publish(runs, folder)
+    lines = (folder / "record.jsonl").read_text().splitlines(keepends=True)
+    (folder / "record.jsonl").write_text("".join(x for x in lines if '"step": 8,' not in x))
+    Writer(folder).start({}, "")
+    following = MlflowTracking().follow(folder, runs, NAMES)
+    time_ms = Writer(folder).step(8, {"actor/m0": 7.0})
+    following.step(8, {"actor/m0": 7.0}, time_ms)
+    Writer(folder).end(Status.FINISHED)
+    publish(runs, folder)
+    made = content(runs)
+    assert {key: value for key, value in made["points"].items() if key[1] == 8} == {
+        ("actor/m0", 8): ("7.0", time_ms)
+    }
+    assert made["status"] == "FINISHED"
+
+
+def test_what_a_running_trial_adds_meanwhile_is_no_reason_to_begin_again(
+    runs: Path, folder: Path
+) -> None:
+    """A report publishes while the trial writes: the store can be ahead of the record it read."""
+    Writer(folder).start({}, "")
+    following = MlflowTracking().follow(folder, runs, NAMES)
+    following.step(9, {"actor/m0": 9.0}, 1)
+    publish(runs, folder)
+    assert ("actor/m0", 9) in content(runs)["points"]
+
+
 def test_an_interrupted_trial_is_not_running(runs: Path, folder: Path) -> None:
     Writer(folder).start({}, "")
     publish(runs, folder)
