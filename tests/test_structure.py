@@ -24,7 +24,7 @@ LAYERS = (
     ("protocols", "kl", "curricula", "models", "tracking", "windows"),
     ("tasks", "rollout"),
     ("rewards", "algorithms", "learner"),
-    ("measure", "preflight", "testing"),
+    ("measure", "preflight", "testing", "identity"),
     ("loop",),
     ("trial",),
     ("launch",),
