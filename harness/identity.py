@@ -19,10 +19,11 @@ from harness.tasks import sets
 
 # Where the code begins that decides a trial's numbers.
 CORE = "harness.trial"
-# What that code uses and what yet moves no number: records, locks, logs, messages, declarations.
-NO_NUMBERS = tuple(
-    f"harness.{name}"
-    for name in ("checks", "errors", "identity", "machine", "schema", "tracking", "typed")
+# What that code uses and what yet moves no number: records, locks, logs, refusals, declarations.
+NO_NUMBERS = (
+    *("harness.tracking", "harness.machine", "harness.identity", "harness.models.content"),
+    *("harness.checks", "harness.learner.memory", "harness.typed"),
+    *("harness.errors", "harness.schema"),
 )
 # Modules of classes that every class may have above it.
 NO_FILES = ("builtins", "typing", "abc")
@@ -98,14 +99,14 @@ def plug_ins(part: Any) -> Iterator[str]:
     A plug-in whose fields hold import paths of functions names those fields in `FUNCTIONS`.
     """
     inner: Iterable[Any] = ()
-    if dataclasses.is_dataclass(part):
+    if dataclasses.is_dataclass(part) and not isinstance(part, type):
         kind = type(part)
-        modules = (cls.__module__ for cls in kind.mro())
+        modules = (cls.__module__ for cls in kind.__mro__)
         yield from (name for name in modules if name not in NO_FILES)
         yield from (
             str(getattr(part, f)).rpartition(".")[0] for f in getattr(kind, "FUNCTIONS", ())
         )
-        inner = [getattr(part, f.name) for f in dataclasses.fields(kind) if f.init]
+        inner = [getattr(part, f.name) for f in dataclasses.fields(part) if f.init]
     elif isinstance(part, Mapping):
         inner = part.values()
     elif isinstance(part, (list, tuple)):

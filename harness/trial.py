@@ -16,7 +16,7 @@ from harness import loop, standing
 from harness.config import TrialConfig, digest, resolved, trial_name
 from harness.distributed.ranks import Ranks
 from harness.distributed.sharding import Layout, computed_in
-from harness.identity import identity_of
+from harness.identity import code_of, identity_of
 from harness.kl import KlController, KlInReward
 from harness.learner.critic import Critic
 from harness.learner.policy import Policy
@@ -227,6 +227,7 @@ def _collector(
         "model": source.hash,
         "task": config.task.digest,
         "reward": resolved(config.reward),
+        "code": code_of([config.task, config.reward, config.rollout], ReferenceScores.__module__),
         "sampling": dataclasses.asdict(config.rollout.sampling(config.rollout.max_new_tokens)),
     }
     reference = ReferenceScores(

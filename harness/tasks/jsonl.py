@@ -8,7 +8,7 @@ import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -43,6 +43,9 @@ class Jsonl(sets.HasSets):
         eval_size: held-out prompts, the first ones; null takes all.
         hold_out: one question of a single file in this many is held out.
     """
+
+    FUNCTIONS: ClassVar[tuple[str, ...]] = ("grader",)
+    """Fields that hold the import path of a function: its code is part of what a trial is."""
 
     path: str
     grader: str

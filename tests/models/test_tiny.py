@@ -3,6 +3,8 @@
 import dataclasses
 import random
 import re
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from harness.models.vocabulary import COMPACT, END, PAD
 from harness.tasks.countdown import Countdown
 from harness.tasks.search import Persona
 from harness.tasks.templates import Compact, FewShot, Hashes, TinyZeroBase
+from tests.conftest import ROOT
 
 SETTINGS = settings(max_examples=100, deadline=None, derandomize=True)
 ONE_STEP = Tiny(warm_up=WarmUp(steps=1))
@@ -154,8 +157,30 @@ def test_what_the_recipe_hash_sees(tmp_path: Path) -> None:
     hashes = [recipe.prepare(task, str(tmp_path)).hash for recipe, task in same + other]
     assert len(set(hashes[:3])) == 1
     assert len(set(hashes[2:])) == 1 + len(other)
+    # It names the folder, and the weights in it name the base in records.
+    assert len(list((tmp_path / "models").glob("*/config.json"))) == 1 + len(other)
     # The folder that runs are written to is no part of it.
     assert ONE_STEP.prepare(base, str(tmp_path / "elsewhere")).hash == hashes[0]
+
+
+def test_how_the_recipe_is_spelled_makes_no_new_base(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy, base = tmp_path / "harness", Countdown(train_size=16, eval_size=8)
+    shutil.copytree(ROOT / "harness", copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])  # sources are read, not imported
+
+    def bases() -> int:
+        ONE_STEP.prepare(base, str(tmp_path))
+        return len(list((tmp_path / "models").glob("*/config.json")))
+
+    assert bases() == 1
+    made = copy / "models" / "tiny.py"
+    made.write_text(f"# A comment.\n{made.read_text()}")
+    (copy / "cli.py").write_text("")
+    assert bases() == 1
+    made.write_text(made.read_text().replace("IGNORED = -100", "IGNORED = -99"))
+    assert bases() == 2
 
 
 def test_held_out_problems_are_never_warmed_up_on(task: Countdown) -> None:
@@ -259,13 +284,6 @@ def test_hf_refuses_a_folder_that_holds_no_model(tmp_path: Path, source: Source)
         HuggingFace(path=str(tmp_path)).prepare(None, "")
     with pytest.raises(ConfigError, match=r"model\.tokenizer: .* without config\.json"):
         HuggingFace(path=source.path, tokenizer=str(tmp_path)).prepare(None, "")
-
-
-@pytest.mark.parametrize("name", ["Qwen/Qwen2.5-0.5B", "gpt2"])
-def test_hf_keeps_a_hub_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    found = HuggingFace(path=name, tokenizer="Other/Tokenizer").prepare(None, "")
-    assert (found.path, found.hash, found.tokenizer) == (name, name, "Other/Tokenizer")
 
 
 def test_a_broken_folder_is_worded_in_one_line(tmp_path: Path) -> None:
