@@ -74,7 +74,7 @@ def _plan(before: Manifest, after: Manifest) -> list[str]:
     a, b = before.ablation, after.ablation
     found = _members("seeds", a.seeds, b.seeds)
     if a.budget != b.budget:
-        budgets = [f"{x.budget.amount:g} {x.budget.unit.value}" for x in (a, b)]
+        budgets = [f"{x.budget.amount:,.10g} {x.budget.unit.value}" for x in (a, b)]
         found.append(f"budget {budgets[0]} -> {budgets[1]}")
     old, new = ({v.label: v.overrides for v in x.variants} for x in (a, b))
     found += _members("variants", list(old), list(new))

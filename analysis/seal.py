@@ -80,7 +80,7 @@ def _foreign(study: Study) -> list[str]:
             continue  # without predictions a plan may use what is there
         reason = f"ran under {elsewhere}, not under these predictions"
         if not elsewhere:
-            reason = f"ran under seal {seal[:SHORT]}, which no revision has: the plan was rewritten"
+            reason = f"ran under seal {seal[:SHORT]}, which no revision has: rewritten or lost"
         found.setdefault(reason, []).append(trial)
     return [f"{_counted(trials)} {reason}" for reason, trials in found.items()]
 

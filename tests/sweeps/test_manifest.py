@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import resource
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -321,6 +322,25 @@ def test_a_manifest_that_is_a_folder_is_refused(folder: Folder, grid: Callable[.
     folder.path.mkdir(parents=True)
     with pytest.raises(ConfigError, match="cannot be read"):
         folder.write(grid("0,1"))
+
+
+def test_a_disk_that_takes_no_more_is_one_line_and_loses_nothing(
+    folder: Folder, grid: Callable[..., Plan]
+) -> None:
+    """A limit on the size of files stops the writing in mid-line, as a full disk does."""
+    first = folder.write(grid("0,1"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(line(first)) + 100, hard))
+    try:
+        with pytest.raises(ConfigError, match=r"cannot be written \(File too large\)") as refusal:
+            folder.write(grid("0,1,2"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "\n" not in str(refusal.value)
+    assert len(folder.path.read_bytes()) > len(line(first))
+    assert folder.revisions == [first]
+    second = folder.write(grid("0,1,2"))
+    assert folder.path.read_bytes() == line(first) + line(second)
 
 
 def test_a_broken_chain_is_seen(folder: Folder, grid: Callable[..., Plan]) -> None:
