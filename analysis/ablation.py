@@ -140,6 +140,12 @@ class Ablation:
         return [v.label for v in self.variants]
 
 
+def _folder_name(trial: str) -> None:
+    """Raise ConfigError for a trial whose name leads elsewhere than into one folder."""
+    if not re.fullmatch(r"[\w.=+-]+", trial) or not trial.strip("."):
+        raise ConfigError(f"a trial's name is that of a folder, received {trial!r}")
+
+
 @dataclass(frozen=True)
 class Job:
     """One row of a manifest: one trial.
@@ -163,8 +169,7 @@ class Job:
     def __post_init__(self) -> None:
         object.__setattr__(self, "record", self.record or self.trial)
         for name in (self.trial, self.record):
-            if not re.fullmatch(r"[\w.=+-]+", name) or name.strip(".") == "":
-                raise ConfigError(f"a trial's name is that of a folder, received {name!r}")
+            _folder_name(name)
         if not 0 <= self.seed <= MAX_SEED:
             raise ConfigError(
                 f"trial {self.trial}: seed must be in 0..2^63-1, received {self.seed}"
@@ -221,6 +226,11 @@ class Manifest:
             aware = False
         if not aware:
             raise ConfigError(f"created must be an ISO 8601 time, received {self.created!r}")
+        for seal in (self.seal, self.previous):
+            if not re.fullmatch(r"([0-9a-f]{64})?", seal):
+                raise ConfigError(f"a seal is a sha256 in hexadecimal, received {seal!r}")
+        for trial in self.known:
+            _folder_name(trial)
         trials = [job.trial for job in self.jobs]
         if not trials or len(set(trials)) < len(trials):
             raise ConfigError(f"jobs must name each trial once, received {len(trials)} jobs")

@@ -1,5 +1,6 @@
 """What one revision of a manifest changes in the one before, in words."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -9,6 +10,7 @@ from analysis.ablation import Ablation, Job, Manifest, Prediction
 from analysis.fixed import plain
 
 SHORT = 8  # characters of a hash
+NAMED = 3  # trials that are named one by one; of more, the first and how many
 
 
 class Kind(Enum):
@@ -72,7 +74,7 @@ def _plan(before: Manifest, after: Manifest) -> list[str]:
     a, b = before.ablation, after.ablation
     found = _members("seeds", a.seeds, b.seeds)
     if a.budget != b.budget:
-        budgets = [f"{x.budget.amount:g} {x.budget.unit.value}" for x in (a, b)]
+        budgets = [f"{x.budget.amount:,.10g} {x.budget.unit.value}" for x in (a, b)]
         found.append(f"budget {budgets[0]} -> {budgets[1]}")
     old, new = ({v.label: v.overrides for v in x.variants} for x in (a, b))
     found += _members("variants", list(old), list(new))
@@ -95,16 +97,19 @@ def _content(before: Manifest, after: Manifest) -> list[str]:
     found += _hashes("base model", before.model_hash, after.model_hash)
     found += _hashes("data", before.task_digest, after.task_digest)
     old = {job.trial: job for job in before.jobs}
-    for job in after.jobs:
-        found += _job(old[job.trial], job) if job.trial in old else []
-    return sorted(found)
+    pairs = [(old[job.trial], job) for job in after.jobs if job.trial in old]
+    return [*sorted(found), *_trials("identity", pairs), *_trials("record", pairs)]
 
 
-def _job(a: Job, b: Job) -> list[str]:
-    return [
-        *_hashes(f"identity of {a.trial}", a.identity, b.identity),
-        *_field(f"record of {a.trial}", a.record, b.record),
+def _trials(key: str, pairs: Sequence[tuple[Job, Job]]) -> list[str]:
+    """What changed in single trials, in one line where it is many of them."""
+    moved = [(a, b) for a, b in pairs if getattr(a, key) != getattr(b, key)]
+    found = [
+        text
+        for a, b in moved[: NAMED if len(moved) <= NAMED else 1]
+        for text in _hashes(f"{key} of {a.trial}", getattr(a, key), getattr(b, key))
     ]
+    return found if len(moved) <= NAMED else [f"{found[0]} and of {len(moved) - 1} trials more"]
 
 
 def _members(what: str, a: Sequence[Any], b: Sequence[Any]) -> list[str]:
@@ -123,8 +128,14 @@ def _field(what: str, a: Any, b: Any) -> list[str]:
 
 
 def _hashes(what: str, a: str, b: str) -> list[str]:
-    return [] if a == b else [f"{what} {a[:SHORT] or 'unknown'} -> {b[:SHORT] or 'unknown'}"]
+    """A hash by its beginning; other words as they are."""
+    if a == b:
+        return []
+    words = [x[:SHORT] if re.fullmatch("[0-9a-f]{16,}", x) else x or "unknown" for x in (a, b)]
+    return [f"{what} {_shown(words[0])} -> {_shown(words[1])}"]
 
 
 def _shown(value: Any) -> str:
-    return repr(value) if isinstance(value, str) and " " in value else str(value)
+    """A value; text in quotes unless it is one plain word, so that control characters show."""
+    plain_word = not isinstance(value, str) or re.fullmatch(r"[\w./=+-]+", value)
+    return str(value) if plain_word else repr(value)

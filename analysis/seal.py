@@ -80,7 +80,7 @@ def _foreign(study: Study) -> list[str]:
             continue  # without predictions a plan may use what is there
         reason = f"ran under {elsewhere}, not under these predictions"
         if not elsewhere:
-            reason = f"ran under seal {seal[:SHORT]}, which no revision has: the plan was rewritten"
+            reason = f"ran under seal {seal[:SHORT]}, which no revision has: rewritten or lost"
         found.setdefault(reason, []).append(trial)
     return [f"{_counted(trials)} {reason}" for reason, trials in found.items()]
 
@@ -171,7 +171,7 @@ def section(study: Study) -> str:
     )
     header = ["revision", "seal", "written", "changed", "trials that had ended by then"]
     rows = [_row(study, number) for number in range(len(study.history.revisions))]
-    doubts = [f"- Does not verify: {problem}." for problem in study.history.problems]
+    doubts = [f"- Does not verify: {text.prose(p)}." for p in study.history.problems]
     parts = ["## Plan and seal", facts, text.table(header, rows), "\n".join(doubts)]
     return "\n\n".join(part for part in [*parts, _earlier(study)] if part)
 
@@ -186,9 +186,9 @@ def _row(study: Study, number: int) -> list[str]:
     return [
         str(number + 1),
         text.code(manifest.seal[:SHORT]),
-        manifest.created,
-        made,
-        _counted(known) if known else "none",
+        text.prose(manifest.created),
+        text.prose(made),
+        text.prose(_counted(known)) if known else "none",
     ]
 
 

@@ -295,6 +295,8 @@ DAMAGED = {
     "a seed too large": edited(jobs=[{**JOB, "seed": 2**70}]),
     "half a difference": edited(jobs=[{**JOB, "differs": {"a": [1]}}]),
     "a node for a value": edited(jobs=[{**JOB, "differs": {"a": [{"_target_": "os.x"}, 1]}}]),
+    "a seal that is no hash": edited(previous="<b>"),
+    "known trials that are links": edited(known=["![](/etc/hostname)"]),
     "half a character": edited(command="\ud800"),
     "an unknown relation": edited(
         ablation={**ABLATION, "predictions": [{**ABLATION["predictions"][0], "relation": "?"}]}

@@ -1,5 +1,6 @@
 """What a command line becomes: jobs, deviations, and what is refused before anything starts."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -136,3 +137,70 @@ def test_every_job_is_typed_before_anything_starts() -> None:
         planned("seed=0,x")
     with pytest.raises(ConfigError, match="group_size"):
         planned("algorithm=grpo,dr_grpo", "algorithm.group_size=1")
+
+
+def test_a_grid_is_named_by_its_question() -> None:
+    def name(*arguments: str) -> str:
+        return planned(*arguments).ablation.name
+
+    arguments = ("algorithm=grpo,dr_grpo", "trainer.mini_batches=2")
+    own = name(*arguments, "seed=0,1")
+    assert re.fullmatch(r"grid-[0-9a-f]{8}", own)
+    same = [
+        ("seed=0,1,2,3,4",),
+        (),
+        ("runs=elsewhere", "tracking=none", "fresh=true", "ray.retries=3"),
+        ("budget.amount=50.0",),
+    ]
+    assert {name(*arguments, *more) for more in same} == {own}
+    others = [
+        name("algorithm=grpo,rloo", "trainer.mini_batches=2"),
+        name("algorithm=dr_grpo,grpo", "trainer.mini_batches=2"),
+        name("algorithm=grpo,dr_grpo", "trainer.mini_batches=4"),
+        name("algorithm=grpo,dr_grpo", "trainer.mini_batches=2,4"),
+        name(*arguments, "budget.amount=60"),
+        name(*arguments, "budget.unit=tokens"),
+        name(*arguments, "model.warm_up.steps=400"),
+    ]
+    assert len({own, *others}) == 1 + len(others)
+
+
+def test_a_grid_takes_the_name_that_it_is_given() -> None:
+    made = planned("algorithm=grpo,dr_grpo", "name=my-grid.2", "seed=0,1")
+    assert made.ablation.name == "my-grid.2"
+    assert made.grid
+    assert {job.labels.ablation for job in made.jobs} == {"my-grid.2"}
+    plain = planned("algorithm=grpo,dr_grpo", "seed=0,1")
+    assert [trial_name(job) for job in made.jobs] == [trial_name(job) for job in plain.jobs]
+    assert {job.labels.ablation for job in plain.jobs} == {plain.ablation.name}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("name=../x",), "received '../x'"),
+        (("name=a/b",), "received 'a/b'"),
+        (("name=.hidden",), "received '.hidden'"),
+        (("name='..'",), "received '..'"),
+        (("name='a b'",), "received 'a b'"),
+        (("name=''",), "received ''"),
+        (("name=a,b",), "name names one grid"),
+        (("name=" + "x" * 101,), "at most 100"),
+        (("name=trials",), "'trials' is that of single runs"),
+        (("name=length_bias",), "is that of an ablation file, received a grid"),
+        (("+ablation=length_bias", "name=mine"), "beside +ablation the file names the plan"),
+    ],
+)
+def test_a_name_that_cannot_be_is_refused_in_one_line(
+    arguments: tuple[str, ...], words: str
+) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        planned(*arguments, "seed=0,1")
+    assert words in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_the_name_of_a_users_own_ablation_file_is_taken(tmp_path: Path) -> None:
+    edited(tmp_path, "seeds: [0, 1, 2]", "seeds: [4]")
+    with pytest.raises(ConfigError, match="name=mine is that of an ablation file"):
+        planned("name=mine", "seed=0,1", f"hydra.searchpath=[file://{tmp_path}]")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -88,6 +89,33 @@ def test_a_failing_trial_is_retried_listed_and_does_not_stop_the_others(
     manifest = json.loads(planned.read_text())
     assert len(manifest["jobs"]) == 2
     assert {run.data.tags["seal"] for run in status.values()} == {manifest["seal"]}
+
+
+def test_two_grids_at_once_report_each_its_own(work: Path) -> None:
+    """In one folder, at one time; the store is there, so that only the grids can mix."""
+    MlflowClient(tracking_uri=f"sqlite:///{work / 'runs' / 'mlflow.db'}").search_experiments()
+    started = {
+        algorithm: subprocess.Popen(
+            **command("-m", f"algorithm={algorithm}", *SMALL, "budget.amount=1", *named),
+            cwd=work, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for algorithm, named in (("dr_grpo", ()), ("rloo", ("name=mine",)))
+    }  # fmt: skip
+    for algorithm, process in started.items():
+        printed, _ = process.communicate(timeout=240)
+        assert process.returncode == 0, printed
+        (path,) = re.findall(r"^report: (.*)/report.html$", printed, re.MULTILINE)
+        text = (Path(path) / "report.md").read_text()
+        name = Path(path).name
+        assert name == "mine" if algorithm == "rloo" else name.startswith("grid-")
+        assert "| All planned trials finished | OK | 1 of 1 planned" in text
+        assert f"`{algorithm}` reaches" in text
+        assert "| No runs outside the plan | OK |" in text
+        sealed = json.loads((work / "runs" / "sweeps" / name / "manifest.jsonl").read_text())
+        assert printed.startswith(f"sealed {sealed['seal'][:8]}: 0 predictions, 1 variant x 1")
+        (run,) = runs_of(work, name)
+        assert run.data.tags["variant"] == algorithm
+        assert run.data.tags["seal"] == sealed["seal"]
 
 
 FRAGILE = """
