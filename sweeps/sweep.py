@@ -11,6 +11,7 @@ from rich.console import Console
 from harness.config import TrialConfig, trial_name
 from harness.errors import ConfigError, TrialsFailedError
 from harness.learner import checkpoint
+from harness.machine import shown, terminal
 from harness.tracking.none import NoTracking
 from harness.trial import clear, prepare, trial_folder
 from sweeps.manifest import write_manifest
@@ -25,7 +26,7 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
         ConfigError: the request is wrong; nothing was started.
         TrialsFailedError: some trials did not finish.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    console = terminal.console()
     planned = plan(loader, master, arguments)
     if any(job.dry_run for job in planned.jobs):
         raise ConfigError("dry_run=true is for one trial, received -m; run it without -m")
@@ -65,7 +66,7 @@ def _prepared(planned: Plan, console: Console) -> tuple[Path, Plan]:
     jobs[0].tracking.prepare(jobs[0], runs)
     manifest = write_manifest(planned, runs, {label: s for label, (_, s) in sources.items()})
     for deviation in manifest.deviations:
-        console.print(f"departs from the ablation file: {deviation}")
+        console.print(f"departs from the ablation file: {shown.line(deviation)}")
     return runs, dataclasses.replace(planned, jobs=jobs)
 
 
@@ -93,5 +94,5 @@ def _show(failures: Sequence[Failure], jobs: Sequence[TrialConfig], console: Con
     folders = {trial_name(job): trial_folder(job) for job in jobs}
     console.print("failed trials")
     for failure in failures:
-        console.print(f"  {failure.trial}  {failure.reason}")
+        console.print(f"  {failure.trial}  {shown.line(failure.reason)}")
         console.print(f"    {folders[failure.trial] / 'trial.log'}")

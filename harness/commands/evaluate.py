@@ -22,6 +22,7 @@ from harness.distributed.sharding import Layout
 from harness.errors import ConfigError, EngineError
 from harness.launch import in_group
 from harness.learner.policy import Policy
+from harness.machine import terminal
 from harness.measure.evaluation import Evaluator
 from harness.preflight import check_context, evaluation_sampling
 from harness.rollout.engine import Request, Stream
@@ -110,7 +111,7 @@ def main() -> int:
     arguments = sys.argv[1:]
     text = next((a.removeprefix("prompt=") for a in arguments if a.startswith("prompt=")), None)
     overrides = [a for a in arguments[1:] if not a.startswith("prompt=")]
-    console = Console(highlight=False, soft_wrap=True)
+    console = terminal.console()
     try:
         if not arguments or "=" in arguments[0]:
             raise ConfigError(
@@ -120,10 +121,10 @@ def main() -> int:
         with in_group(config, None, 0):
             _answer(console, config, text)
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
+        terminal.complain(error)
         return EXIT_USER_ERROR
     except EngineError as error:
-        print(f"error: {error}", file=sys.stderr)
+        terminal.complain(error)
         return EXIT_TRIALS_FAILED
     return 0
 
@@ -150,5 +151,5 @@ def _show(console: Console, config: TrialConfig, text: str) -> None:
         grades, rollout.texts, rollout.finished_B.tolist(), strict=True
     ):
         verdict = "no grade" if grade is None else ("correct" if grade.correct else "wrong")
-        console.print(f"[{verdict}{'' if finished else ', truncated'}]", markup=False)
-        console.print(f"  {response}", markup=False)
+        console.print(f"[{verdict}{'' if finished else ', truncated'}]")
+        console.print("  " + response.replace("\n", "\n  "))
