@@ -7,6 +7,7 @@ import polars as pl
 from analysis import text
 from analysis.gates import unfinished
 from analysis.study import Study
+from harness.machine import shown
 
 SAMPLES = 10  # prompts shown; enough to see habits, few enough to be read
 # Longer responses are cut in the middle of the report, not in the store.
@@ -73,11 +74,14 @@ def _sample(tables: dict[str, pl.DataFrame], item: object, prompt: object) -> st
     for label, table in tables.items():
         row = next(table.filter(pl.col("item") == item).iter_rows(named=True), None)
         if row is None:
-            lines.append(f"\n{label}: has no such item")
+            lines.append(f"\n{shown.line(label)}: has no such item")
             continue
         facts = ["right" if row["correct"] else "wrong", f"{row['length']:.0f} tokens"]
         facts += ["cut by the budget"] if row["truncated"] else []
-        lines += [f"\n{label} ({', '.join(facts)})", f"  {_short(str(row['response']))}"]
+        lines += [
+            f"\n{shown.line(label)} ({', '.join(facts)})",
+            f"  {_short(str(row['response']))}",
+        ]
     return "\n".join(lines)
 
 
