@@ -327,15 +327,14 @@ def test_only_drawn_figures_are_inlined(tmp_path: Path) -> None:
         assert words in found.words
 
 
-@TEXTS
-def test_figures_draw_labels_without_a_warning(tmp_path: Path, hostile: str) -> None:
+def test_figures_draw_labels_without_a_warning(tmp_path: Path) -> None:
+    labels = ["_x", *map(shown.storable, HOSTILE.values())]
     rows = [
-        ("id", f"{i}{s}", shown.storable(v), s, "eval/accuracy", step, 0.1 * step + 0.01 * s)
-        for i, v in enumerate(("_x", hostile))
-        for s in range(2)
+        ("id", f"{number}{seed}", label, seed, "eval/accuracy", step, 0.1 * step + 0.01 * seed)
+        for number, label in enumerate(labels)
+        for seed in range(2)
         for step in range(2)
     ]
-    labels = [shown.storable(v) for v in ("_x", hostile)]
     metrics = pl.DataFrame(rows, schema=load.METRICS, orient="row")
     contrasts = [Contrast(label, None, np.array([0.1]), []) for label in labels]
     with warnings.catch_warnings():
@@ -344,8 +343,9 @@ def test_figures_draw_labels_without_a_warning(tmp_path: Path, hostile: str) -> 
         forest = figures.differences({"eval/accuracy": contrasts}, labels, labels[1])
         figures.save(curves, tmp_path / "curves.png")
         figures.save(forest, tmp_path / "forest.png")
-    legend = [words.get_text().strip() for words in curves.legends[0].get_texts()]
-    assert legend == ["_x", figures.drawable(labels[1])]
+    drawn = [figures.drawable(label) for label in labels]
+    assert [words.get_text().strip() for words in curves.legends[0].get_texts()] == drawn
+    assert [words.get_text() for words in forest.axes[0].get_yticklabels()] == drawn
 
 
 def test_what_a_font_lacks_is_drawn_as_an_escape() -> None:
