@@ -43,7 +43,7 @@ th, td { padding: 0.3rem 0.65rem; text-align: left; vertical-align: top;
   border-bottom: 1px solid var(--line); overflow-wrap: normal; }
 th { border-bottom: 2px solid var(--rule); white-space: nowrap; }
 td.number { white-space: nowrap; }
-td.long { min-width: 11rem; overflow-wrap: anywhere; }
+td.long { min-width: 11rem; overflow-wrap: break-word; }
 code { font: 0.88em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace;
   background: var(--quiet); padding: 0.05em 0.3em; border-radius: 3px; }
 td code { white-space: nowrap; }

@@ -74,7 +74,7 @@ class Watch(tune.Callback):  # type: ignore[misc]
         self._remove(trial)
 
     def _name(self, trial: Any) -> str:
-        return self.names[trial.config["job"]]
+        return str(self.names[trial.config["job"]])
 
     def _move(self, name: str, share: float) -> None:
         self.shares[name] = share

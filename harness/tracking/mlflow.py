@@ -17,6 +17,7 @@ from harness.config import (
     resolved,
     trial_name,
 )
+from harness.machine import shown
 from harness.typed import TARGET
 
 # MLflow refuses more in one call.
@@ -91,13 +92,21 @@ class MlflowRun:
 
     def text(self, name: str, text: str) -> None:
         if name not in [file.path for file in self.client.list_artifacts(self.run_id)]:
-            self.client.log_text(self.run_id, text, name)
+            self.client.log_text(self.run_id, shown.storable(text), name)
 
     def table(self, step: int, table: Mapping[str, Sequence[Any]]) -> None:
         name = f"eval/step_{step:06d}.json"
         # log_table appends: a resumed trial must not write its evaluation twice.
         if name not in [file.path for file in self.client.list_artifacts(self.run_id, "eval")]:
-            self.client.log_table(self.run_id, dict(table), name)
+            self.client.log_table(self.run_id, _storable(table), name)
+
+
+def _storable(table: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+    """A table whose texts a file can hold."""
+    return {
+        key: [shown.storable(x) if isinstance(x, str) else x for x in column]
+        for key, column in table.items()
+    }
 
 
 def _client(runs: Path) -> Any:
@@ -137,6 +146,7 @@ def _opened(client: Any, experiment: str, config: TrialConfig, facts: Mapping[st
         "attempt": "1",
         **facts,
     }
+    tags = {key: shown.storable(value) for key, value in tags.items()}
     run = client.create_run(experiment, tags=tags, run_name=trial_name(config))
     run_id = str(run.info.run_id)
     _log_config(client, run_id, config)
@@ -150,6 +160,9 @@ def _log_config(client: Any, run_id: str, config: TrialConfig) -> None:
     client.log_dict(run_id, resolved(config), "config.yaml")
     keys = {k: v for k, v in flattened(identity(config)).items() if not k.endswith(TARGET)}
     params = {"variant": config.labels.variant, "algorithm": config.labels.algorithm, **keys}
-    entries = [Param(key.replace("[", ".").replace("]", ""), str(v)) for key, v in params.items()]
+    entries = [
+        Param(key.replace("[", ".").replace("]", ""), shown.storable(str(v)))
+        for key, v in params.items()
+    ]
     for start in range(0, len(entries), MAX_PARAMS):
         client.log_batch(run_id, params=entries[start : start + MAX_PARAMS])
