@@ -9,7 +9,7 @@ import dataclasses
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -27,9 +27,9 @@ from harness.measure.evaluation import Evaluator
 from harness.preflight import check_context, evaluation_sampling
 from harness.rollout.engine import Request, Stream
 from harness.rollout.grading import Grader
-from harness.schema import METRICS
+from harness.schema import Metric
 from harness.tasks import sets
-from harness.trial import CONFIG_FILE
+from harness.trial import CONFIG_FILE, declared_metrics
 from harness.typed import typed
 from harness.types import Grade, Prompt, Rollout
 
@@ -133,15 +133,15 @@ def _answer(console: Console, config: TrialConfig, text: str | None) -> None:
     if text is not None:
         _show(console, config, text)
         return
-    console.print(_table(measured(config)))
+    console.print(_table(measured(config), declared_metrics(config)))
     console.print(f"held-out set {sets.digest(config.task.held_out())[:16]}")
     console.print(f"decoding {dataclasses.asdict(evaluation_sampling(config))}")
 
 
-def _table(metrics: dict[str, float]) -> Table:
+def _table(metrics: dict[str, float], declared: Mapping[str, Metric]) -> Table:
     table = Table("metric", "value", "meaning")
     for key, value in metrics.items():
-        table.add_row(key, f"{value:.3f}", METRICS[key].meaning)
+        table.add_row(key, f"{value:.3f}", declared[key].meaning)
     return table
 
 
