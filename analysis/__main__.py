@@ -1,13 +1,11 @@
 """`python -m analysis report NAME [--runs runs]`: build a report and say where it is."""
 
-import argparse
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
 from analysis.report import build
 from harness.errors import ConfigError, StoreError
+from harness.machine import terminal
 
 USER_ERROR = 2  # what argparse uses for a wrong command line
 STORE_FAILED = 1
@@ -15,23 +13,23 @@ STORE_FAILED = 1
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code of the command; errors of the user are one line on stderr."""
-    parser = argparse.ArgumentParser(prog="python -m analysis", description=__doc__)
+    parser = terminal.Parser(prog="python -m analysis", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     report = commands.add_parser("report", help="write runs/reports/NAME from the MLflow store")
     report.add_argument("name", help="the ablation, which is also the MLflow experiment")
     report.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all output")
-    options = parser.parse_args(arguments)
     try:
+        options = parser.parse_args(arguments)
         built = build(options.runs, options.name)
     except ConfigError as error:
-        sys.stderr.write(f"error: {error}\n")
+        terminal.complain(error)
         return USER_ERROR
     except StoreError as error:
-        sys.stderr.write(f"error: {error}\n")
+        terminal.complain(error)
         return STORE_FAILED
-    console = Console()
+    console = terminal.console()
     console.print(built.summary)
-    console.print(str(built.html), soft_wrap=True, markup=False, highlight=False)
+    console.print(str(built.html))
     return 0
 
 

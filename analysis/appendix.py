@@ -7,6 +7,7 @@ import polars as pl
 from analysis import text
 from analysis.gates import unfinished
 from analysis.study import Study
+from harness.machine import shown
 
 SAMPLES = 10  # prompts shown; enough to see habits, few enough to be read
 # Longer responses are cut in the middle of the report, not in the store.
@@ -16,7 +17,13 @@ SHOWN_CHARACTERS = 1500
 def failures(study: Study) -> str:
     """Planned trials without a result; they are in no number of the report."""
     rows = [
-        [text.code(r["trial"]), r["variant"], str(r["seed"]), r["status"], _run(r)]
+        [
+            text.code(r["trial"]),
+            text.prose(r["variant"]),
+            str(r["seed"]),
+            text.prose(r["status"]),
+            _run(r),
+        ]
         for r in unfinished(study).iter_rows(named=True)
     ]
     title = "## Failed or missing trials"
@@ -63,22 +70,30 @@ def _lowest_seed(study: Study, label: str) -> pl.DataFrame | None:
 
 
 def _sample(tables: dict[str, pl.DataFrame], item: object, prompt: object) -> str:
-    lines = [f"prompt: {prompt}"]
+    lines = [f"prompt: {_indented(str(prompt))}"]
     for label, table in tables.items():
         row = next(table.filter(pl.col("item") == item).iter_rows(named=True), None)
         if row is None:
-            lines.append(f"\n{label}: has no such item")
+            lines.append(f"\n{shown.line(label)}: has no such item")
             continue
         facts = ["right" if row["correct"] else "wrong", f"{row['length']:.0f} tokens"]
         facts += ["cut by the budget"] if row["truncated"] else []
-        lines += [f"\n{label} ({', '.join(facts)})", f"  {_short(str(row['response']))}"]
+        lines += [
+            f"\n{shown.line(label)} ({', '.join(facts)})",
+            f"  {_short(str(row['response']))}",
+        ]
     return "\n".join(lines)
 
 
 def _short(response: str) -> str:
     more = len(response) - SHOWN_CHARACTERS
     cut = response if more <= 0 else f"{response[:SHOWN_CHARACTERS]} … ({more} characters more)"
-    return cut.replace("\n", "\n  ")
+    return _indented(cut)
+
+
+def _indented(words: str) -> str:
+    """Lines that cannot be taken for the report's own, which begin at the margin."""
+    return words.replace("\n", "\n  ")
 
 
 def provenance(study: Study) -> str:
@@ -99,7 +114,7 @@ def provenance(study: Study) -> str:
             text.code(r["trial"]),
             text.code(r["config_hash"][: text.SHORT_HASH]),
             _run(r),
-            r["status"],
+            text.prose(r["status"]),
             str(r["attempt"] or 0),
         ]
         for r in study.trials.iter_rows(named=True)
@@ -108,7 +123,8 @@ def provenance(study: Study) -> str:
         [
             "## Versions and hashes",
             text.table(
-                ["what", "value"], [[name, text.code(value)] for name, value in facts.items()]
+                ["what", "value"],
+                [[text.prose(key), text.code(value)] for key, value in facts.items()],
             ),
             text.table(["trial", "config hash", "MLflow run", "status", "attempt"], trials),
         ]

@@ -14,6 +14,7 @@ import polars as pl
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator
@@ -21,16 +22,21 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from analysis import frame
 from analysis.frame import Axis
 from analysis.stats import Difference, FloatArray
+from harness.machine import shown
 from harness.schema import METRICS
 
 DPI = 150  # sharp at twice the width of a page column
+FONT = "DejaVu Sans"  # comes with matplotlib, so figures are the same everywhere
+WORD = 40  # characters of a label that are drawn; a longer one would leave its panel no room
 STYLE: Any = {  # matplotlib types its settings as a dict of 300 literal keys
     **sns.axes_style("ticks"),
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
     "grid.color": "#e6e6e6",
+    "font.family": FONT,
     "font.size": 9.5,
+    "text.parse_math": False,  # a dollar sign in a label is a dollar sign
     "axes.titlesize": 10.5,
     "svg.hashsalt": "harness",
 }
@@ -83,6 +89,13 @@ class Contrast:
     margins: list[float]
 
 
+def drawable(words: str) -> str:
+    """A label as a figure can show it: one line, not too long, in characters that the font has."""
+    known = get_font(findfont(FONT))
+    text = "".join(c if known.get_char_index(ord(c)) else ascii(c)[1:-1] for c in shown.line(words))
+    return text if len(text) <= WORD else f"{text[: WORD - 1]}…"
+
+
 def colours(labels: list[str]) -> dict[str, tuple[float, float, float]]:
     """One colour per variant from seaborn's colour-blind-safe palette."""
     palette = sns.color_palette("colorblind", len(labels))
@@ -123,7 +136,15 @@ def _layout() -> ConstrainedLayoutEngine:
 
 def _legend(labels: list[str]) -> list[Line2D]:
     return [
-        Line2D([], [], color=colour, linestyle=DASHES[i % len(DASHES)], linewidth=2, label=label)
+        # The space: matplotlib leaves out of a legend what begins with an underscore.
+        Line2D(
+            [],
+            [],
+            color=colour,
+            linestyle=DASHES[i % len(DASHES)],
+            linewidth=2,
+            label=f" {drawable(label)}",
+        )
         for i, (label, colour) in enumerate(colours(labels).items())
     ]
 
@@ -192,8 +213,8 @@ def differences(panels: dict[str, list[Contrast]], labels: list[str], baseline: 
         for ax, (metric, contrasts) in zip(axes, panels.items(), strict=True):
             _forest_panel(ax, contrasts, colours(labels))
             unit = METRICS[metric].unit
-            ax.set_title(metric, loc="left")
-            ax.set_xlabel(f"difference from {baseline}, {UNITS.get(unit, unit)}")
+            ax.set_title(drawable(metric), loc="left")
+            ax.set_xlabel(f"difference from {drawable(baseline)}, {UNITS.get(unit, unit)}")
     return figure
 
 
@@ -210,7 +231,7 @@ def _forest_panel(
             ax.hlines(y, d.low, d.high, color=colour, linewidth=2)
             ax.plot([d.value], [y], "D", color=colour, markersize=6)
     ax.xaxis.set_major_locator(MaxNLocator(7))
-    ax.set_yticks(range(len(contrasts)), [c.variant for c in contrasts])
+    ax.set_yticks(range(len(contrasts)), [drawable(c.variant) for c in contrasts])
     ax.set_ylim(len(contrasts) - 0.45, -0.55)
     ax.grid(axis="y", visible=False)
 

@@ -51,9 +51,11 @@ def build(runs: Path, name: str) -> Report:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".report-") as scratch:
         new = Path(scratch)
-        markdown = write(study, draw(study, new))
+        drawn = draw(study, new)
+        markdown = write(study, drawn)
         (new / "report.md").write_text(markdown, encoding="utf-8")
-        (new / "report.html").write_text(page.render(markdown, name, new), encoding="utf-8")
+        html = page.render(markdown, name, new, drawn)
+        (new / "report.html").write_text(html, encoding="utf-8")
         folder.mkdir(exist_ok=True)
         for path in sorted(new.iterdir()):
             os.replace(path, folder / path.name)

@@ -17,7 +17,7 @@ def head(study: Study) -> str:
     sentences = [_effects(study), _detectable(study), _screening(study), _tally(study), trust]
     return "\n\n".join(
         [
-            f"# {ablation.name}",
+            f"# {text.prose(ablation.name)}",
             f"**Question.** {text.prose(ablation.question)}",
             f"**Answer.** {' '.join(s for s in sentences if s)}",
         ]
@@ -133,7 +133,7 @@ def _prediction_row(p: Prediction, v: Verdict, adjusted: float | None) -> list[s
     shown = v.narrow if p.relation is Relation.EQUAL else v.difference
     n, m = v.difference.n
     return [
-        claim(p),
+        text.prose(claim(p)),
         v.outcome.value,
         text.difference(shown, p.metric),
         text.number(p.margin, p.metric),
@@ -155,21 +155,17 @@ def methods(study: Study) -> str:
         f"Claims are conditional on one base model {text.code(manifest.model_hash)} and one "
         f"held-out set {text.code(manifest.task_digest)}: the intervals cover neither another "
         f"base nor other prompts.",
-        f"Overrides of every variant: {_codes(ablation.overrides)}.",
-        f"Deviations from the ablation file: {'; '.join(manifest.deviations) or 'none'}.",
+        f"Overrides of every variant: {text.codes(ablation.overrides)}.",
+        f"Deviations from the ablation file: {text.codes(manifest.deviations)}.",
     ]
     return "\n\n".join(
         [
             "## Methods",
             "\n".join(f"- {fact}" for fact in facts),
-            f"What differs between the variants (declared factors: {_codes(ablation.factors)}):",
+            f"What differs between the variants (factors: {text.codes(ablation.factors)}):",
             _differences(study),
         ]
     )
-
-
-def _codes(items: list[str]) -> str:
-    return ", ".join(map(text.code, items)) or "none"
 
 
 def _differences(study: Study) -> str:
@@ -193,4 +189,4 @@ def trust(study: Study) -> str:
 
 
 def _gate_row(gate: Gate) -> list[str]:
-    return [gate.question, gate.level.value, gate.detail]
+    return [gate.question, gate.level.value, text.prose(gate.detail)]

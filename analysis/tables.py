@@ -66,7 +66,8 @@ def _results(study: Study, metrics: list[str]) -> str:
     for metric in metrics:
         for label in study.labels:
             c = compare(study, metric, label)
-            row = [text.code(metric), label, text.estimate(c.estimate, metric), str(c.estimate.n)]
+            row = [text.code(metric), text.prose(label)]
+            row += [text.estimate(c.estimate, metric), str(c.estimate.n)]
             if label == study.baseline:
                 row += ["baseline", "", ""]
             else:
@@ -87,7 +88,7 @@ def equal_tokens(study: Study) -> str:
     }
     lines = [
         [
-            label,
+            text.prose(label),
             text.estimate(stats.mean_interval(x), study.primary),
             str(len(x)),
             "baseline"
@@ -96,7 +97,7 @@ def equal_tokens(study: Study) -> str:
         ]
         for label, x in arms.items()
     ]
-    header = ["variant", f"{study.primary} [95 %]", "n", "difference [95 %]"]
+    header = ["variant", f"{text.prose(study.primary)} [95 %]", "n", "difference [95 %]"]
     method = (
         f"Every trial read at {tokens:,.0f} sampled tokens, where the one with the fewest ended; "
         f"interpolated linearly between its evaluations, never beyond the last."
@@ -127,13 +128,13 @@ def _shown(x: FloatArray, metric: str) -> str:
 
 def _accuracies(study: Study) -> str:
     k = study.config.get("evaluation", {}).get("pass_k", "k")
-    policies = {"base": None, **{label: label for label in study.labels}}
     rows = []
-    for policy, label in policies.items():
+    for label in (None, *study.labels):
         for metric, how in DECODINGS.items():
             x = _values(study, metric, label)
             if len(x):
-                name = f"{policy}, {how.format(k=k)}"
+                policy = "base" if label is None else label
+                name = text.prose(f"{policy}, {how.format(k=k)}")
                 rows.append([name, _shown(x, metric), str(len(x))])
     return text.table(["policy and decoding", "accuracy [95 %]", "n"], rows)
 
@@ -173,4 +174,4 @@ def _behaviour(study: Study) -> str:
         if len(before) or any(len(x) for x in after):
             cells = [_shown(x, metric) for x in (before, *after)]
             rows.append([text.code(metric), METRICS[metric].meaning, *cells])
-    return text.table(["metric", "meaning", "base", *study.labels], rows)
+    return text.table(["metric", "meaning", "base", *map(text.prose, study.labels)], rows)

@@ -1,9 +1,11 @@
 """Numbers and tables as Markdown."""
 
 import math
+import re
 from collections.abc import Sequence
 
 from analysis.stats import Difference, Estimate
+from harness.machine import shown
 from harness.schema import METRICS
 
 NONE = "–"
@@ -12,6 +14,14 @@ DECIMALS = {"tokens": 1}
 DEFAULT_DECIMALS = 3
 SHORT_HASH = 12
 SMALLEST_P = 0.001
+# What Markdown acts on inside a line: emphasis, code, links, images, struck text, HTML, entities,
+# and a backslash that would escape what follows it.
+_SPECIAL = re.compile(r"[*`\[~]|<(?! |$)|&(?=#?\w+;)|\\(?=[!-/:-@\[-`{-~]|$)")
+# Underscores inside a word are plain.
+_UNDERSCORES = re.compile(r"(?<![^\W_])(?<!_)_+|(?<!_)_+(?![^\W_])(?!_)")
+# What Markdown acts on where a line begins, and the marks that close a heading.
+_NUMBERED = re.compile(r"^(\d{1,9})([.)])(?= |$)")
+_AT_AN_END = re.compile(r"^[#>+=-]|(?<= )#+$")
 
 
 def decimals(metric: str) -> int:
@@ -61,22 +71,35 @@ def seeds(n: int) -> str:
 
 
 def code(value: object) -> str:
-    """Inline code that survives backticks in the value; a dash for nothing."""
-    text = " ".join(str(value).split())
+    """Inline code, whatever backticks the value has; a dash for nothing."""
+    text = shown.line(value)
     if not text:
         return NONE
-    fence = "``" if "`" in text else "`"
-    pad = " " if fence == "``" else ""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence = "`" * (longest + 1)
+    pad = " " if longest else ""
     return f"{fence}{pad}{text}{pad}{fence}"
 
 
-def prose(text: str) -> str:
-    """One paragraph from text that may be folded over lines."""
-    return " ".join(text.split())
+def codes(values: Sequence[object]) -> str:
+    """A list of inline code, or `none`."""
+    return ", ".join(map(code, values)) or "none"
+
+
+def prose(value: object) -> str:
+    """One line of Markdown that reads as the text itself: no heading, link, image, list or HTML.
+
+    Every text that the report did not write itself goes through here, `code` or `fenced`. Only
+    what Markdown would act on is escaped, so that report.md stays readable.
+    """
+    text = _SPECIAL.sub(r"\\\g<0>", shown.line(value))
+    text = _UNDERSCORES.sub(lambda run: "\\_" * len(run[0]), text)
+    text = _NUMBERED.sub(r"\1\\\2", text)
+    return _AT_AN_END.sub(r"\\\g<0>", text)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table. Pipes and line breaks in cells are escaped."""
+    """A Markdown table. Cells are Markdown; their pipes and line breaks are escaped."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
 
@@ -85,10 +108,10 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def fenced(text: str) -> str:
-    """A block of verbatim text; control characters are shown as escapes."""
-    clean = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+def fenced(value: object) -> str:
+    """A block of verbatim text; what is not printable is shown as escapes."""
+    text = shown.block(value)
     fence = "```"
-    while fence in clean:
+    while fence in text:
         fence += "`"
-    return f"{fence}text\n{clean}\n{fence}"
+    return f"{fence}text\n{text}\n{fence}"

@@ -23,6 +23,7 @@ from harness.errors import (
     StoreError,
     TrialsFailedError,
 )
+from harness.machine import terminal
 from harness.typed import typed
 
 EXIT_USER_ERROR = 2
@@ -35,6 +36,7 @@ LABELLED_GROUPS = ("algorithm", "task", "model")
 
 def run() -> int:
     """Run what the command line asks for; returns the exit code."""
+    terminal.tolerate()  # Hydra prints too: --help, --cfg job
     composed: list[DictConfig] = []
     try:
         hydra.main(config_path="pkg://conf", config_name="config", version_base="1.3")(
@@ -43,16 +45,16 @@ def run() -> int:
         if composed:
             _single(composed[0])
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
+        terminal.complain(error)
         return EXIT_USER_ERROR
     except (HydraException, OmegaConfBaseException) as error:
-        print(f"error: {one_line(error, sys.argv[1:])}", file=sys.stderr)
+        terminal.complain(one_line(error, sys.argv[1:]))
         return EXIT_USER_ERROR
     except FAULTS as error:
-        print(f"error: {error}", file=sys.stderr)
+        terminal.complain(error)
         return EXIT_TRIALS_FAILED
     except KeyboardInterrupt:
-        print("interrupted; the same command continues from the last checkpoint", file=sys.stderr)
+        terminal.remark("interrupted; the same command continues from the last checkpoint")
         return 130
     return 0
 
@@ -119,7 +121,7 @@ def _single(node: DictConfig) -> None:
     from harness.launch import run_trial
     from harness.trial import clear, trial_folder
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = terminal.console()
     if config.dry_run:
         _show_memory(console, config)
         return

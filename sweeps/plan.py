@@ -156,7 +156,7 @@ def _at_seed(node: DictConfig, seed: Any) -> TrialConfig:
 def _refuse_undeclared(ablation: Ablation, variants: dict[str, TrialConfig]) -> None:
     """Only one thing may change: name every key that differs without being a factor."""
     refused = [
-        f"  {label}: {key}: {values[0]!r} in {ablation.baseline}, {values[1]!r} here"
+        f"{label}: {key}: {values[0]!r} in {ablation.baseline}, {values[1]!r} here"
         for label, config in variants.items()
         for key, values in differences(variants[ablation.baseline], config).items()
         if not any(key == factor or key.startswith(f"{factor}.") for factor in ablation.factors)
@@ -164,8 +164,8 @@ def _refuse_undeclared(ablation: Ablation, variants: dict[str, TrialConfig]) -> 
     if refused:
         raise ConfigError(
             f"ablation {ablation.name}: only the declared factors may differ from the baseline; "
-            f"add these keys to `factors` ({', '.join(ablation.factors)}) or make them equal:\n"
-            + "\n".join(refused)
+            f"add these keys to `factors` ({', '.join(ablation.factors)}) or make them equal: "
+            + "; ".join(refused)
         )
 
 

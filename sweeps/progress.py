@@ -8,6 +8,7 @@ from ray import tune
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from harness.machine import shown
 from harness.machine.cluster import check_alive
 
 
@@ -15,15 +16,15 @@ class Watch(tune.Callback):  # type: ignore[misc]
     """Draws progress from what the trials report; without a terminal, a line per evaluation."""
 
     def __init__(self, names: Sequence[str], console: Console) -> None:
-        self.names = names
+        self.names = [shown.line(name) for name in names]
         self.console = console
-        self.shares = dict.fromkeys(names, 0.0)
+        self.shares = dict.fromkeys(self.names, 0.0)
         self.bars: dict[str, Any] = {}
         self.progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f}%"),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=console,

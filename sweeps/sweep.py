@@ -12,6 +12,7 @@ from harness import standing
 from harness.config import TrialConfig, trial_name
 from harness.errors import ConfigError, TrialsFailedError
 from harness.identity import Identity, identity_of
+from harness.machine import shown, terminal
 from harness.machine.cluster import check_address, set_environment
 from harness.tracking import record
 from harness.tracking.none import NoTracking
@@ -28,7 +29,7 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
         ConfigError: the request is wrong; nothing was started.
         TrialsFailedError: some trials did not finish.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    console = terminal.console()
     planned = plan(loader, master, arguments)
     if any(job.dry_run for job in planned.jobs):
         raise ConfigError("dry_run=true is for one trial, received -m; run it without -m")
@@ -79,7 +80,7 @@ def _prepared(planned: Plan, console: Console) -> tuple[Path, Plan, dict[str, Pa
         if job.fresh:
             clear(job)
     for deviation in manifest.deviations:
-        console.print(f"departs from the ablation file: {deviation}")
+        console.print(f"departs from the ablation file: {shown.line(deviation)}")
     return runs, dataclasses.replace(planned, jobs=jobs), homes
 
 
@@ -128,5 +129,5 @@ def _show(failures: Sequence[Failure], jobs: Sequence[TrialConfig], console: Con
     folders = {trial_name(job): trial_folder(job) for job in jobs}
     console.print("failed trials")
     for failure in failures:
-        console.print(f"  {failure.trial}  {failure.reason}")
+        console.print(f"  {failure.trial}  {shown.line(failure.reason)}")
         console.print(f"    {folders[failure.trial] / 'trial.log'}")

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from harness.cli import EXIT_USER_ERROR, composed
 from harness.errors import ConfigError
+from harness.machine import terminal
 from harness.maths import streams
 from harness.tasks import adversarial
 from harness.tasks.adversarial import COMPACT, CORRECT, FORMATTED, NONE, TAGGED, Case
@@ -193,7 +194,7 @@ def problems_of(task: object) -> tuple[Countdown, Problems]:
 def main() -> int:
     """Run the command; returns the exit code."""
     arguments = sys.argv[1:]
-    console = Console(highlight=False, soft_wrap=True)
+    console = terminal.console()
     try:
         amounts = [a.removeprefix("fuzz=") for a in arguments if a.startswith("fuzz=")]
         if any(re.fullmatch("[0-9]{1,9}", amount) is None for amount in amounts):
@@ -204,7 +205,7 @@ def main() -> int:
         count = int(amounts[-1]) if amounts else FUZZED
         tallies["fuzzed"] = on_fuzz(task, problems, config.seed, count)
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
+        terminal.complain(error)
         return EXIT_USER_ERROR
     return _report(console, tallies)
 
@@ -220,7 +221,7 @@ def _report(console: Console, tallies: dict[str, Tally]) -> int:
     console.print(table)
     failures = [failure for tally in tallies.values() for failure in tally.failures]
     for failure in failures[:SHOWN]:
-        console.print(failure, markup=False)
+        console.print(failure)
     total = sum(tally.cases for tally in tallies.values())
     console.print(f"{total - len(failures):,} of {total:,} responses graded as expected")
     return EXIT_FOOLED if failures else 0

@@ -4,12 +4,12 @@ Both sets of a task of conf/task in TinyZero's row schema (harness.tasks.rows), 
 A Countdown file can be read back: `task=countdown task.source=FILE.parquet`.
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from harness.cli import EXIT_USER_ERROR, composed
 from harness.errors import ConfigError
+from harness.machine import terminal
 from harness.tasks import rows
 
 USAGE = "usage: python -m harness.data TASK --out FILE.parquet [KEY=VALUE ...]"
@@ -23,10 +23,11 @@ def main(argv: Sequence[str]) -> int:
         records = rows.records(task)
         rows.write(out, records)
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
+        terminal.complain(error)
         return EXIT_USER_ERROR
-    print(f"{out}: {len(task.pool())} training and {len(task.held_out())} held-out rows")
-    print(f"digest {task.digest}")
+    console = terminal.console()
+    console.print(f"{out}: {len(task.pool())} training and {len(task.held_out())} held-out rows")
+    console.print(f"digest {task.digest}")
     return 0
 
 

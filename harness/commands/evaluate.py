@@ -9,7 +9,7 @@ import dataclasses
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -22,13 +22,15 @@ from harness.distributed.sharding import Layout
 from harness.errors import ConfigError, EngineError
 from harness.launch import in_group
 from harness.learner.policy import Policy
+from harness.machine import terminal
 from harness.measure.evaluation import Evaluator
 from harness.preflight import check_context, evaluation_sampling
 from harness.rollout.engine import Request, Stream
 from harness.rollout.grading import Grader
-from harness.schema import METRICS
+from harness.schema import Metric
 from harness.tasks import sets
 from harness.tracking.record import CONFIG as CONFIG_FILE
+from harness.trial import declared_metrics
 from harness.typed import typed
 from harness.types import Grade, Prompt, Rollout
 
@@ -110,7 +112,7 @@ def main() -> int:
     arguments = sys.argv[1:]
     text = next((a.removeprefix("prompt=") for a in arguments if a.startswith("prompt=")), None)
     overrides = [a for a in arguments[1:] if not a.startswith("prompt=")]
-    console = Console(highlight=False, soft_wrap=True)
+    console = terminal.console()
     try:
         if not arguments or "=" in arguments[0]:
             raise ConfigError(
@@ -120,10 +122,10 @@ def main() -> int:
         with in_group(config, None, 0):
             _answer(console, config, text)
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
+        terminal.complain(error)
         return EXIT_USER_ERROR
     except EngineError as error:
-        print(f"error: {error}", file=sys.stderr)
+        terminal.complain(error)
         return EXIT_TRIALS_FAILED
     return 0
 
@@ -132,15 +134,15 @@ def _answer(console: Console, config: TrialConfig, text: str | None) -> None:
     if text is not None:
         _show(console, config, text)
         return
-    console.print(_table(measured(config)))
+    console.print(_table(measured(config), declared_metrics(config)))
     console.print(f"held-out set {sets.digest(config.task.held_out())[:16]}")
     console.print(f"decoding {dataclasses.asdict(evaluation_sampling(config))}")
 
 
-def _table(metrics: dict[str, float]) -> Table:
+def _table(metrics: dict[str, float], declared: Mapping[str, Metric]) -> Table:
     table = Table("metric", "value", "meaning")
     for key, value in metrics.items():
-        table.add_row(key, f"{value:.3f}", METRICS[key].meaning)
+        table.add_row(key, f"{value:.3f}", declared[key].meaning)
     return table
 
 
@@ -150,5 +152,5 @@ def _show(console: Console, config: TrialConfig, text: str) -> None:
         grades, rollout.texts, rollout.finished_B.tolist(), strict=True
     ):
         verdict = "no grade" if grade is None else ("correct" if grade.correct else "wrong")
-        console.print(f"[{verdict}{'' if finished else ', truncated'}]", markup=False)
-        console.print(f"  {response}", markup=False)
+        console.print(f"[{verdict}{'' if finished else ', truncated'}]")
+        console.print("  " + response.replace("\n", "\n  "))

@@ -6,10 +6,9 @@ reproduced: |got - expected| <= atol + rtol |expected|, per-token outputs where 
 An op that the project does not know counts as failed.
 """
 
-import argparse
 import json
 import math
-import sys
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from harness.commands.parity_ops import OPS, Inputs, Outputs
 from harness.errors import ConfigError
+from harness.machine import shown, terminal
 
 # Outputs of a search, of which a smaller one than the reference found is as good.
 LESS_IS_AS_GOOD = {"max_partition_sum"}
@@ -112,9 +112,10 @@ def select(directory: Path, names: str | None) -> list[tuple[str, list[dict[str,
     Raises:
         ConfigError: no such directory, no op in it, or a name that it does not have.
     """
-    files = sorted(directory.glob("*.json"))
+    there = os.path.isdir(directory)  # unlike Path.is_dir, it takes a name that is too long
+    files = sorted(directory.glob("*.json")) if there else []
     if not files:
-        what = "has no *.json file" if directory.is_dir() else "is not a directory"
+        what = "has no *.json file" if there else "is not a directory"
         raise ConfigError(
             f"DIR must hold <op>.json files, received {directory}, which {what}; try tests/golden"
         )
@@ -131,30 +132,25 @@ def select(directory: Path, names: str | None) -> list[tuple[str, list[dict[str,
     return [(op, cases) for op, cases in loaded if op in wanted]
 
 
-class _Parser(argparse.ArgumentParser):
-    """Reports a wrong command line as every other error: one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}; usage: python -m harness.parity DIR [--ops a,b]")
-
-
 def run(argv: Sequence[str] | None = None) -> int:
     """Print one line per op, failing cases beneath and a summary; 0 when every case passes."""
-    parser = _Parser(prog="harness.parity", description=(__doc__ or "").split("\n\n")[0])
+    about = (__doc__ or "").split("\n\n")[0]
+    parser = terminal.Parser(prog="python -m harness.parity", description=about)
     parser.add_argument("directory", metavar="DIR", type=Path, help="folder of <op>.json files")
     parser.add_argument("--ops", metavar="a,b", help="only these ops")
     arguments = parser.parse_args(argv)
+    console = terminal.console()
     passed = failed = 0
     for op, cases in select(arguments.directory, arguments.ops):
         results = [run_case(op, case) for case in cases]
         failures = [result for result in results if result.failure]
         worst = max(result.error for result in results)
         good = len(results) - len(failures)
-        print(f"{op:<28} {f'{good}/{len(results)}':>7}  max error {worst:.2g}")
+        console.print(f"{op:<28} {f'{good}/{len(results)}':>7}  max error {worst:.2g}")
         for result in failures:
-            print(f"    {result.name}: {result.failure}")
+            console.print(f"    {shown.line(result.name)}: {shown.line(result.failure)}")
         passed, failed = passed + good, failed + len(failures)
-    print(f"{passed} passed, {failed} failed")
+    console.print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0
 
 
@@ -163,5 +159,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run(argv)
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
+        terminal.complain(error)
         return 2

@@ -1,1 +1,1 @@
-"""The machine: files, processes, and what produced a number."""
+"""The machine: files, processes, the terminal, and what produced a number."""

@@ -10,17 +10,25 @@ from pathlib import Path
 from typing import Any
 
 from harness.distributed.ranks import Ranks
+from harness.machine import shown
 
 # Libraries whose warnings belong into a trial's log.
 LOGGED = ("vllm",)
+
+
+class _Entry(logging.Formatter):
+    """Whatever a message or an error says, only an entry of its own begins at the margin."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return shown.block(super().format(record)).replace("\n", "\n  ")
 
 
 @contextmanager
 def log_file(folder: Path, ranks: Ranks) -> Iterator[None]:
     """Everything that is logged goes to the rank's plain log file."""
     name = "trial.log" if ranks.first else f"trial.rank{ranks.rank}.log"
-    handler = logging.FileHandler(folder / name)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler = logging.FileHandler(folder / name, encoding="utf-8")
+    handler.setFormatter(_Entry("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logger = logging.getLogger("harness")
     logger.setLevel(logging.INFO)
     others = [logging.getLogger(name) for name in LOGGED]

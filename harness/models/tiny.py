@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from scipy.special import ndtri
 from torch import Tensor
@@ -20,7 +19,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from harness import checks, config
 from harness.errors import ConfigError
-from harness.machine import code, files
+from harness.machine import code, files, terminal
 from harness.maths import streams
 from harness.models import content, vocabulary
 from harness.models.loading import Source
@@ -215,7 +214,7 @@ def _train(model: Any, warm_up: WarmUp, batches: Iterator[tuple[Tensor, Tensor]]
         fused=True,
     )
     columns = (TextColumn("base model"), BarColumn(), TextColumn("loss {task.fields[loss]}"))
-    console = Console()
+    console = terminal.console()
     console.print(f"making the base model: {warm_up.steps} steps of warm-up, once, then cached")
     with Progress(
         *columns,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import IDENTITY_IRRELEVANT, digest, flattened
-from harness.machine import files
+from harness.machine import files, shown
 from harness.tracking import Names, store
 from harness.tracking.record import Record, Status, read
 from harness.typed import TARGET
@@ -158,11 +158,14 @@ def _describe(client: Any, run: Any, record: Record, names: Names) -> None:
         TABLES_TAG: json.dumps([{"path": _table_name(s), "type": "table"} for s in record.tables]),
         **record.facts,
     }
+    tags = {key: shown.storable(value) for key, value in tags.items()}
     new = [RunTag(key, value) for key, value in tags.items() if run.data.tags.get(key) != value]
     keys = {k: v for k, v in flattened(deciding).items() if not k.endswith(TARGET)}
     params = {"variant": names.variant, "algorithm": labels.get("algorithm", ""), **keys}
     named = {key.replace("[", ".").replace("]", ""): str(v) for key, v in params.items()}
-    entries = [Param(key, v) for key, v in named.items() if key not in run.data.params]
+    entries = [
+        Param(key, shown.storable(v)) for key, v in named.items() if key not in run.data.params
+    ]
     client.log_batch(run.info.run_id, tags=new)
     for start in range(0, len(entries), MAX_PARAMS):
         client.log_batch(run.info.run_id, params=entries[start : start + MAX_PARAMS])

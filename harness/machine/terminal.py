@@ -1,0 +1,57 @@
+"""What the commands say: on one kind of console, and one line for what went wrong.
+
+A string is data: it is printed as it is, without rich's markup and emoji codes, and what a terminal
+would obey is shown. Style is for `rich.text.Text`, which the code makes and no data can.
+"""
+
+import argparse
+import io
+import sys
+from typing import Any, NoReturn
+
+from rich.console import Console
+from rich.text import Text
+
+from harness.errors import ConfigError
+from harness.machine import shown
+
+
+class _Plain(Console):
+    """A console that obeys no string; every string, also a table's cell, passes through here."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(shown.block(text), **options)
+
+
+def console() -> Console:
+    """The project's console on stdout; lines are wrapped by the terminal only."""
+    tolerate()
+    return _Plain(markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+def tolerate() -> None:
+    """Let stdout escape the characters that its encoding lacks; stderr always does."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def complain(problem: object) -> None:
+    """`error: ...` on stderr, one line whatever the problem's text is."""
+    remark(f"error: {problem}")
+
+
+def remark(words: str) -> None:
+    """One line on stderr."""
+    print(shown.line(words), file=sys.stderr)
+
+
+class Parser(argparse.ArgumentParser):
+    """A command line whose faults are errors like all others.
+
+    Raises:
+        ConfigError: from `parse_args`, where argparse would print two lines and exit.
+    """
+
+    def error(self, message: str) -> NoReturn:
+        usage = self.format_usage().removeprefix("usage: ")
+        raise ConfigError(f"{message}; usage: {shown.line(usage)}")

@@ -1,0 +1,214 @@
+"""Terminals and logs: whatever a text holds, it is shown and never obeyed."""
+
+import ast
+import logging
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.table import Table
+
+from analysis.__main__ import main as analysis
+from harness import cli
+from harness.commands import audit_reward, data, evaluate, parity
+from harness.distributed.ranks import ALONE
+from harness.errors import ConfigError
+from harness.machine import shown, terminal
+from harness.machine.process import log_file
+from sweeps.progress import Watch
+from tests.hostile import HOSTILE
+from tests.test_structure import dotted, sources
+
+TEXTS = pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+# Each runs in a process of its own: what a stream can hold is settled when Python starts.
+ENCODINGS = {
+    "ascii": {"PYTHONIOENCODING": "ascii"},
+    "latin-1": {"PYTHONIOENCODING": "latin-1"},
+    "C": {"LANG": "C", "LC_ALL": "C"},
+    "C without UTF-8": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+}
+SAYS = """
+from rich.progress import BarColumn, Progress
+from rich.table import Table
+from harness.machine import terminal
+from tests.hostile import HOSTILE
+console = terminal.console()
+table = Table("name", "text", title="hostile")
+for name, text in HOSTILE.items():
+    console.print(text)
+    table.add_row(name, text)
+console.print(table)
+console.print(Progress(BarColumn()).make_tasks_table([]))
+terminal.complain("|".join(HOSTILE.values()))
+"""
+
+
+def harmless(output: str) -> bool:
+    """Nothing in it but printable characters and line feeds."""
+    return all(c.isprintable() or c == "\n" for c in output)
+
+
+@given(st.text())
+def test_shown_is_printable_and_keeps_what_is(text: str) -> None:
+    assert shown.line(text).isprintable()
+    assert harmless(shown.block(text))
+    assert shown.block(text).encode() == shown.block(shown.block(text)).encode()
+    if text.isprintable():
+        assert shown.block(text) == text
+
+
+def test_shown_names_what_it_hides() -> None:
+    assert shown.line("a\x1b[0m\0\u202e\ud800\r\n b\t\n c\rd") == (
+        r"a\x1b[0m\x00\u202e\ud800 b c\rd"
+    )
+    assert shown.block("a\r\nb\tc") == "a\\r\nb\\tc"
+
+
+@TEXTS
+def test_console_prints_the_text_itself(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    console = terminal.console()
+    console.print(text)
+    assert capsys.readouterr().out == f"{shown.block(text)}\n"
+
+
+@TEXTS
+def test_cells_of_tables_hold_the_text_itself(
+    text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "4000")
+    table = Table("head", title=text)
+    table.add_column(text)
+    table.add_row("x", text)
+    terminal.console().print(table)
+    out = capsys.readouterr().out
+    assert harmless(out)
+    for row in shown.block(text).splitlines():
+        assert out.count(row.strip()) >= 3
+
+
+@TEXTS
+@pytest.mark.parametrize("complainer", ["harness", "data", "evaluate", "audit", "parity", "report"])
+def test_every_command_complains_in_one_line(
+    text: str,
+    complainer: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise ConfigError(f"received {text}; choose another")
+
+    module = {"data": data, "evaluate": evaluate, "audit": audit_reward}.get(complainer)
+    if module is not None:
+        monkeypatch.setattr(module, "composed", refuse)
+        monkeypatch.setattr(sys, "argv", ["x", str(tmp_path)])
+        (tmp_path / "config.json").touch()
+        arguments = ["countdown", "--out", "x.parquet"]
+        code = data.main(arguments) if complainer == "data" else module.main()
+    elif complainer == "harness":
+        monkeypatch.setattr(cli.hydra, "main", lambda **_: lambda _: refuse)
+        code = cli.run()
+    elif complainer == "parity":
+        code = parity.main([f"{tmp_path}/{text}".replace("\0", "")])
+    else:
+        code = analysis(["report", text or "x", "--runs", str(tmp_path), "--nope"])
+    out, err = capsys.readouterr()
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert harmless(err)
+    if complainer not in ("parity", "report"):
+        assert shown.line(f"received {text}; choose another") in err
+
+
+@TEXTS
+class Trial:
+    """What Watch asks of Tune's trial."""
+
+    def __init__(self) -> None:
+        self.config = {"job": 0}
+
+
+@TEXTS
+def test_bars_of_a_sweep_show_names(
+    text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "4000"}.items():
+        monkeypatch.setenv(key, value)
+    with Watch([text], terminal.console()) as watch:
+        watch.on_trial_start(0, [], Trial())
+        watch.progress.refresh()
+        bar = capsys.readouterr().out
+        watch.on_trial_error(0, [], Trial())
+    for out in (bar, capsys.readouterr().out):
+        plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out)  # what rich itself sends
+        assert harmless(plain.replace("\r", ""))
+        assert shown.line(text) in plain
+
+
+@TEXTS
+def test_lines_of_a_sweep_show_names(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    watch = Watch([text], terminal.console())
+    watch.on_trial_start(0, [], Trial())
+    result = {"progress": 0.5, "step": 1, "eval/accuracy": 0.5}
+    watch.on_trial_result(0, [], Trial(), result)
+    watch.on_trial_error(0, [], Trial())
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.startswith(shown.line(text)) for line in lines] == [True, True]
+
+
+@TEXTS
+def test_log_shows_messages_and_errors(text: str, tmp_path: Path) -> None:
+    forged = f"{text}\n2026-01-01 00:00:00,000 INFO harness.loop: finished after step 9"
+
+    def fail() -> None:
+        with log_file(tmp_path, ALONE):
+            logging.getLogger("harness").warning("%s", forged)
+            raise ValueError(forged)
+
+    with pytest.raises(ValueError, match="finished"):
+        fail()
+    log = (tmp_path / "trial.log").read_text("utf-8")
+    assert harmless(log)
+    entries = [line for line in log.split("\n") if re.match(r"\d{4}-", line)]
+    assert [entry.split()[2] for entry in entries] == ["INFO", "WARNING", "ERROR"]
+    for row in shown.block(text).split("\n"):
+        assert log.count(row) >= 2
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_terminal_that_lacks_characters_gets_escapes(encoding: str) -> None:
+    root = Path(__file__).parent.parent
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("LC_", "LANG"))}
+    done = subprocess.run(
+        [sys.executable, "-c", SAYS],
+        env={**kept, "PYTHONPATH": str(root), **ENCODINGS[encoding]},
+        capture_output=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr.decode("latin-1")
+    assert len(done.stderr.splitlines()) == 1
+    assert b"Traceback" not in done.stderr
+    assert b"\x1b" not in done.stdout + done.stderr
+    assert b"\0" not in done.stdout + done.stderr
+    if encoding in ("ascii", "C without UTF-8"):
+        assert (done.stdout + done.stderr).isascii()
+        assert rb"gr\xf6\xdfer \u6f22\u5b57" in done.stdout
+
+
+def test_no_module_prints_in_a_way_of_its_own() -> None:
+    """Only harness.machine.terminal makes consoles and prints; so all output is escaped."""
+    found = [
+        f"{file}:{node.lineno} {dotted(node.func)}"
+        for file, source in sources().items()
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call)
+        if dotted(node.func) in ("print", "Console", "sys.stdout.write", "sys.stderr.write")
+        if file != "harness/machine/terminal.py"
+    ]
+    assert found == []
