@@ -1,5 +1,6 @@
 """Command line of one trial, and the wording of errors."""
 
+import errno
 import re
 import sys
 from collections.abc import Sequence
@@ -30,6 +31,8 @@ EXIT_USER_ERROR = 2
 EXIT_TRIALS_FAILED = 1
 # What ends a trial or a sweep that had begun.
 FAULTS = (CheckpointError, EngineError, GraderError, RankError, StoreError, TrialsFailedError)
+# A full disk, a used-up quota, a limit on file sizes.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Group choices under which a trial is found.
 LABELLED_GROUPS = ("algorithm", "task", "model")
 
@@ -52,6 +55,16 @@ def run() -> int:
         return EXIT_USER_ERROR
     except FAULTS as error:
         terminal.complain(error)
+        return EXIT_TRIALS_FAILED
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        print(
+            f"error: no room to write {error.filename or 'in the output folder'} "
+            f"({error.strerror}); free some space, or raise the limit on file sizes (ulimit -f); "
+            f"the same command then continues",
+            file=sys.stderr,
+        )
         return EXIT_TRIALS_FAILED
     except KeyboardInterrupt:
         terminal.remark("interrupted; the same command continues from the last checkpoint")

@@ -23,11 +23,18 @@ class _Entry(logging.Formatter):
         return shown.block(super().format(record)).replace("\n", "\n  ")
 
 
+class Log(logging.FileHandler):
+    """A log that cannot be written, on a full disk, prints no page for every line of it."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Nothing: what must be written there fails as well, and says so once."""
+
+
 @contextmanager
 def log_file(folder: Path, ranks: Ranks) -> Iterator[None]:
     """Everything that is logged goes to the rank's plain log file."""
     name = "trial.log" if ranks.first else f"trial.rank{ranks.rank}.log"
-    handler = logging.FileHandler(folder / name, encoding="utf-8")
+    handler = Log(folder / name, encoding="utf-8")
     handler.setFormatter(_Entry("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logger = logging.getLogger("harness")
     logger.setLevel(logging.INFO)
