@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import Budget, BudgetUnit, TrialConfig
+from harness.distributed.ranks import Ranks
+from harness.errors import CheckpointError
 from harness.kl import KlController
 from harness.learner import checkpoint
 from harness.learner.batching import mini_batches
@@ -157,30 +159,71 @@ def train(parts: Parts) -> dict[str, float]:
         _record(parts, metrics)
         if _due(progress, reached, trainer.save_every) and reached < 1:
             _save(parts)
-    checkpoint.export(parts.folder / "final", models.policy, parts.tokenizer, metrics)
+    checkpoint.export(parts.folder / checkpoint.FINAL, models.policy, parts.tokenizer, metrics)
     log.info("finished after step %d", state.step)
     return metrics
 
 
 def resume(parts: Parts) -> None:
-    """Continue from the trial's newest whole checkpoint, if there is one; then the first sync."""
+    """Continue from the newest checkpoint that leads to all others; then the first sync."""
     ranks = parts.models.policy.layout.ranks
-    newest = checkpoint.latest(parts.folder, ranks)
-    if newest is not None:
-        _restore(parts, newest)
+    found = _found(parts.folder, ranks)
+    if found is not None:
+        _restore(parts, found)
     parts.engine.load(parts.models.policy)
 
 
-def _restore(parts: Parts, newest: Path) -> None:
+def _found(folder: Path, ranks: Ranks) -> checkpoint.Step | None:
+    """What to continue from; None: from the beginning.
+
+    `final` is written at the end of every trial. `best` is written by an evaluation that beats the
+    ones before: where it is damaged, only a step that knows less than the best leads to it again.
+    """
+    steps = checkpoint.steps(folder, ranks)
+    found = next(steps, None)
+    if found is not None and (lost := checkpoint.damage(folder / checkpoint.BEST, ranks)):
+        _say_lost(folder / checkpoint.BEST, lost, ranks)
+        known = _counters(found).best
+        found = next((step for step in steps if _counters(step).best < known), None)
+    if (folder / checkpoint.FINAL).exists():
+        lost = checkpoint.damage(folder / checkpoint.FINAL, ranks)
+        _say_lost(folder / checkpoint.FINAL, lost, ranks)
+    return found
+
+
+def _say_lost(folder: Path, reason: str | None, ranks: Ranks) -> None:
+    if ranks.first and reason:
+        log.warning("%s is written again: %s", folder, reason)
+
+
+def _counters(step: checkpoint.Step) -> State:
+    saved = step.plain.get("counters")
+    if not isinstance(saved, dict) or saved.keys() != asdict(State()).keys():
+        raise _foreign(step)
+    if any(type(value) not in (int, float) for value in saved.values()):
+        raise _foreign(step)
+    return State(**saved)
+
+
+def _restore(parts: Parts, step: checkpoint.Step) -> None:
     ranks = parts.models.policy.layout.ranks
+    parts.state = _counters(step)
     tensors = parts.models.state_dict()
-    saved = checkpoint.load(newest, tensors, ranks)
+    checkpoint.load(step.path, tensors, ranks)
     parts.models.load_state_dict(tensors)
-    parts.state = State(**saved["counters"])
-    parts.collector.reference.load_state_dict(saved["reference_scores"])
-    for controller, state in zip(parts.controllers, saved["controllers"], strict=True):
-        controller.load_state_dict(state)
+    try:
+        parts.collector.reference.load_state_dict(step.plain["reference_scores"])
+        for controller, state in zip(parts.controllers, step.plain["controllers"], strict=True):
+            controller.load_state_dict(state)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _foreign(step) from error
     log.info("resumed after step %d", parts.state.step)
+
+
+def _foreign(step: checkpoint.Step) -> CheckpointError:
+    return CheckpointError(
+        f"checkpoint {step.path} was not written by such a trial; start over with fresh=true"
+    )
 
 
 def _save(parts: Parts) -> None:
@@ -206,7 +249,7 @@ def _evaluated(parts: Parts, clock: Clock) -> dict[str, float]:
     parts.run.table(state.step, table)
     if metrics["eval/accuracy"] > state.best:
         state.best = metrics["eval/accuracy"]
-        checkpoint.export(parts.folder / "best", parts.models.policy, parts.tokenizer)
+        checkpoint.export(parts.folder / checkpoint.BEST, parts.models.policy, parts.tokenizer)
     return metrics | clock.stages
 
 

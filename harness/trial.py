@@ -112,7 +112,7 @@ def run_rank(config: TrialConfig, observe: Observer, ranks: Ranks) -> dict[str, 
     torch.set_num_threads(config.trainer.threads)
     runs, source = prepare(config)
     with _written_by_one(config, folder, ranks), log_file(folder, ranks), terminable():
-        finished = ranks.agreed(checkpoint.final_result(folder))
+        finished = ranks.agreed(checkpoint.final_result(folder) if ranks.first else None)
         if finished is not None:  # perhaps by another process that held the lock until now
             return finished
         with _record(config, source, runs, folder, ranks) as run:

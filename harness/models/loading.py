@@ -13,6 +13,9 @@ from harness.errors import ConfigError
 
 transformers_logging.disable_progress_bar()  # three bars for every checkpoint hide our own lines
 
+# A folder in Hugging Face format may bring Python files; none is run, and nothing asks for it.
+DATA_ONLY = {"trust_remote_code": False}
+
 
 @dataclass(frozen=True)
 class Source:
@@ -33,14 +36,18 @@ class Source:
         """A fresh copy of the model in evaluation mode: no dropout, so log-probs repeat."""
         with _one_line(self.path):
             model = AutoModelForCausalLM.from_pretrained(
-                self.path, dtype=self.dtype, attn_implementation=self.attention
+                self.path,
+                dtype=self.dtype,
+                attn_implementation=self.attention,
+                weights_only=True,  # of files that are pickles
+                **DATA_ONLY,
             )
         return model.eval()
 
     def config(self) -> Any:
         """The model's config, without its weights."""
         with _one_line(self.path):
-            return AutoConfig.from_pretrained(self.path)
+            return AutoConfig.from_pretrained(self.path, **DATA_ONLY)
 
     def context(self) -> int | None:
         """Tokens that the model can read; None where its config does not say."""
@@ -50,7 +57,7 @@ class Source:
     def load_tokenizer(self) -> Any:
         """The tokenizer; it must name an end token."""
         with _one_line(self.tokenizer):
-            tokenizer = AutoTokenizer.from_pretrained(self.tokenizer)
+            tokenizer = AutoTokenizer.from_pretrained(self.tokenizer, **DATA_ONLY)
         if tokenizer.eos_token_id is None:
             raise ConfigError(f"model.tokenizer {self.tokenizer!r} has no end-of-sequence token")
         if tokenizer.pad_token is None:  # padding is masked: any token will do

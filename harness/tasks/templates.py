@@ -152,7 +152,7 @@ class Chat(_Tagged):
     def _loaded(self) -> Any:
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(self.tokenizer)
+        return AutoTokenizer.from_pretrained(self.tokenizer, trust_remote_code=False)
 
 
 @dataclass(frozen=True)
