@@ -159,7 +159,7 @@ def train(parts: Parts) -> dict[str, float]:
         _record(parts, metrics)
         if _due(progress, reached, trainer.save_every) and reached < 1:
             _save(parts)
-    checkpoint.export(parts.folder / checkpoint.FINAL, models.policy, parts.tokenizer, metrics)
+    _export(parts, checkpoint.FINAL, metrics)
     log.info("finished after step %d", state.step)
     return metrics
 
@@ -177,14 +177,15 @@ def _found(folder: Path, ranks: Ranks) -> checkpoint.Step | None:
     """What to continue from; None: from the beginning.
 
     `final` is written at the end of every trial. `best` is written by an evaluation that beats the
-    ones before: where it is damaged, only a step that knows less than the best leads to it again.
+    ones before: where it is lost, only a step that knows less than the best leads to it again.
     """
     steps = checkpoint.steps(folder, ranks)
     found = next(steps, None)
-    if found is not None and (lost := checkpoint.damage(folder / checkpoint.BEST, ranks)):
-        _say_lost(folder / checkpoint.BEST, lost, ranks)
+    if found is not None:
         known = _counters(found).best
-        found = next((step for step in steps if _counters(step).best < known), None)
+        if lost := checkpoint.lost_best(folder, known, ranks):
+            _say_lost(folder / checkpoint.BEST, lost, ranks)
+            found = next((step for step in steps if _counters(step).best < known), None)
     if (folder / checkpoint.FINAL).exists():
         lost = checkpoint.damage(folder / checkpoint.FINAL, ranks)
         _say_lost(folder / checkpoint.FINAL, lost, ranks)
@@ -236,7 +237,12 @@ def _save(parts: Parts) -> None:
     folder = parts.folder / f"step_{parts.state.step}"
     checkpoint.save(folder, parts.models.state_dict(), plain, ranks)
     if ranks.first:
-        checkpoint.prune(parts.folder, parts.config.trainer.keep_checkpoints)
+        checkpoint.prune(parts.folder, parts.config.trainer.keep_checkpoints, folder)
+
+
+def _export(parts: Parts, name: str, result: Mapping[str, float] | None = None) -> None:
+    folder, policy = parts.folder / name, parts.models.policy
+    checkpoint.export(folder, policy, parts.tokenizer, parts.state.best, result)
 
 
 def _evaluated(parts: Parts, clock: Clock) -> dict[str, float]:
@@ -249,7 +255,7 @@ def _evaluated(parts: Parts, clock: Clock) -> dict[str, float]:
     parts.run.table(state.step, table)
     if metrics["eval/accuracy"] > state.best:
         state.best = metrics["eval/accuracy"]
-        checkpoint.export(parts.folder / checkpoint.BEST, parts.models.policy, parts.tokenizer)
+        _export(parts, checkpoint.BEST)
     return metrics | clock.stages
 
 

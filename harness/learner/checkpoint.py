@@ -28,15 +28,15 @@ from harness.distributed.ranks import ALONE, Ranks
 from harness.errors import CheckpointError
 from harness.learner import storage
 from harness.learner.policy import Policy
-from harness.machine import digests
-from harness.machine.files import replacing, temporary_name
+from harness.machine import digests, files
 
 log = logging.getLogger(__name__)
 
-STATE, RESULT = "state.pt", "result.json"
+STATE, RESULT, HIGHEST = "state.pt", "result.json", "best.json"
+ACCURACY = "accuracy"
 BEST, FINAL = "best", "final"
 # Without these a folder is no checkpoint, whatever its digests say.
-STEP_FILES, MODEL_FILES = (STATE, storage.INDEX), ("config.json",)
+STEP_FILES, MODEL_FILES = (STATE, storage.INDEX), ("config.json", HIGHEST)
 # The only names that are resumed from and pruned: copies beside them are the user's.
 STEP = re.compile(r"step_(0|[1-9][0-9]*)", re.ASCII)
 # What writing can raise: the disk, torch's writers, the collective one, safetensors.
@@ -71,11 +71,17 @@ def save(folder: Path, tensors: Mapping[str, Any], plain: Mapping[str, Any], ran
 
 
 def export(
-    folder: Path, policy: Policy, tokenizer: Any, result: Mapping[str, float] | None = None
+    folder: Path,
+    policy: Policy,
+    tokenizer: Any,
+    best: float,
+    result: Mapping[str, float] | None = None,
 ) -> None:
     """Write the policy in Hugging Face format; all ranks call it.
 
     Args:
+        best: highest accuracy up to now: it tells which evaluation `best` is of, and which `best`
+            goes with `final`.
         result: last metrics of the trial, for `final`: their presence says that it is finished.
 
     Raises:
@@ -86,6 +92,7 @@ def export(
         policy.export(temporary)
         if ranks.first:
             tokenizer.save_pretrained(temporary)
+            (temporary / HIGHEST).write_text(json.dumps({ACCURACY: best}))
             if result is not None:
                 (temporary / RESULT).write_text(json.dumps(result, indent=1, sort_keys=True))
 
@@ -96,16 +103,29 @@ def final_result(folder: Path) -> dict[str, float] | None:
     A trial whose `final` or `best` is not what was written is not finished: it is continued from
     where they are made again.
     """
-    result = _result(folder / FINAL / RESULT)
-    if result is None or damage(folder / FINAL) or damage(folder / BEST):
+    final = folder / FINAL
+    result, best = _numbers(final / RESULT), _numbers(final / HIGHEST)
+    if not result or ACCURACY not in best or damage(final):
         return None
-    return result
+    return None if lost_best(folder, best[ACCURACY]) else result
 
 
 def damage(folder: Path, ranks: Ranks = ALONE) -> str | None:
     """What is wrong with `best` or `final`, or None; all ranks call it."""
     needed = (*MODEL_FILES, RESULT) if folder.name == FINAL else MODEL_FILES
     return digests.damage(folder, needed, ranks)
+
+
+def lost_best(folder: Path, known: float, ranks: Ranks = ALONE) -> str | None:
+    """What is wrong with `best` where an accuracy of `known` has been reached; all ranks call it.
+
+    It may be better: of an evaluation after the checkpoint that is asked for.
+    """
+    reason = damage(folder / BEST, ranks)
+    accuracy = ranks.agreed(_numbers(folder / BEST / HIGHEST).get(ACCURACY))
+    if reason or accuracy is None:
+        return reason or f"{HIGHEST} says nothing"
+    return f"it is of accuracy {accuracy}, not {known}" if accuracy < known else None
 
 
 def steps(folder: Path, ranks: Ranks) -> Iterator[Step]:
@@ -146,16 +166,20 @@ def load(path: Path, tensors: dict[str, Any], ranks: Ranks) -> None:
         ) from error
 
 
-def prune(folder: Path, keep: int) -> None:
-    """Remove all but the newest `keep` of `step_N`."""
-    for path in _steps(folder)[:-keep]:
+def prune(folder: Path, keep: int, newest: Path) -> None:
+    """Remove all but the newest `keep` of `step_N` up to this one.
+
+    Those after it were passed over when the trial was continued; they will be written again.
+    """
+    own = _steps(folder)
+    for path in own[: own.index(newest) + 1][:-keep]:
         shutil.rmtree(path)
 
 
 @contextmanager
 def _written(folder: Path, ranks: Ranks) -> Iterator[Path]:
     """A temporary folder for all ranks that replaces `folder` if the block ends well on each."""
-    replaced = replacing(folder) if ranks.first else nullcontext(temporary_name(folder))
+    replaced = files.replacing(folder) if ranks.first else nullcontext(files.temporary_name(folder))
     with _named(folder), replaced as temporary:
         ranks.agreed(None)  # the folder is there
         with _on_every_rank(ranks):
@@ -211,14 +235,14 @@ def _reason(error: BaseException) -> str:
     return " ".join(str(error).split())[:200]
 
 
-def _result(path: Path) -> dict[str, float] | None:
-    """Metrics by name, or None where the file is not there or holds something else."""
+def _numbers(path: Path) -> dict[str, float]:
+    """Numbers by name; none where the file is not there or holds something else."""
     try:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
-        return None
+        return {}
     numbers = isinstance(found, dict) and all(type(x) in (int, float) for x in found.values())
-    return found if numbers and found else None
+    return found if numbers else {}
 
 
 def _plain(path: Path) -> tuple[dict[str, Any], str | None]:

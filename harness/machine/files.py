@@ -70,6 +70,14 @@ def temporary_name(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.new")
 
 
+def remove(path: Path) -> None:
+    """Whatever lies there: a folder, a file, or a link but not what it points to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
     """A temporary folder that takes the place of `folder` when the block ends well."""
@@ -79,7 +87,7 @@ def replacing(folder: Path) -> Iterator[Path]:
     if old.exists() and not os.path.lexists(folder):  # killed between the two renames below
         old.rename(folder)
     for leftover in (temporary, old):
-        _remove(leftover)
+        remove(leftover)
     temporary.mkdir()
     try:
         yield temporary
@@ -91,15 +99,7 @@ def replacing(folder: Path) -> Iterator[Path]:
         folder.rename(old)
     temporary.rename(folder)
     _sync_entry(folder.parent)
-    _remove(old)
-
-
-def _remove(path: Path) -> None:
-    """Whatever lies there: a folder, a file, or a link but not what it points to."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+    remove(old)
 
 
 def _sync(folder: Path) -> None:

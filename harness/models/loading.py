@@ -1,11 +1,13 @@
 """Load a causal language model and its tokenizer from a Hugging Face folder or hub name."""
 
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
@@ -13,8 +15,13 @@ from harness.errors import ConfigError
 
 transformers_logging.disable_progress_bar()  # three bars for every checkpoint hide our own lines
 
+# What transformers raises for a missing, foreign or broken folder.
+FAILURES = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError),
+    *(SafetensorError, pickle.UnpicklingError),
+)
 # A folder in Hugging Face format may bring Python files; none is run, and nothing asks for it.
-DATA_ONLY = {"trust_remote_code": False}
+DATA_ONLY: dict[str, Any] = {"trust_remote_code": False}
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,7 @@ def _one_line(path: str) -> Iterator[None]:
     """Word what transformers raises for a missing or broken model in one line."""
     try:
         yield
-    except (OSError, ValueError) as error:
+    except FAILURES as error:
         reason = " ".join(str(error).split())[:300]
         raise ConfigError(
             f"model {path!r} cannot be loaded: {reason}; give model.path a folder in "

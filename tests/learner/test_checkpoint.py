@@ -169,10 +169,19 @@ def test_saving_again_replaces(folder: Path) -> None:
 )
 def test_prune_keeps_the_newest_by_number(folder: Path, keep: int, left: set[str]) -> None:
     (folder / "best").mkdir()
-    checkpoint.prune(folder, keep)
+    checkpoint.prune(folder, keep, folder / "step_10")
     assert {path.name for path in folder.iterdir()} == left | {"best"}
-    checkpoint.prune(folder, 9)
+    checkpoint.prune(folder, 9, folder / "step_10")
     assert {path.name for path in folder.iterdir()} == left | {"best"}
+
+
+def test_prune_keeps_what_has_just_been_written_below_a_damaged_one(folder: Path) -> None:
+    """A trial that goes on from step_2 saves step_9 again, then step_10 in its turn."""
+    flip(shard(folder / "step_10"))
+    saved(folder / "step_9", 9)
+    checkpoint.prune(folder, 1, folder / "step_9")
+    assert {path.name for path in folder.iterdir()} == {"step_9", "step_10"}
+    assert found(folder) == 9
 
 
 def test_a_checkpoint_of_another_model_is_refused_in_one_line(folder: Path) -> None:
@@ -235,7 +244,7 @@ def test_only_real_folders_named_step_n_are_resumed_from(folder: Path, beside: s
 
 def test_prune_touches_nothing_beside_them(folder: Path, beside: set[str]) -> None:
     elsewhere = (folder / "step_20").resolve()
-    checkpoint.prune(folder, 1)
+    checkpoint.prune(folder, 1, folder / "step_10")
     assert {path.name for path in folder.iterdir()} == {"step_10", *beside}
     assert (elsewhere / checkpoint.STATE).is_file()
 
@@ -353,8 +362,8 @@ RESULT = {"eval/accuracy": 0.1 + 0.2, "actor/lr": 1e-300}
 @pytest.fixture(scope="module")
 def exported(policy: Policy, tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exported")
-    checkpoint.export(folder / "best", policy, tokenizer)
-    checkpoint.export(folder / "final", policy, tokenizer, RESULT)
+    checkpoint.export(folder / "best", policy, tokenizer, 0.5)
+    checkpoint.export(folder / "final", policy, tokenizer, 0.5, RESULT)
     return folder
 
 
@@ -391,12 +400,23 @@ MODEL_DAMAGES: dict[str, Callable[[Path], object]] = {
 }
 
 
+def test_a_best_of_another_time_is_not_finished(
+    finished: Path, policy: Policy, tokenizer: Any
+) -> None:
+    """Whole, but of an evaluation that a later one has beaten."""
+    checkpoint.export(finished / "best", policy, tokenizer, 0.25)
+    assert checkpoint.final_result(finished) is None
+    assert checkpoint.lost_best(finished, 0.5)
+    assert not checkpoint.lost_best(finished, 0.25)
+
+
 @pytest.mark.parametrize("name", ["best", "final"])
 @pytest.mark.parametrize("damage", MODEL_DAMAGES)
 def test_a_damaged_model_is_not_finished(finished: Path, name: str, damage: str) -> None:
     assert checkpoint.final_result(finished) == RESULT
     MODEL_DAMAGES[damage](finished / name)
     assert checkpoint.final_result(finished) is None
+    assert (checkpoint.lost_best(finished, 0.5) is not None) == (name == "best")
     reason = checkpoint.damage(finished / name)
     assert reason
     assert "\n" not in reason
