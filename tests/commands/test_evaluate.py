@@ -25,8 +25,8 @@ from harness.errors import ConfigError
 from harness.launch import run_trial
 from harness.machine import digests
 from harness.models.loading import Source
-from harness.tasks.countdown import Countdown
 from harness.rollout.transformers import Transformers
+from harness.tasks.countdown import Countdown
 from harness.trial import CONFIG_FILE, trial_folder
 from tests.conftest import SMALL, command
 
@@ -350,7 +350,7 @@ def test_a_model_brings_no_code(source: Source, tmp_path: Path, kind: str) -> No
     foreign = dataclasses.replace(source, path=str(folder), tokenizer=str(folder))
     if kind == "pickled weights":
         (folder / "model.safetensors").unlink()
-        (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb(canary)))
+        (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb(canary), 2))
     elif kind == "garbage weights":
         (folder / "model.safetensors").write_bytes(b"\xff" * 64)
     else:
@@ -379,30 +379,26 @@ def test_a_chat_template_cannot_reach_python(tokenizer: Any) -> None:
         tokenizer.apply_chat_template([{"role": "user", "content": "x"}], tokenize=False)
 
 
-@pytest.mark.parametrize(("answer", "done"), [("y\n", True), ("n\n", False), ("\n", False)])
-def test_at_a_terminal_it_asks(received: Path, hostile: Path, answer: str, done: bool) -> None:
-    tell(received, task=STRANGE)
+@pytest.mark.parametrize(("answer", "allowed"), [("y\n", True), ("n\n", False), ("\n", False)])
+def test_at_a_terminal_it_asks(answer: str, allowed: bool) -> None:
     here, there = pty.openpty()
-    code = "import sys; from pathlib import Path; from harness.commands.evaluate import config_of; "
-    code += "config_of(Path(sys.argv[1]), [])"
-    environment = {
-        **command()["env"],
-        "PYTHONPATH": f"{command()['env']['PYTHONPATH']}:{hostile.parent}",
-    }
-    arguments = [sys.executable, "-c", code, str(received / "final")]
-    process = subprocess.Popen(
-        arguments, stdin=there, stdout=there, stderr=subprocess.DEVNULL, env=environment
-    )
-    os.close(there)
-    shown = b""
-    while b"[y/N]" not in shown:
-        shown += os.read(here, 1024)
-    assert b"import 'task._target_=hostile_plugin.Task'" in shown
-    assert not hostile.exists()
-    os.write(here, answer.encode())
-    assert (process.wait() == 0) == done
+    code = "from pathlib import Path; from harness.commands.trust import ask; "
+    code += "ask(['import a.b', 'read /c'], Path('trial.json'), trust=False)"
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=there,
+        stdout=there,
+        stderr=there,
+        env=command()["env"],
+    ) as process:
+        os.close(there)
+        shown = b""
+        while b"[y/N]" not in shown:
+            shown += os.read(here, 1024)
+        os.write(here, answer.encode())
     os.close(here)
-    assert hostile.exists() == done
+    assert b"'trial.json' would import a.b, read /c" in shown
+    assert (process.returncode == 0) == allowed
 
 
 def test_the_command_runs_no_shell_from_a_questions_answer(received: Path, tmp_path: Path) -> None:
