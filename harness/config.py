@@ -11,7 +11,7 @@ from typing import Any
 
 from harness import checks
 from harness.errors import ConfigError
-from harness.typed import TARGET
+from harness.typed import TARGET, import_path
 
 # What a trial is called, where it writes and who watches it: none of it changes a number.
 IDENTITY_IRRELEVANT = (
@@ -173,7 +173,7 @@ def resolved(value: Any) -> Any:
         fields = {
             f.name: resolved(getattr(value, f.name)) for f in dataclasses.fields(cls) if f.init
         }
-        return {TARGET: f"{cls.__module__}.{cls.__qualname__}", **fields}
+        return {TARGET: import_path(cls), **fields}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):

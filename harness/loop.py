@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import Budget, BudgetUnit, TrialConfig
+from harness.distributed.ranks import Ranks
+from harness.errors import CheckpointError
 from harness.kl import KlController
 from harness.learner import checkpoint
 from harness.learner.batching import mini_batches
@@ -157,30 +159,73 @@ def train(parts: Parts) -> dict[str, float]:
         _record(parts, metrics)
         if _due(progress, reached, trainer.save_every) and reached < 1:
             _save(parts)
-    checkpoint.export(parts.folder / "final", models.policy, parts.tokenizer, metrics)
+    _export(parts, checkpoint.FINAL, metrics)
     log.info("finished after step %d", state.step)
     return metrics
 
 
 def resume(parts: Parts) -> None:
-    """Continue from the trial's newest whole checkpoint, if there is one; then the first sync."""
+    """Continue from the newest checkpoint that leads to all others; then the first sync."""
     ranks = parts.models.policy.layout.ranks
-    newest = checkpoint.latest(parts.folder, ranks)
-    if newest is not None:
-        _restore(parts, newest)
+    found = _found(parts.folder, ranks, ranks.agreed(parts.run.logged_step))
+    if found is not None:
+        _restore(parts, found)
     parts.engine.load(parts.models.policy)
 
 
-def _restore(parts: Parts, newest: Path) -> None:
+def _found(folder: Path, ranks: Ranks, recorded: int) -> checkpoint.Step | None:
+    """What to continue from; None: from the beginning. Steps that the record lacks are made again.
+
+    `final` is written at the end of every trial. `best` is written by an evaluation that beats the
+    ones before: where it is lost, only a step that knows less than the best leads to it again.
+    """
+    whole = checkpoint.steps(folder, ranks)
+    steps = (step for step in whole if _counters(step).step <= recorded)
+    found = next(steps, None)
+    if found is not None:
+        known = _counters(found).best
+        if lost := checkpoint.lost_best(folder, known, ranks):
+            _say_lost(folder / checkpoint.BEST, lost, ranks)
+            found = next((step for step in steps if _counters(step).best < known), None)
+    if (folder / checkpoint.FINAL).exists():
+        lost = checkpoint.damage(folder / checkpoint.FINAL, ranks)
+        _say_lost(folder / checkpoint.FINAL, lost, ranks)
+    return found
+
+
+def _say_lost(folder: Path, reason: str | None, ranks: Ranks) -> None:
+    if ranks.first and reason:
+        log.warning("%s is written again: %s", folder, reason)
+
+
+def _counters(step: checkpoint.Step) -> State:
+    saved = step.plain.get("counters")
+    if not isinstance(saved, dict) or saved.keys() != asdict(State()).keys():
+        raise _foreign(step)
+    if any(type(value) not in (int, float) for value in saved.values()):
+        raise _foreign(step)
+    return State(**saved)
+
+
+def _restore(parts: Parts, step: checkpoint.Step) -> None:
     ranks = parts.models.policy.layout.ranks
+    parts.state = _counters(step)
     tensors = parts.models.state_dict()
-    saved = checkpoint.load(newest, tensors, ranks)
+    checkpoint.load(step.path, tensors, ranks)
     parts.models.load_state_dict(tensors)
-    parts.state = State(**saved["counters"])
-    parts.collector.reference.load_state_dict(saved["reference_scores"])
-    for controller, state in zip(parts.controllers, saved["controllers"], strict=True):
-        controller.load_state_dict(state)
+    try:
+        parts.collector.reference.load_state_dict(step.plain["reference_scores"])
+        for controller, state in zip(parts.controllers, step.plain["controllers"], strict=True):
+            controller.load_state_dict(state)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _foreign(step) from error
     log.info("resumed after step %d", parts.state.step)
+
+
+def _foreign(step: checkpoint.Step) -> CheckpointError:
+    return CheckpointError(
+        f"checkpoint {step.path} was not written by such a trial; start over with fresh=true"
+    )
 
 
 def _save(parts: Parts) -> None:
@@ -193,7 +238,12 @@ def _save(parts: Parts) -> None:
     folder = parts.folder / f"step_{parts.state.step}"
     checkpoint.save(folder, parts.models.state_dict(), plain, ranks)
     if ranks.first:
-        checkpoint.prune(parts.folder, parts.config.trainer.keep_checkpoints)
+        checkpoint.prune(parts.folder, parts.config.trainer.keep_checkpoints, folder)
+
+
+def _export(parts: Parts, name: str, result: Mapping[str, float] | None = None) -> None:
+    folder, policy = parts.folder / name, parts.models.policy
+    checkpoint.export(folder, policy, parts.tokenizer, parts.state.best, result)
 
 
 def _evaluated(parts: Parts, clock: Clock) -> dict[str, float]:
@@ -206,7 +256,7 @@ def _evaluated(parts: Parts, clock: Clock) -> dict[str, float]:
     parts.run.table(state.step, table)
     if metrics["eval/accuracy"] > state.best:
         state.best = metrics["eval/accuracy"]
-        checkpoint.export(parts.folder / "best", parts.models.policy, parts.tokenizer)
+        _export(parts, checkpoint.BEST)
     return metrics | clock.stages
 
 

@@ -6,7 +6,7 @@ registry: any importable dataclass works, so another package can add a variant.
 
 import dataclasses
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -16,6 +16,8 @@ from omegaconf.errors import OmegaConfBaseException
 from harness.errors import ConfigError
 
 TARGET = "_target_"
+# Keys whose value is the import path of a function.
+FUNCTIONS = ("grader",)
 
 
 def typed(node: Mapping[str, Any] | DictConfig, path: str = "", cls: type | None = None) -> Any:
@@ -24,15 +26,18 @@ def typed(node: Mapping[str, Any] | DictConfig, path: str = "", cls: type | None
     Args:
         node: a mapping; `_target_` names its dataclass unless `cls` does.
         path: key path of the node, for messages.
-        cls: the dataclass of a node without `_target_`.
+        cls: the dataclass that it must be; a `_target_` beside it may say so, and is not imported.
 
     Raises:
         ConfigError: unknown class, unknown key, missing key, wrong type or bad value.
     """
     plain = _plain(node) if isinstance(node, DictConfig) else {str(k): v for k, v in node.items()}
     target = plain.pop(TARGET, None)
-    if target is not None or cls is None:
+    if cls is None:
         cls = _dataclass(target, path)
+    elif target not in (None, import_path(cls)):
+        where = f"{path}.{TARGET}" if path else TARGET
+        raise ConfigError(f"{where} must be {import_path(cls)}, received {target!r}; leave it out")
     names = [f.name for f in dataclasses.fields(cls) if f.init]
     prefix = f"{path}." if path else ""
     for key in plain:
@@ -52,6 +57,21 @@ def typed(node: Mapping[str, Any] | DictConfig, path: str = "", cls: type | None
         if key not in children
     }
     return _construct(cls, rest, children, path)
+
+
+def import_path(cls: type) -> str:
+    """What `_target_` says of a class."""
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def imported(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Key paths and import paths of all that a plain node names: nothing is imported."""
+    items: Any = node.items() if isinstance(node, Mapping) else ()
+    for key, value in enumerate(node) if isinstance(node, list) else items:
+        where = f"{path}.{key}" if path else str(key)
+        if key == TARGET or key in FUNCTIONS:
+            yield where, value
+        yield from imported(value, where)
 
 
 def _construct(cls: type, rest: dict[str, Any], children: dict[str, Any], path: str) -> Any:

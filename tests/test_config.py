@@ -25,7 +25,7 @@ from harness.config import (
     trial_name,
 )
 from harness.errors import ConfigError
-from harness.typed import typed
+from harness.typed import imported, typed
 
 CONF = Path(str(conf.__file__)).parent
 ABLATIONS = sorted((CONF.parent / "sweeps" / "ablation").glob("*.yaml"))
@@ -142,6 +142,8 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
     ({"_target_": f"{HERE}.NoSuchClass"}, ["task._target_", "NoSuchClass"]),
     ({"_target_": f"{HERE}.NotADataclass"}, ["task._target_", "is not a dataclass"]),
     ({"_target_": "harness.typed.typed"}, ["task._target_", "is not a dataclass"]),
+    ({"inner": {"_target_": "os.path"}}, ["task.inner._target_ must be", ".Inner", "'os.path'"]),
+    ({"inner": {"_target_": None, "x": 1}}, ["task.inner.x"]),
     ({"part": {"_target_": "os.path"}}, ["task.part._target_", "is not a dataclass"]),
 ]
 
@@ -159,6 +161,26 @@ def test_refused_by_name_in_one_line(values: dict[str, Any], words: list[str]) -
 def test_missing_key_is_named() -> None:
     with pytest.raises(ConfigError, match=r"required.*size"):
         typed({"_target_": TARGET}, "task")
+
+
+def test_a_class_that_is_asked_for_is_not_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is read against a fixed class imports nothing that it names."""
+    canary = tmp_path / "canary"
+    (tmp_path / "hostile.py").write_text(f"open({str(canary)!r}, 'w')")
+    monkeypatch.syspath_prepend(tmp_path)
+    for node in ({"_target_": "hostile.Leaf"}, {"_target_": "hostile"}, {"_target_": 5}):
+        with pytest.raises(ConfigError, match=f"_target_ must be {HERE}.Leaf"):
+            typed(node, cls=Leaf)
+    with pytest.raises(ConfigError, match=r"inner\._target_ must be"):
+        typed({"size": 1, "inner": {"_target_": "hostile.Leaf"}}, cls=Plugin)
+    assert list(imported({"a": [{"_target_": "hostile.Leaf", "grader": "hostile.f"}]})) == [
+        ("a.0._target_", "hostile.Leaf"),
+        ("a.0.grader", "hostile.f"),
+    ]
+    assert not canary.exists()
+    assert typed({"_target_": f"{HERE}.Leaf"}, cls=Leaf) == typed({}, cls=Leaf) == Leaf()
 
 
 # --- the identity of a trial ----------------------------------------------------------------------

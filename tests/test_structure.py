@@ -45,6 +45,7 @@ CONFINED = {
     "torch.distributed": (
         *("harness/distributed/ranks.py", "harness/distributed/sharding.py"),
         *("harness/learner/checkpoint.py", "harness/learner/policy.py"),
+        "harness/learner/storage.py",
     ),
     "mlflow": ("harness/tracking*", "analysis/load.py"),
     "vllm": ("harness/rollout/vllm_library.py",),

@@ -2,27 +2,29 @@
 
 The task and the sampling are those of the checkpoint's trial unless the command line says
 otherwise. With prompt='TEXT' it prints samples for that prompt instead, graded where the task
-knows the prompt's answer.
+knows the prompt's answer. What a stored config would import or read beyond the harness's own is
+named first, and needs trust=true or a yes at the terminal.
 """
 
 import dataclasses
-import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from harness.cli import EXIT_TRIALS_FAILED, EXIT_USER_ERROR, composed
+from harness.commands import trust as received
 from harness.config import TrialConfig
 from harness.distributed.ranks import ALONE
 from harness.distributed.sharding import Layout
 from harness.errors import ConfigError, EngineError
 from harness.launch import in_group
 from harness.learner.policy import Policy
-from harness.machine import terminal
+from harness.machine import digests, terminal
 from harness.measure.evaluation import Evaluator
 from harness.preflight import check_context, evaluation_sampling
 from harness.rollout.engine import Request, Stream
@@ -31,36 +33,69 @@ from harness.schema import Metric
 from harness.tasks import sets
 from harness.tracking.record import CONFIG as CONFIG_FILE
 from harness.trial import declared_metrics
-from harness.typed import typed
+from harness.typed import TARGET, import_path, typed
 from harness.types import Grade, Prompt, Rollout
 
+# What is kept of a checkpoint's trial, each with what such a plug-in has.
+MEASURED = {"task": "held_out", "rollout": "engine"}
 # Samples that are shown for one prompt.
 SHOWN_SAMPLES = 8
 
 
-def config_of(checkpoint: Path, overrides: Sequence[str]) -> TrialConfig:
+def config_of(checkpoint: Path, overrides: Sequence[str], trust: bool = False) -> TrialConfig:
     """The config under which a checkpoint is measured: its trial's, changed by the overrides.
 
+    Args:
+        trust: whether the stored config may name other code and files than the harness's own.
+
     Raises:
-        ConfigError: no such checkpoint, or a wrong override.
+        ConfigError: no such checkpoint, a damaged one, one that leads out of its folder or would
+            do what nobody allowed, or a wrong override.
     """
     if not (checkpoint / "config.json").is_file():
         raise ConfigError(
             f"{str(checkpoint)!r} is no checkpoint; give a folder such as "
             f"runs/checkpoints/TRIAL/final"
         )
-    chosen = ["model=hf", f"model.path={checkpoint.resolve()}", "tracking=none", *overrides]
-    config = composed(chosen)
-    written = checkpoint.resolve().parent / CONFIG_FILE
-    if not written.is_file():
-        return config
+    checkpoint = checkpoint.resolve()
+    received.check_folder(checkpoint)
+    _check_whole(checkpoint)
+    config = composed(
+        ["model=hf", f"model.path={_quoted(checkpoint)}", "tracking=none", *overrides]
+    )
+    written = checkpoint.parent / CONFIG_FILE
     changed = {re.split(r"\W", o.lstrip("+"), maxsplit=1)[0] for o in overrides}
-    own = json.loads(written.read_text())
-    kept = {
-        group: typed(own[group], group) for group in ("task", "rollout") if group not in changed
-    }
-    config = dataclasses.replace(config, **kept)
+    groups = [group for group in MEASURED if group not in changed]
+    if not groups or not written.is_file():
+        return config
+    nodes = received.stored(written, groups)
+    received.ask(received.demands(nodes, checkpoint.parent), written, trust)
+    config = dataclasses.replace(config, **{group: _own(nodes, group) for group in groups})
     return dataclasses.replace(config, rollout=config.rollout.alone())
+
+
+def _own(nodes: Mapping[str, Any], group: str) -> Any:
+    """The plug-in that a trial's config holds."""
+    made = typed(nodes[group], group)
+    if not hasattr(made, MEASURED[group]):
+        raise ConfigError(
+            f"{group}.{TARGET}: {import_path(type(made))} is no {group}; name one: {group}=NAME"
+        )
+    return made
+
+
+def _check_whole(checkpoint: Path) -> None:
+    """Refuse what is not what a trial has written."""
+    reason = digests.damage(checkpoint, ()) if (checkpoint / digests.DIGESTS).exists() else None
+    if reason:
+        raise ConfigError(
+            f"{str(checkpoint)!r} is damaged: {reason}; the trial's command writes it again"
+        )
+
+
+def _quoted(path: Path) -> str:
+    """As Hydra reads it whatever the folder's name."""
+    return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def evaluator_of(config: TrialConfig, prompts: Sequence[Prompt]) -> Evaluator:
@@ -111,14 +146,15 @@ def main() -> int:
     """Run the command; returns the exit code."""
     arguments = sys.argv[1:]
     text = next((a.removeprefix("prompt=") for a in arguments if a.startswith("prompt=")), None)
-    overrides = [a for a in arguments[1:] if not a.startswith("prompt=")]
+    trust = "trust=true" in arguments
+    overrides = [a for a in arguments[1:] if not a.startswith(("prompt=", "trust="))]
     console = terminal.console()
     try:
         if not arguments or "=" in arguments[0]:
             raise ConfigError(
                 "name a checkpoint: python -m harness.evaluate runs/checkpoints/TRIAL/final"
             )
-        config = config_of(Path(arguments[0]), overrides)
+        config = config_of(Path(arguments[0]), overrides, trust)
         with in_group(config, None, 0):
             _answer(console, config, text)
     except ConfigError as error:

@@ -39,10 +39,18 @@ def locked(path: Path, wait_s: float) -> Iterator[None]:
     """Hold an exclusive lock on a file; it is freed when the process ends, however it ends.
 
     Raises:
-        ConfigError: another process still holds it after wait_s seconds.
+        ConfigError: another process still holds it after wait_s seconds, or no lock can be had
+            at that place.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as handle:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot lock {path} ({error.strerror}); it must be a file that you may write to: "
+            f"remove what lies there, or set runs to a folder that you may write to"
+        ) from error
+    with os.fdopen(descriptor, "w") as handle:
         deadline = time.monotonic() + wait_s
         while True:
             try:
@@ -62,16 +70,24 @@ def temporary_name(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.new")
 
 
+def remove(path: Path) -> None:
+    """Whatever lies there: a folder, a file, or a link but not what it points to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
     """A temporary folder that takes the place of `folder` when the block ends well."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(folder)
     old = folder.with_name(f".{folder.name}.old")
-    if old.exists() and not folder.exists():  # killed between the two renames below
+    if old.exists() and not os.path.lexists(folder):  # killed between the two renames below
         old.rename(folder)
     for leftover in (temporary, old):
-        shutil.rmtree(leftover, ignore_errors=True)
+        remove(leftover)
     temporary.mkdir()
     try:
         yield temporary
@@ -79,11 +95,11 @@ def replacing(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     _sync(temporary)
-    if folder.exists():
+    if os.path.lexists(folder):
         folder.rename(old)
     temporary.rename(folder)
     _sync_entry(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    remove(old)
 
 
 def _sync(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Load a causal language model and its tokenizer from a Hugging Face folder or hub name."""
 
+import pickle
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import cached_file, extract_commit_hash
 from transformers.utils import logging as transformers_logging
@@ -15,6 +17,14 @@ from harness import config
 from harness.errors import ConfigError
 
 transformers_logging.disable_progress_bar()  # three bars for every checkpoint hide our own lines
+
+# What transformers raises for a missing, foreign or broken folder.
+FAILURES = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError),
+    *(SafetensorError, pickle.UnpicklingError),
+)
+# A folder in Hugging Face format may bring Python files; none is run, and nothing asks for it.
+DATA_ONLY: dict[str, Any] = {"trust_remote_code": False}
 
 
 @dataclass(frozen=True)
@@ -59,13 +69,15 @@ class Source:
                 revision=self.revision,
                 dtype=self.dtype,
                 attn_implementation=self.attention,
+                weights_only=True,  # of files that are pickles
+                **DATA_ONLY,
             )
         return model.eval()
 
     def config(self) -> Any:
         """The model's config, without its weights."""
         with _one_line(self.path):
-            return AutoConfig.from_pretrained(self.path, revision=self.revision)
+            return AutoConfig.from_pretrained(self.path, revision=self.revision, **DATA_ONLY)
 
     def context(self) -> int | None:
         """Tokens that the model can read; None where its config does not say."""
@@ -76,7 +88,7 @@ class Source:
         """The tokenizer; it must name an end token."""
         with _one_line(self.tokenizer):
             tokenizer = AutoTokenizer.from_pretrained(
-                self.tokenizer, revision=self.tokenizer_revision
+                self.tokenizer, revision=self.tokenizer_revision, **DATA_ONLY
             )
         if tokenizer.eos_token_id is None:
             raise ConfigError(f"model.tokenizer {self.tokenizer!r} has no end-of-sequence token")
@@ -143,7 +155,7 @@ def _one_line(path: str) -> Iterator[None]:
     """Word what transformers raises for a missing or broken model in one line."""
     try:
         yield
-    except (OSError, ValueError) as error:
+    except FAILURES as error:
         reason = " ".join(str(error).split())[:300]
         raise ConfigError(
             f"model {path!r} cannot be loaded: {reason}; give model.path a folder in "

@@ -152,21 +152,30 @@ class ReferenceScores:
         return self.folder / f"{self.identity}_s{seed}.jsonl"
 
     def _read(self, seed: int) -> None:
-        """Take in what lies on disk; a line that was cut by a kill is drawn again."""
+        """Take in what lies on disk; a line that was cut by a kill, or is none, is drawn again."""
         file = self._file(seed)
         file.parent.mkdir(parents=True, exist_ok=True)
         if self.known:
             return
-        text = self.ranks.agreed(file.read_text() if file.is_file() else "")
+        text = self.ranks.agreed(file.read_text(errors="replace") if file.is_file() else "")
         for line in text.splitlines():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
+            if (row := _row(line)) is None:
                 continue
-            samples = Samples(tuple(row["scores"]), tuple(row["tokens"]))
-            known = self.known.get(row["key"])
+            key, samples = row
+            known = self.known.get(key)
             if known is None or len(known.scores) < len(samples.scores):
-                self.known[row["key"]] = samples
+                self.known[key] = samples
+
+
+def _row(line: str) -> tuple[str, Samples] | None:
+    """The key and the samples of a line; None where it holds something else."""
+    try:
+        row = json.loads(line)
+        key, scores, tokens = str(row["key"]), tuple(row["scores"]), tuple(row["tokens"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    numbers = all(type(x) in (int, float) for x in (*scores, *tokens))
+    return (key, Samples(scores, tokens)) if numbers and len(scores) == len(tokens) else None
 
 
 def _key(prompt: Prompt, seed: int) -> str:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
+from harness.errors import ConfigError
+
 # Marks the answer in the compact template; the end token closes it.
 ANSWER = "A"
 _FORMAT = (
@@ -152,7 +154,13 @@ class Chat(_Tagged):
     def _loaded(self) -> Any:
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(self.tokenizer)
+        try:
+            return AutoTokenizer.from_pretrained(self.tokenizer, trust_remote_code=False)
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"task.template.tokenizer {self.tokenizer!r} cannot be loaded: "
+                f"{' '.join(str(error).split())[:300]}; give a folder or hub name of a tokenizer"
+            ) from error
 
 
 @dataclass(frozen=True)

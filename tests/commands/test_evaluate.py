@@ -1,5 +1,13 @@
 """`python -m harness.evaluate`: a checkpoint is measured as its trial was."""
 
+import dataclasses
+import importlib
+import json
+import os
+import pickle
+import pkgutil
+import pty
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,10 +16,18 @@ from typing import Any
 
 import pytest
 
+import harness.rollout
+import harness.tasks
+from harness.commands import trust
 from harness.commands.evaluate import SHOWN_SAMPLES, config_of, measured, sampled
+from harness.config import resolved
 from harness.errors import ConfigError
 from harness.launch import run_trial
-from harness.trial import trial_folder
+from harness.machine import digests
+from harness.models.loading import Source
+from harness.rollout.transformers import Transformers
+from harness.tasks.countdown import Countdown
+from harness.trial import CONFIG_FILE, trial_folder
 from tests.conftest import SMALL, command
 
 
@@ -70,3 +86,331 @@ def test_the_command_prints_a_table_and_refuses_in_one_line(
     assert refused.returncode == 2
     assert len(refused.stderr.strip().splitlines()) == 1
     assert "countdown_tinyzero" in refused.stderr
+
+
+# --- a folder from a colleague --------------------------------------------------------------------
+
+
+@pytest.fixture
+def received(tmp_path: Path) -> Path:
+    """A trial's folder as it comes by mail: what is asked about it needs no weights."""
+    folder = tmp_path / "received"
+    (folder / "final").mkdir(parents=True)
+    (folder / "final" / "config.json").write_text("{}")
+    tell(folder)
+    return folder
+
+
+def tell(folder: Path, **changes: Any) -> None:
+    """Write its config, with another task or rollout."""
+    own = {"task": resolved(Countdown()), "rollout": resolved(Transformers())}
+    (folder / CONFIG_FILE).write_text(json.dumps(own | changes))
+
+
+def jsonl(grader: str = "harness.testing.same", **changes: Any) -> dict[str, Any]:
+    return {"_target_": "harness.tasks.jsonl.Jsonl", "path": "q.jsonl", "grader": grader, **changes}
+
+
+def refusal(folder: Path, *overrides: str, trusted: bool = False) -> str:
+    with pytest.raises(ConfigError) as caught:
+        config_of(folder / "final", overrides, trusted)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "\x1b" not in message
+    return message
+
+
+@pytest.fixture
+def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The canary of an importable module: it is there when the module was imported."""
+    canary = tmp_path / "canary"
+    code = f"""
+import dataclasses
+open({str(canary)!r}, "w")
+@dataclasses.dataclass(frozen=True)
+class Task:
+    def held_out(self): return ()
+def grade(response, answer): return True
+"""
+    (tmp_path / "hostile_plugin.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    sys.modules.pop("hostile_plugin", None)
+    return canary
+
+
+def test_what_the_harness_wrote_is_measured_without_a_question(received: Path) -> None:
+    assert config_of(received / "final", []).task == Countdown()
+
+
+STRANGE = {"_target_": "hostile_plugin.Task"}
+COUNTDOWN = {"_target_": "harness.tasks.countdown.Countdown"}
+MIXTURE = {"_target_": "harness.tasks.mixture.Mixture", "weights": {"a": 1, "b": 1}}
+DEMANDS: dict[str, tuple[dict[str, Any], str]] = {
+    "a task": ({"task": STRANGE}, "task._target_=hostile_plugin.Task"),
+    "a rollout": ({"rollout": STRANGE}, "rollout._target_=hostile_plugin.Task"),
+    "a template": (
+        {"task": {**COUNTDOWN, "template": STRANGE}},
+        "task.template._target_=hostile_plugin.Task",
+    ),
+    "in a mixture": (
+        {"task": {**MIXTURE, "tasks": {"a": STRANGE, "b": COUNTDOWN}}},
+        "task.tasks.a._target_=hostile_plugin.Task",
+    ),
+    "in a list": (
+        {"task": {**COUNTDOWN, "counts": [[STRANGE]]}},
+        "task.counts.0.0._target_=hostile_plugin.Task",
+    ),
+    "a grader": ({"task": jsonl("hostile_plugin.grade")}, "task.grader=hostile_plugin.grade"),
+    "a grader in a mixture": (
+        {"task": {**MIXTURE, "tasks": {"a": jsonl("hostile_plugin.grade"), "b": COUNTDOWN}}},
+        "task.tasks.a.grader=hostile_plugin.grade",
+    ),
+    "a shell": ({"task": jsonl("subprocess.getoutput")}, "task.grader=subprocess.getoutput"),
+    "a grader of ours": ({"task": jsonl()}, "task.grader=harness.testing.same"),
+    "a name like ours": (
+        {"task": {"_target_": "harness.tasksx.Task"}},
+        "task._target_=harness.tasksx.Task",
+    ),
+    "ours, of another kind": (
+        {"task": {"_target_": "harness.tracking.none.NoTracking"}},
+        "task._target_=harness.tracking.none.NoTracking",
+    ),
+    "ours, not a template": (
+        {"task": {**COUNTDOWN, "template": COUNTDOWN}},
+        "task.template._target_=harness.tasks.countdown.Countdown",
+    ),
+    "no name": ({"task": {**COUNTDOWN, "template": {"_target_": 5}}}, "task.template._target_=5"),
+    "a file of mine": ({"task": jsonl(path="/etc/passwd")}, "task.path=/etc/passwd"),
+    "a file at home": ({"task": jsonl(path="~/q.jsonl")}, "task.path=~/q.jsonl"),
+    "a held-out file": (
+        {"task": jsonl(held_out_path="/etc/passwd")},
+        "task.held_out_path=/etc/passwd",
+    ),
+    "a source": (
+        {"task": {"_target_": "harness.tasks.gsm8k.Gsm8k", "source": "/etc/q.jsonl"}},
+        "task.source=/etc/q.jsonl",
+    ),
+    "a tokenizer": (
+        {
+            "task": {
+                **COUNTDOWN,
+                "template": {"_target_": "harness.tasks.templates.Chat", "tokenizer": "/opt/x"},
+            }
+        },
+        "task.template.tokenizer=/opt/x",
+    ),
+    "escapes": ({"task": jsonl("a\x1b[2J\nb.c")}, "task.grader=a\\x1b[2J\\nb.c"),
+}
+
+
+@pytest.mark.parametrize("what", DEMANDS)
+def test_what_a_stored_config_asks_for_is_named_and_not_done(
+    received: Path, hostile: Path, what: str
+) -> None:
+    changes, named = DEMANDS[what]
+    tell(received, **changes)
+    message = refusal(received)
+    assert named in message
+    assert "add trust=true" in message
+    assert not hostile.exists()
+
+
+def test_with_trust_it_is_done(received: Path, hostile: Path) -> None:
+    tell(received, task=STRANGE)
+    config = config_of(received / "final", [], trust=True)
+    assert type(config.task).__name__ == "Task"
+    assert hostile.exists()
+
+
+def test_a_task_named_here_replaces_the_stored_one(received: Path, hostile: Path) -> None:
+    tell(received, task=STRANGE)
+    assert config_of(received / "final", ["task=countdown"]).rollout == Transformers().alone()
+    assert not hostile.exists()
+
+
+def test_a_relative_path_is_mine_where_the_command_starts(
+    received: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell(received, task=jsonl())
+    monkeypatch.chdir(received.parent)
+    assert "task.path" not in refusal(received)  # there is no such file
+    (received.parent / "q.jsonl").write_text("")
+    assert "read 'task.path=q.jsonl'" in refusal(received)
+    (received.parent / "q.jsonl").unlink()
+    monkeypatch.chdir(received)
+    (received / "q.jsonl").write_text("")
+    assert "task.path" not in refusal(received)  # the folder's own
+
+
+@pytest.mark.parametrize(
+    "path", ["file:///etc/passwd", "https://x.example/q.jsonl", "../q.jsonl", "a/../../q.jsonl"]
+)
+def test_a_path_that_hides_where_it_leads_is_refused_even_with_trust(
+    received: Path, path: str
+) -> None:
+    tell(received, task=jsonl(path=path))
+    assert "leads elsewhere" in refusal(received)
+    assert "leads elsewhere" in refusal(received, trusted=True)
+
+
+def test_what_would_be_filled_in_here_is_refused(
+    received: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET", "s3cret")
+    tell(received, task={**COUNTDOWN, "operators": "${oc.env:SECRET}"})
+    message = refusal(received, trusted=True)
+    assert "would be filled in here" in message
+    assert "s3cret" not in message
+
+
+@pytest.mark.parametrize("name", ["final/tokenizer.json", "final/sub", "trial.json", "q.jsonl"])
+def test_a_link_out_of_the_folder_is_refused(
+    received: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = received.parent / "mine"
+    mine.write_text("s3cret")
+    path = received / name
+    path.unlink(missing_ok=True)
+    path.symlink_to(mine)
+    if name == "q.jsonl":
+        tell(received, task=jsonl())
+        monkeypatch.chdir(received)
+    message = refusal(received, trusted=True)
+    assert "link that leads out of the folder" in message
+    assert "s3cret" not in message
+
+
+def test_a_link_inside_the_folder_is_followed(received: Path) -> None:
+    (received / "final" / "notes.txt").symlink_to(received / CONFIG_FILE)
+    (received.parent / "link").symlink_to(received / "final")
+    assert config_of(received.parent / "link", []).task == Countdown()
+
+
+@pytest.mark.parametrize("part", ["../../mine.safetensors", "/mine.safetensors", 3])
+def test_weights_that_lie_elsewhere_are_refused(received: Path, part: Any) -> None:
+    (received / "final" / trust.PARTS).write_text(json.dumps({"weight_map": {"x": part}}))
+    assert "no file beside it" in refusal(received)
+
+
+@pytest.mark.parametrize("text", ["", "{", "null", "[]", "{}", '{"task": 3}', '{"task": []}', "\0"])
+def test_a_damaged_config_is_one_line(received: Path, text: str) -> None:
+    (received / CONFIG_FILE).write_text(text)
+    assert "holds no trial's config" in refusal(received)
+
+
+@pytest.mark.parametrize("name", ["rows.Row", "jsonl.Jsonl.grade", "templates.Plain", "nowhere.X"])
+def test_what_is_ours_but_no_task_is_one_line(received: Path, name: str) -> None:
+    tell(received, task={"_target_": f"harness.tasks.{name}"})
+    refusal(received)
+
+
+def test_a_damaged_checkpoint_is_not_measured(received: Path) -> None:
+    digests.write(received / "final")
+    assert config_of(received / "final", []).task == Countdown()
+    (received / "final" / "config.json").write_text('{"a": 1}')
+    assert "is damaged: config.json is not what was written" in refusal(received)
+
+
+def test_every_name_of_a_file_in_our_plugins_is_known() -> None:
+    """A new plug-in that reads what a text field names must be asked about as well."""
+    harmless = {"prompt", "answer", "example", "operators", "stop", "grader"}
+    found = set()
+    for package in (harness.tasks, harness.rollout):
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            for cls in vars(importlib.import_module(module.name)).values():
+                if isinstance(cls, type) and dataclasses.is_dataclass(cls) and _is_config(cls):
+                    fields = dataclasses.fields(cls)
+                    found |= {
+                        f.name for f in fields if "str" in str(f.type) and "dict" not in str(f.type)
+                    }
+    assert found <= harmless | set(trust.READ)
+    assert found >= set(trust.READ)
+
+
+def _is_config(cls: type) -> bool:
+    """Tasks, templates and engines; the rest is never made from a file."""
+    return any(hasattr(cls, name) for name in ("held_out", "render", "alone"))
+
+
+class Bomb:
+    """Pickled, it is a call that leaves a canary behind."""
+
+    def __init__(self, canary: Path) -> None:
+        self.canary = canary
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.canary),)
+
+
+@pytest.mark.parametrize("kind", ["pickled weights", "garbage weights", "config", "tokenizer"])
+def test_a_model_brings_no_code(source: Source, tmp_path: Path, kind: str) -> None:
+    folder = Path(shutil.copytree(source.path, tmp_path / "model"))
+    canary = tmp_path / "canary"
+    (folder / "evil.py").write_text(f"open({str(canary)!r}, 'w')")
+    foreign = dataclasses.replace(source, path=str(folder), tokenizer=str(folder))
+    if kind == "pickled weights":
+        (folder / "model.safetensors").unlink()
+        (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb(canary), 2))
+    elif kind == "garbage weights":
+        (folder / "model.safetensors").write_bytes(b"\xff" * 64)
+    else:
+        name = {"config": "config.json", "tokenizer": "tokenizer_config.json"}[kind]
+        own = json.loads((folder / name).read_text())
+        own.pop("tokenizer_class", None)
+        code = {"AutoConfig": "evil.C", "AutoModelForCausalLM": "evil.M"}
+        own |= {"auto_map": {**code, "AutoTokenizer": ["evil.T", "evil.T"]}}
+        if kind == "config":
+            own["model_type"] = "evil"
+        (folder / name).write_text(json.dumps(own))
+    if kind == "tokenizer":
+        (folder / "config.json").write_text('{"model_type": "evil"}')
+    with pytest.raises(ConfigError) as caught:
+        foreign.load_tokenizer() if kind == "tokenizer" else foreign.model()
+    assert "\n" not in str(caught.value)
+    assert not canary.exists()
+
+
+def test_a_chat_template_cannot_reach_python(tokenizer: Any) -> None:
+    """transformers renders it in jinja's sandbox."""
+    from jinja2.exceptions import SecurityError
+
+    tokenizer.chat_template = "{{ ''.__class__.__mro__[1].__subclasses__() }}"
+    with pytest.raises(SecurityError):
+        tokenizer.apply_chat_template([{"role": "user", "content": "x"}], tokenize=False)
+
+
+@pytest.mark.parametrize(("answer", "allowed"), [("y\n", True), ("n\n", False), ("\n", False)])
+def test_at_a_terminal_it_asks(answer: str, allowed: bool) -> None:
+    here, there = pty.openpty()
+    code = "from pathlib import Path; from harness.commands.trust import ask; "
+    code += "ask(['import a.b', 'read /c'], Path('trial.json'), trust=False)"
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=there,
+        stdout=there,
+        stderr=there,
+        env=command()["env"],
+    ) as process:
+        os.close(there)
+        shown = b""
+        while b"[y/N]" not in shown:
+            shown += os.read(here, 1024)
+        os.write(here, answer.encode())
+    os.close(here)
+    assert b"'trial.json' would import a.b, read /c" in shown
+    assert (process.returncode == 0) == allowed
+
+
+def test_the_command_runs_no_shell_from_a_questions_answer(received: Path, tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    questions = tmp_path / "q.jsonl"
+    questions.write_text(json.dumps({"prompt": "Q", "answer": f"touch {canary}"}) + "\n")
+    tell(received, task=jsonl("subprocess.getoutput", path=str(questions)))
+    settings = command()
+    settings["args"] = [sys.executable, "-m", "harness.evaluate", str(received / "final")]
+    done = subprocess.run(**settings, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    for named in ("task.grader=subprocess.getoutput", f"task.path={questions}", "trust=true"):
+        assert named in done.stderr
+    assert not canary.exists()

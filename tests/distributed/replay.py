@@ -112,9 +112,10 @@ def replay(case: Case, ranks: Ranks) -> dict[str, Any]:
     models = models_of(case, ranks)
     done = 0
     if case.load_first:
-        newest = checkpoint.latest(case.folder, ranks)
+        newest = next(checkpoint.steps(case.folder, ranks))
         tensors = models.state_dict()
-        done = checkpoint.load(newest, tensors, ranks)["updates"]
+        checkpoint.load(newest.path, tensors, ranks)
+        done = newest.plain["updates"]
         models.load_state_dict(tensors)
     found: dict[str, Any] = {"steps": [], "pass_counts": []}
     for number, rollout in enumerate(case.rollouts):

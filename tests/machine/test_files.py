@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,6 +85,68 @@ def test_the_lock_keeps_others_out_and_ends_with_the_block(tmp_path: Path) -> No
     with pytest.raises(KeyError):
         fail_while_held()
     assert other().stdout == "held\n"
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(ConfigError) as caught, locked(path, wait_s=0):
+        pass
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith(f"cannot lock {path} (")
+    assert "remove what lies there" in message
+    return message
+
+
+def test_a_lock_that_is_a_folder_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "lock").mkdir()
+    assert "Is a directory" in refused(tmp_path / "lock")
+
+
+def test_a_lock_below_a_file_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "trial").write_text("")
+    refused(tmp_path / "trial" / "lock")
+
+
+def test_a_lock_that_is_a_link_is_one_line_and_empties_nothing(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("kept")
+    (tmp_path / "lock").symlink_to(tmp_path / "mine")
+    refused(tmp_path / "lock")
+    assert (tmp_path / "mine").read_text() == "kept"
+
+
+FORBIDDEN = """
+import os, sys
+from pathlib import Path
+from harness.errors import ConfigError
+from harness.machine.files import locked
+if os.getuid() == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+try:
+    with locked(Path(sys.argv[1]), wait_s=0):
+        print("held")
+except ConfigError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("forbidden", ["lock", "folder"])
+def test_a_lock_that_may_not_be_written_is_one_line(forbidden: str) -> None:
+    """As somebody whom the folder's permissions bind: not pytest's, which none but us may enter."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o777 if forbidden == "lock" else 0o555)
+        if forbidden == "lock":
+            (folder / "lock").touch(0o000)
+            (folder / "lock").chmod(0o000)
+        done = subprocess.run(
+            [sys.executable, "-c", FORBIDDEN, str(folder / "lock")],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+    assert done.stderr == ""
+    assert done.stdout.startswith(f"cannot lock {folder / 'lock'} (Permission denied)")
+    assert len(done.stdout.splitlines()) == 1
 
 
 # --- replacing ------------------------------------------------------------------------------------
