@@ -17,7 +17,8 @@ from harness.distributed.ranks import ALONE, Ranks, joined
 from harness.distributed.sharding import Device
 from harness.errors import ConfigError, HarnessError, RankError
 from harness.machine.cluster import check_address, check_alive, ray_cluster, set_environment
-from harness.trial import Observer, finished_before, prepare, run_rank, trial_folder
+from harness.standing import finished_before
+from harness.trial import Observer, prepare, run_rank, trial_folder
 
 # How often the ranks are looked at.
 POLL_S = 0.5
@@ -115,7 +116,7 @@ def _on_ranks(config: TrialConfig, observe: Observer) -> dict[str, float]:
         check_address(config.ray.address)
     runs, source = prepare(config)
     config = dataclasses.replace(config, runs=str(runs))
-    finished = finished_before(config, source)
+    finished = finished_before(config, source, trial_folder(config))
     if finished is not None:
         return finished
     with nullcontext() if under_tune else ray_cluster(config.ray.address):

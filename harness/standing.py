@@ -8,12 +8,15 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
+from harness.config import TrialConfig, resolved, trial_name
 from harness.errors import ConfigError
-from harness.identity import Identity, changes, from_plain, to_plain
+from harness.identity import Identity, changes, from_plain, identity_of, to_plain
 from harness.learner import checkpoint
-from harness.tracking.record import CONFIG, IDENTITY, Writer, read
+from harness.models.loading import Source
+from harness.tracking import Names
+from harness.tracking.record import CONFIG, IDENTITY, read
+from harness.tracking.writer import Writer
 
 
 @dataclass(frozen=True)
@@ -78,12 +81,37 @@ def result(folder: Path) -> dict[str, float] | None:
     return checkpoint.final_result(folder) if record is not None and record.finished else None
 
 
-def begin(folder: Path, now: Identity, config: Any) -> None:
-    """Write down what a trial is, before its first step; `config` is plain data."""
-    writer = Writer(folder)
-    writer.text(CONFIG, json.dumps(config, indent=1))
-    if writer.last < 0:
-        writer.text(IDENTITY, json.dumps({"hash": now.hash, **to_plain(now)}, indent=1))
+def names(config: TrialConfig) -> Names:
+    """Under which a trial's record is published."""
+    return Names(trial_name(config), config.labels.variant, config.labels.ablation)
+
+
+def finished_before(config: TrialConfig, source: Source, folder: Path) -> dict[str, float] | None:
+    """The result of a finished trial, published again where its copy lacks something.
+
+    Raises:
+        ConfigError: the trial was made of other content.
+    """
+    done = look(folder, identity_of(config, source)).admitted(config.accept_stale)
+    if done is not None:
+        config.tracking.publish(folder, folder.parents[1], names(config))
+    return done
+
+
+def entered(config: TrialConfig, source: Source, folder: Path) -> dict[str, float] | None:
+    """The result of a finished trial; None once all is written down to begin or to go on.
+
+    Raises:
+        ConfigError: the trial was made of other content.
+    """
+    done = finished_before(config, source, folder)
+    if done is None:
+        writer = Writer(folder)
+        writer.text(CONFIG, json.dumps(resolved(config), indent=1))
+        if writer.last < 0:
+            now = identity_of(config, source)
+            writer.text(IDENTITY, json.dumps({"hash": now.hash, **to_plain(now)}, indent=1))
+    return done
 
 
 def _changed(folder: Path, now: Identity) -> list[str]:

@@ -41,7 +41,7 @@ from harness.rollout.reference import ReferenceScores
 from harness.rollout.spread import Spread
 from harness.schema import METRICS, Metric
 from harness.tasks import sets
-from harness.tracking import Names, Run
+from harness.tracking import Run
 from harness.tracking.record import LOCK
 from harness.tracking.recording import NoRun, recording
 from harness.types import Prompt
@@ -108,7 +108,7 @@ def run_rank(config: TrialConfig, observe: Observer, ranks: Ranks) -> dict[str, 
     torch.set_num_threads(config.trainer.threads)
     runs, source = prepare(config)
     with _written_by_one(folder, ranks), log_file(folder, ranks), terminable():
-        done = ranks.agreed(_entered(config, source) if ranks.first else None)
+        done = ranks.agreed(standing.entered(config, source, folder) if ranks.first else None)
         if done is not None:
             return done
         with _record(config, source, runs, folder, ranks) as run:
@@ -118,33 +118,6 @@ def run_rank(config: TrialConfig, observe: Observer, ranks: Ranks) -> dict[str, 
             with closing(parts.engine):
                 loop.resume(parts)
                 return loop.train(parts)
-
-
-def names(config: TrialConfig) -> Names:
-    """Under which a trial's record is published."""
-    return Names(trial_name(config), config.labels.variant, config.labels.ablation)
-
-
-def finished_before(config: TrialConfig, source: Source) -> dict[str, float] | None:
-    """The result of a finished trial, published again where its copy lacks something.
-
-    Raises:
-        ConfigError: the trial was made of other content.
-    """
-    folder = trial_folder(config)
-    done = standing.look(folder, identity_of(config, source)).admitted(config.accept_stale)
-    if done is not None:
-        config.tracking.publish(folder, folder.parents[1], names(config))
-    return done
-
-
-def _entered(config: TrialConfig, source: Source) -> dict[str, float] | None:
-    """The result of a finished trial; None once all is written down to begin or to go on."""
-    done = finished_before(config, source)
-    if done is None:
-        now = identity_of(config, source)
-        standing.begin(trial_folder(config), now, resolved(config))
-    return done
 
 
 def assemble(
@@ -296,7 +269,7 @@ def _record(
         yield NoRun()
         return
     facts, seal = _facts(config, source), config.labels.seal
-    with recording(folder, runs, config.tracking, names(config), facts, seal) as run:
+    with recording(folder, runs, config.tracking, standing.names(config), facts, seal) as run:
         run.writer.text("prompt.txt", config.task.held_out()[0].text)
         yield run
 

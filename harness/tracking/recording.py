@@ -8,7 +8,8 @@ from typing import Any
 
 from harness.errors import HarnessError
 from harness.tracking import Names, Tracking
-from harness.tracking.record import Status, Writer
+from harness.tracking.record import Status
+from harness.tracking.writer import Writer
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,8 @@ from mlflow import MlflowClient
 
 from harness.tracking import Names
 from harness.tracking.mlflow import MlflowTracking
-from harness.tracking.record import CONFIG, Status, Writer, read
+from harness.tracking.record import CONFIG, Status, read
+from harness.tracking.writer import Writer
 
 NAMES = Names("grpo__s0__aa", "grpo", "question")
 METRICS = {f"actor/m{i}": i / 3 for i in range(40)}

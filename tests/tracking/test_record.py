@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from harness.tracking.record import IDENTITY, LOCK, RECORD, Status, Writer, homes, inside, read
+from harness.tracking.record import IDENTITY, LOCK, RECORD, Status, homes, inside, read
+from harness.tracking.writer import Writer
 from tests.conftest import ROOT
 
 
@@ -162,7 +163,7 @@ def test_links_that_lead_out_of_the_folder_are_no_part_of_it(tmp_path: Path) -> 
 KILLED = """
 import sys
 from pathlib import Path
-from harness.tracking.record import Writer
+from harness.tracking.writer import Writer
 writer = Writer(Path(sys.argv[1]))
 writer.start({}, "")
 print("ready", flush=True)

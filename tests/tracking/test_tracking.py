@@ -80,9 +80,9 @@ def test_a_raised_error_is_recorded_as_failed_and_resumed_in_the_same_run(
     """The disk says no while the second checkpoint is written."""
     real, calls = loop.checkpoint.prune, []
 
-    def full(folder: Path, keep: int) -> None:
+    def full(folder: Path, keep: int, newest: Path) -> None:
         calls.append(folder)
-        real(folder, keep)
+        real(folder, keep, newest)
         if len(calls) == 2:
             raise OSError(28, "No space left on device")
 
