@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +21,9 @@ ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the display is ours
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # its pages about a dead process: they stand in its own logs
 }
+# How often the processes of our own cluster are looked at, and how long the main thread may take to
+# notice by itself that one has died, and to end what is left; it may hang in a call to the dead.
+POLL_S, GRACE_S = 0.5, 20.0
 # In the session folder of a cluster of ours: locked while its driver lives; made under that lock.
 LOCK, OURS = "harness.lock", "harness.ours"
 
@@ -57,6 +61,7 @@ def ray_cluster(address: str | None) -> Iterator[None]:
     import ray
 
     session = Path(_connected(address).address_info["session_dir"])
+    ended = threading.Event()
     try:
         if address is not None:
             yield
@@ -64,9 +69,11 @@ def ray_cluster(address: str | None) -> Iterator[None]:
         _clear(session.parent)
         with locked(session / LOCK, 0):
             (session / OURS).touch()
+            threading.Thread(target=_watch, args=(ended,), daemon=True).start()
             yield
     finally:
         ray.shutdown()
+        ended.set()
         if address is None:
             shutil.rmtree(session, ignore_errors=True)
 
@@ -90,6 +97,22 @@ def check_alive() -> None:
             f"trials; is there enough memory? The same command continues from their last "
             f"checkpoints"
         )
+
+
+def _watch(ended: threading.Event) -> None:
+    """End this process in one line if its main thread hangs after the death of its cluster.
+
+    Ray ends it as well, after a minute, from C++ and in its own words.
+    """
+    while not ended.wait(POLL_S):
+        try:
+            check_alive()
+        except TrialsFailedError as error:
+            if not ended.wait(GRACE_S):
+                sys.stderr.write(f"error: {error}\n")
+                sys.stderr.flush()
+                os._exit(1)
+            return
 
 
 def _connected(address: str | None) -> Any:

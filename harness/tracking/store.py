@@ -4,7 +4,6 @@ Nothing else makes or opens it. Whatever is wrong with it ends in one line with 
 always be moved away, because what it holds is published again from the trials' folders.
 """
 
-import atexit
 import logging
 import os
 import re
@@ -12,14 +11,15 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from harness.errors import ConfigError, StoreError
 from harness.machine.files import locked
+from harness.tracking.address import SQLITE, address, artifacts, check_environment, store_path
 
 LOCK, NEW = ".mlflow.db.lock", ".mlflow.db.new-"
 # Making the store takes 1 to 2 s of CPU, 26 s of wall time were seen on a crowded machine.
@@ -30,10 +30,6 @@ BUSY_S = 20.0
 COMPANIONS = ("-journal", "-wal", "-shm")
 # A store with rows in one of these holds somebody's work.
 HOLDINGS = ("runs", "trace_info", "registered_models")
-# A user's settings of MLflow's fluent interface: each trial has a run of its own, in the
-# experiment of its sweep.
-REFUSED = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID")
-SQLITE = "sqlite:///"
 # Longest experiment name in bytes: it is a folder's name as well (255 on every file system), with
 # room for a suffix.
 MAX_NAME = 200
@@ -58,11 +54,6 @@ REMEDIES = (
 MOVE_AWAY = (
     "move it away: the trials' folders are the truth, and the same command publishes them again"
 )
-
-
-def store_path(runs: Path) -> Path:
-    """Where the store of an output folder is, links resolved."""
-    return runs.expanduser().resolve() / "mlflow.db"
 
 
 def open_store(runs: Path, create: bool = True) -> Any:
@@ -116,7 +107,7 @@ def experiment_id(client: Any, name: str, runs: Path, create: bool = True) -> st
             with locked(store_path(runs).with_name(LOCK), MAKING_WAIT_S):
                 found = client.get_experiment_by_name(name)  # perhaps another process's, by now
                 if found is None:
-                    location = _artifacts(store_path(runs)) + "/" + quote(name)
+                    location = artifacts(store_path(runs)) + "/" + quote(name)
                     return str(client.create_experiment(name, artifact_location=location))
         if found is None:
             known = ", ".join(sorted(e.name for e in client.search_experiments())) or "none"
@@ -144,31 +135,6 @@ def check_name(name: str) -> None:
             f"an experiment's name is also a folder's: printable, no '/', at most {MAX_NAME} "
             f"bytes; received {name!r}; choose another"
         )
-
-
-def check_environment(path: Path) -> None:
-    """Refuse settings of MLflow that a trial would only half follow.
-
-    Raises:
-        ConfigError: which variable, and what to do.
-    """
-    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if uri and path not in (_meant(uri), _meant(unquote(uri))):
-        raise ConfigError(
-            f"trials are recorded in {path}, but MLFLOW_TRACKING_URI={uri!r}; unset it, or set "
-            f"runs to the folder of that store (a server can be given the store afterwards)"
-        )
-    for name in REFUSED:
-        if os.environ.get(name):
-            raise ConfigError(
-                f"{name}={os.environ[name]!r} is set, but every trial has a run of its own in the "
-                f"experiment of its sweep; unset it"
-            )
-
-
-def _meant(uri: str) -> Path | None:
-    """The file of an sqlite address."""
-    return Path(uri.removeprefix(SQLITE)).resolve() if uri.startswith(SQLITE) else None
 
 
 @contextmanager
@@ -257,7 +223,7 @@ def _make(path: Path) -> None:
         # A new name each time: MLflow would go on with the file of an attempt that failed.
         with tempfile.TemporaryDirectory(prefix=NEW, dir=path.parent) as folder:
             new = Path(folder) / path.name
-            SqlAlchemyStore(_address(new), _artifacts(path)).engine.dispose()
+            SqlAlchemyStore(address(new), artifacts(path)).engine.dispose()
             # The journal of a store that was deleted would be replayed into the new one.
             for suffix in COMPANIONS:
                 path.with_name(path.name + suffix).unlink(missing_ok=True)
@@ -272,10 +238,10 @@ def _move_artifacts(path: Path) -> None:
     with connected(path) as db:
         found = db.execute("SELECT experiment_id, artifact_location FROM experiments").fetchall()
         moved = [
-            (number, old, f"{_artifacts(path)}/{match[1]}")
+            (number, old, f"{artifacts(path)}/{match[1]}")
             for number, old in found
             if (match := ARTIFACTS.fullmatch(old or ""))
-            if old != f"{_artifacts(path)}/{match[1]}"
+            if old != f"{artifacts(path)}/{match[1]}"
         ]
         for number, old, new in moved:
             db.execute(
@@ -290,17 +256,13 @@ def _move_artifacts(path: Path) -> None:
         db.commit()
 
 
-def _artifacts(path: Path) -> str:
-    return (path.parent / "artifacts").as_uri()
-
-
 def _client(path: Path) -> Any:
     """A client that reads nothing from what MLflow keeps of files that lay there before."""
     from mlflow import MlflowClient
     from mlflow.tracking._tracking_service import utils
 
     _quiet()
-    client = MlflowClient(tracking_uri=_address(path))
+    client = MlflowClient(tracking_uri=address(path))
     # MLflow keeps one engine per address with open connections, and a folder per run id; it has
     # no public way to drop them.
     client._tracking_client.store.engine.dispose()
@@ -313,25 +275,3 @@ def _quiet() -> None:
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-
-
-def _address(path: Path) -> str:
-    """The address under which MLflow opens a file."""
-    from sqlalchemy import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    with suppress(ArgumentError):
-        if make_url(f"{SQLITE}{path}").database == str(path):
-            return f"{SQLITE}{path}"
-    # SQLAlchemy cuts names at ? and (since 2.1) decodes %41; quoted, they mislead MLflow.
-    return f"{SQLITE}{_plain(path.parent) / path.name}"
-
-
-@cache
-def _plain(folder: Path) -> Path:
-    """A link to a folder whose own name no address can carry; it goes when the process ends."""
-    home = tempfile.mkdtemp(prefix="harness-store-")
-    atexit.register(shutil.rmtree, home, ignore_errors=True)
-    link = Path(home) / "runs"
-    link.symlink_to(folder, target_is_directory=True)
-    return link
