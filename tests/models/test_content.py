@@ -88,12 +88,20 @@ def test_a_tokenizer_of_its_own_counts(folder: Path, tmp_path: Path) -> None:
 # --- digests that are kept ------------------------------------------------------------------------
 
 
-@pytest.fixture
-def large(tmp_path: Path) -> Path:
-    """A file that is large enough for its digest to be kept, and that has settled."""
-    file = tmp_path / "large.safetensors"
+@pytest.fixture(scope="module")
+def settled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file that is large enough for its digest to be kept, and that has settled; not to edit."""
+    file = tmp_path_factory.mktemp("settled") / "large.safetensors"
     file.write_bytes(b"\0" * LARGE)
     settle(file)
+    return file
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """One to edit."""
+    file = tmp_path / "large.safetensors"
+    file.write_bytes(b"\0" * LARGE)
     return file
 
 
@@ -109,6 +117,7 @@ def sealed(path: Path, files: object) -> None:
 
 def test_a_large_file_is_hashed_once(large: Path, tmp_path: Path) -> None:
     kept = tmp_path / "models" / content.KEPT
+    settle(large)
     found = content.sha256(large, kept)
     files = json.loads(kept.read_text())["files"]
     assert files[str(large)]["sha256"] == found
@@ -120,6 +129,7 @@ def test_a_large_file_is_hashed_once(large: Path, tmp_path: Path) -> None:
 
 def test_a_large_file_that_is_replaced_is_hashed_again(large: Path, tmp_path: Path) -> None:
     """In place or by another file, of the same size and with the same time of change."""
+    settle(large)
     kept, state = tmp_path / "models" / content.KEPT, large.stat()
     found = [content.sha256(large, kept)]
     large.write_bytes(b"\1" * LARGE)
@@ -155,13 +165,13 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_damaged_digests_are_not_trusted(
-    large: Path, tmp_path: Path, damage: Callable[[bytes], bytes]
+    settled: Path, tmp_path: Path, damage: Callable[[bytes], bytes]
 ) -> None:
     kept = tmp_path / "models" / content.KEPT
-    found = content.sha256(large, kept)
+    found = content.sha256(settled, kept)
     whole = kept.read_bytes()
     kept.write_bytes(damage(whole))
-    assert content.sha256(large, kept) == found
+    assert content.sha256(settled, kept) == found
     assert kept.read_bytes() == whole, "it is mended"
 
 
@@ -190,9 +200,9 @@ def test_several_processes_keep_digests_at_once(tmp_path: Path) -> None:
     assert known[str(files[1])]["sha256"] == kept_again
 
 
-def test_digests_that_cannot_be_kept_are_still_found(large: Path, tmp_path: Path) -> None:
+def test_digests_that_cannot_be_kept_are_still_found(settled: Path, tmp_path: Path) -> None:
     (tmp_path / "models").write_text("a file where a folder should be")
-    assert len(content.sha256(large, tmp_path / "models" / content.KEPT)) == 64
+    assert len(content.sha256(settled, tmp_path / "models" / content.KEPT)) == 64
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
