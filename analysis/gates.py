@@ -45,6 +45,7 @@ def gates(study: Study) -> list[Gate]:
         _complete(study),
         _strangers(study),
         _spread(study),
+        _content(study),
         _commit(study),
         _factors(study),
         _deviations(study),
@@ -111,13 +112,34 @@ def _spread(study: Study) -> Gate:
     return _gate("Seeds make a difference", not frozen, Level.WARN, detail)
 
 
+def _content(study: Study) -> Gate:
+    """Whether what ran is what the plan means today: code, weights and data, by their hashes."""
+    question = "Code, weights and data are the plan's"
+    done = study.finished
+    others = done.filter(pl.col("identity") != pl.col("planned"))
+    kept = others.filter(pl.col("accepted") != "")
+    unknown = done.filter((pl.col("identity") == "") | (pl.col("planned") == ""))
+    changed = others.filter(pl.col("accepted") == "")
+    if not changed.is_empty() or not unknown.is_empty():
+        names = sorted({*changed["trial"], *unknown["trial"]})
+        return Gate(question, Level.FAIL, f"made of other content: {', '.join(names)}")
+    if not kept.is_empty():
+        rows = zip(kept["trial"], kept["accepted"], strict=True)
+        detail = "; ".join(f"{trial}: {what}" for trial, what in rows)
+        return Gate(question, Level.WARN, f"kept by accept_stale although changed since: {detail}")
+    taken = done.filter(pl.col("origin") != "")
+    origins = ", ".join(f"{t} is {o}" for t, o in zip(taken["trial"], taken["origin"], strict=True))
+    note = f"; found under other names: {origins}" if origins else ""
+    return Gate(question, Level.OK, f"{len(done)} results, each of the planned identity{note}")
+
+
 def _commit(study: Study) -> Gate:
     done = study.finished
     commits = sorted(set(done["git_commit"]) - {""})
     question = "One commit, clean tree"
     short = ", ".join(commit[:12] for commit in commits) or "unknown"
     if len(commits) > 1:
-        return Gate(question, Level.FAIL, f"trials ran on different commits: {short}")
+        return Gate(question, Level.WARN, f"trials ran on different commits: {short}")
     if not commits:
         return Gate(question, Level.WARN, "no trial recorded a commit")
     dirty = bool(done["git_dirty"].any()) or study.manifest.git_dirty

@@ -34,6 +34,9 @@ RUNS = {
     "started_ms": pl.Int64,
     "ended_ms": pl.Int64,
     "seal": pl.String,
+    "identity": pl.String,
+    "accepted": pl.String,
+    "origin": pl.String,
     "git_commit": pl.String,
     "git_dirty": pl.Boolean,
 }
@@ -169,11 +172,14 @@ def _run_row(run: Run) -> list[Any]:
         tags.get("trial", run.info.run_name),
         tags.get("variant", ""),
         _integer(tags.get("seed", ""), NO_SEED),
-        run.info.status,
+        tags.get("status", run.info.status),  # MLflow has no word for interrupted
         _integer(tags.get("attempt", ""), 0),
         run.info.start_time,
         run.info.end_time,
         tags.get("seal", ""),
+        tags.get("identity", ""),
+        tags.get("accepted", ""),
+        tags.get("origin", ""),
         tags.get("git_commit", ""),
         tags.get("git_dirty", "").lower() in ("true", "1"),
     ]

@@ -22,6 +22,7 @@ MARKS = {
     "FAILED": "bad",
     "MISSING": "bad",
     "KILLED": "bad",
+    "INTERRUPTED": "bad",
     "RUNNING": "fair",
     "NO RESULT": "bad",
 }

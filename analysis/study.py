@@ -15,7 +15,13 @@ MISSING = "MISSING"
 NO_RESULT = "NO RESULT"
 FINISHED = "FINISHED"
 
-TRIALS = {"trial": pl.String, "variant": pl.String, "seed": pl.Int64, "config_hash": pl.String}
+TRIALS = {
+    "trial": pl.String,
+    "variant": pl.String,
+    "seed": pl.Int64,
+    "config_hash": pl.String,
+    "planned": pl.String,
+}
 
 
 @dataclass(frozen=True)
@@ -127,14 +133,7 @@ def read_study(runs: Path, name: str) -> Study:
     load.publish(runs, manifest)
     client = load.open_store(runs)
     experiment = load.load_experiment(client, name)
-    planned = pl.DataFrame(
-        [(j.trial, j.variant, j.seed, j.config_hash) for j in manifest.jobs],
-        schema=TRIALS,
-        orient="row",
-    )
-    found = experiment.runs.drop("variant", "seed")
-    trials = planned.join(found, on="trial", how="left", maintain_order="left")
-    trials = trials.with_columns(pl.col("status").fill_null(MISSING))
+    trials = _planned(manifest, experiment)
     finished = trials.filter(pl.col("status") == FINISHED)
     # The plan, not the tags, says which variant and seed a trial is.
     metrics = experiment.metrics.drop("variant", "seed").join(
@@ -157,3 +156,15 @@ def read_study(runs: Path, name: str) -> Study:
         runs=experiment.runs,
         seals=load.seals(runs),
     )
+
+
+def _planned(manifest: Manifest, experiment: load.Experiment) -> pl.DataFrame:
+    """Every planned trial with what the store says of its run."""
+    planned = pl.DataFrame(
+        [(j.trial, j.variant, j.seed, j.config_hash, j.identity) for j in manifest.jobs],
+        schema=TRIALS,
+        orient="row",
+    )
+    found = experiment.runs.drop("variant", "seed")
+    trials = planned.join(found, on="trial", how="left", maintain_order="left")
+    return trials.with_columns(pl.col("status").fill_null(MISSING))

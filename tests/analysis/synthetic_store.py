@@ -36,6 +36,8 @@ class Trial:
     steps: int = STEPS
     tokens_per_step: int = 9_000
     mismatch: float = 1e-6
+    content: str = "as planned"
+    accepted: str = ""
 
     @property
     def name(self) -> str:
@@ -85,6 +87,7 @@ def manifest(plan: Plan) -> Manifest:
             t.seed,
             "ab" * 32,
             "cd" * 32,
+            f"{t.name} as planned",
             differs={} if t.variant == labels[0] else plan.differs,
         )
         for t in plan.trials
@@ -152,6 +155,8 @@ def write_trial(
         "seed": str(trial.seed),
         "ablation": planned.ablation.name,
         "seal": planned.seal,
+        "identity": f"{trial.name} {trial.content}",
+        "accepted": trial.accepted,
         "config_hash": "ab" * 32,
         "group_hash": "cd" * 32,
         "git_commit": trial.commit,
