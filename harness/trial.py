@@ -119,7 +119,7 @@ def run_rank(config: TrialConfig, observe: Observer, ranks: Ranks) -> dict[str, 
             parts = assemble(
                 config, source, folder, run, observe if ranks.first else _nothing, ranks
             )
-            with closing(parts.engine):
+            with closing(parts.engine), closing(parts.collector.grader):
                 loop.resume(parts)
                 return loop.train(parts)
 
@@ -131,10 +131,11 @@ def assemble(
     tokenizer = source.load_tokenizer()
     pool, held_out = config.task.pool(), config.task.held_out()
     sampler = dataclasses.replace(source, dtype=computed_in(config.trainer.sharding, source.dtype))
+    grader = Grader(task=config.task, limits=config.grading, folder=folder, ranks=ranks)
+    grader.start()  # it imports the task while the models are loaded
     started = _engines(config, sampler, tokenizer, pool + held_out, ranks)
     models = _models(config, source, ranks)
     engine = Synced(started, models.policy, sampler.dtype, config.rollout, pool)
-    grader = Grader(task=config.task, limits=config.grading, folder=folder, ranks=ranks)
     evaluator = Evaluator(
         engine=engine,
         rollout=config.rollout,

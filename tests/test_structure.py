@@ -18,8 +18,8 @@ PACKAGES = ("harness", "analysis", "sweeps")
 # its own folder.
 LAYERS = (
     ("errors",),
-    ("schema", "checks", "typed", "distributed"),
-    ("maths", "machine"),
+    ("schema", "checks", "typed", "distributed", "blame"),
+    ("maths", "machine", "prompts"),
     ("types", "config"),
     ("protocols", "kl", "curricula", "models", "tracking", "windows"),
     ("tasks", "rollout"),

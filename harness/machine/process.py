@@ -3,13 +3,13 @@
 import logging
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from harness.distributed.ranks import Ranks
+from harness.errors import Interrupted, Terminated
 
 # Libraries whose warnings belong into a trial's log.
 LOGGED = ("vllm",)
@@ -40,17 +40,25 @@ def log_file(folder: Path, ranks: Ranks) -> Iterator[None]:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """SIGTERM ends the trial as Ctrl-C does, so that its record gets the right status."""
+    """SIGTERM ends the trial as Ctrl-C does, so that its record gets the right status.
+
+    Both raise exceptions that no plug-in raises, so that nobody is blamed for them.
+    """
     try:
-        before = signal.signal(signal.SIGTERM, _exit)
+        before = signal.signal(signal.SIGTERM, _terminate), signal.signal(signal.SIGINT, _interrupt)
     except ValueError:  # not the main thread: the scheduler ends this trial in its own way
         yield
         return
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGINT, before[1])
 
 
-def _exit(number: int, frame: Any) -> None:
-    sys.exit(128 + number)
+def _terminate(number: int, frame: Any) -> None:
+    raise Terminated(128 + number)
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    raise Interrupted
