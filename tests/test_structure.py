@@ -22,6 +22,7 @@ LAYERS = (
     ("maths", "machine", "prompts"),
     ("types", "config"),
     ("protocols", "kl", "curricula", "models", "tracking", "windows"),
+    ("contract",),
     ("tasks", "rollout"),
     ("rewards", "algorithms", "learner"),
     ("measure", "preflight", "testing"),
