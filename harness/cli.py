@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import hydra
@@ -13,15 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
+from harness import collapse
 from harness.config import TrialConfig, trial_name
-from harness.errors import (
-    CheckpointError,
-    ConfigError,
-    EngineError,
-    GraderError,
-    RankError,
-    TrialsFailedError,
-)
+from harness.errors import ConfigError, HarnessError
 from harness.typed import typed
 
 EXIT_USER_ERROR = 2
@@ -45,7 +39,7 @@ def run() -> int:
     except (HydraException, OmegaConfBaseException) as error:
         print(f"error: {one_line(error, sys.argv[1:])}", file=sys.stderr)
         return EXIT_USER_ERROR
-    except (CheckpointError, EngineError, GraderError, RankError, TrialsFailedError) as error:
+    except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_TRIALS_FAILED
     except KeyboardInterrupt:
@@ -119,8 +113,10 @@ def _single(node: DictConfig) -> None:
     if config.fresh:
         clear(config)
     seen: list[int] = []
+    history: list[tuple[int, Mapping[str, float]]] = []
 
     def observe(step: int, progress: float, metrics: Any) -> None:
+        history.append((step, dict(metrics)))
         if not seen:
             console.print(f"trial {trial_name(config)}")
         seen.append(step)
@@ -135,6 +131,9 @@ def _single(node: DictConfig) -> None:
     result = run_trial(config, observe)
     if not seen:
         console.print(f"trial {trial_name(config)} finished before; fresh=true starts over")
+    fallen = collapse.of(history)
+    if fallen is not None:
+        console.print(f"collapsed: {fallen.reason}")
     console.print(f"held-out accuracy {result['eval/accuracy']:.3f}   {trial_folder(config)}")
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from harness import loop
+from harness.blame import blamed
 from harness.config import TrialConfig, digest, resolved, trial_name
 from harness.distributed.ranks import Ranks
 from harness.distributed.sharding import Layout, computed_in
@@ -62,7 +63,10 @@ def prepare(config: TrialConfig) -> tuple[Path, Source]:
     """
     check_layout(config)
     check_sampling(config)
-    config.task.held_out()
+    with blamed("task", config.task, "held_out"):
+        config.task.held_out()
+    with blamed("task", config.task, "pool"):
+        config.task.pool()
     config.model.check(config.task)
     runs = files.writable_folder(Path(config.runs), "runs")
     source = config.model.prepare(config.task, str(runs))

@@ -18,7 +18,8 @@ PACKAGES = ("harness", "analysis", "sweeps")
 # its own folder.
 LAYERS = (
     ("errors",),
-    ("schema", "checks", "typed", "distributed", "blame"),
+    ("blame",),
+    ("schema", "checks", "typed", "distributed", "collapse"),
     ("maths", "machine", "prompts"),
     ("types", "config"),
     ("protocols", "kl", "curricula", "models", "tracking", "windows"),

@@ -19,7 +19,7 @@ from harness.cli import EXIT_TRIALS_FAILED, EXIT_USER_ERROR, composed
 from harness.config import TrialConfig
 from harness.distributed.ranks import ALONE
 from harness.distributed.sharding import Layout
-from harness.errors import ConfigError, EngineError
+from harness.errors import ConfigError, HarnessError
 from harness.launch import in_group
 from harness.learner.policy import Policy
 from harness.measure.evaluation import Evaluator
@@ -122,7 +122,7 @@ def main() -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
-    except EngineError as error:
+    except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_TRIALS_FAILED
     return 0
