@@ -261,7 +261,7 @@ def test_weights_that_are_no_numbers_are_no_fault_of_the_algorithm() -> None:
     mini = minibatch_of(Sound())
     check_logprobs(mini)
     broken = dataclasses.replace(mini, logprobs_BT=mini.logprobs_BT * math.nan)
-    with pytest.raises(DivergedError, match="weights have left the range.*learning_rate"):
+    with pytest.raises(DivergedError, match=r"weights have left the range.*learning_rate"):
         check_logprobs(broken)
 
 
