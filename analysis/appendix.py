@@ -109,12 +109,13 @@ def provenance(study: Study) -> str:
         "held-out set digest": manifest.task_digest,
         **dict(sorted(manifest.versions.items())),
     }
+    fallen = {trial: f", collapsed since step {x.since}" for trial, x in study.collapsed.items()}
     trials = [
         [
             text.code(r["trial"]),
             text.code(r["config_hash"][: text.SHORT_HASH]),
             _run(r),
-            text.prose(r["status"]),
+            text.prose(r["status"]) + fallen.get(r["trial"], ""),
             str(r["attempt"] or 0),
         ]
         for r in study.trials.iter_rows(named=True)

@@ -43,6 +43,7 @@ def gates(study: Study) -> list[Gate]:
         _seeds(study),
         _balanced(study),
         _complete(study),
+        _collapsed(study),
         _strangers(study),
         _spread(study),
         _content(study),
@@ -91,6 +92,18 @@ def _complete(study: Study) -> Gate:
     done, planned = len(study.finished), len(study.trials)
     detail = f"{done} of {planned} planned trials have a result"
     return _gate("All planned trials finished", done == planned, Level.FAIL, detail)
+
+
+def _collapsed(study: Study) -> Gate:
+    """Some collapses are a finding; where each trial of a variant has, nothing was compared."""
+    fallen = study.collapsed
+    detail = "; ".join(f"{trial}: {found.reason}" for trial, found in fallen.items())
+    question = "No trial collapsed"
+    if not fallen:
+        return Gate(question, Level.OK, "no finished trial has lost its gradient and its accuracy")
+    left = study.finished.filter(~pl.col("trial").is_in(list(fallen)))
+    gone = set(study.finished["variant"]) - set(left["variant"])
+    return Gate(question, Level.FAIL if gone else Level.WARN, detail)
 
 
 def _strangers(study: Study) -> Gate:

@@ -10,6 +10,8 @@ from analysis import frame, load, stats
 from analysis.ablation import Manifest
 from analysis.revisions import History
 from analysis.stats import Difference, Estimate, FloatArray, Verdict
+from harness import collapse
+from harness.collapse import Collapse
 
 MISSING = "MISSING"
 NO_RESULT = "NO RESULT"
@@ -81,6 +83,20 @@ class Study:
     def finished(self) -> pl.DataFrame:
         """Rows of `trials` that have a result."""
         return self.trials.filter(pl.col("status") == FINISHED)
+
+    @property
+    def collapsed(self) -> dict[str, Collapse]:
+        """Finished trials in which learning was killed, with what was seen; they have results."""
+        found = {trial: collapse.of(self._history(trial)) for trial in self.finished["trial"]}
+        return {trial: fallen for trial, fallen in found.items() if fallen is not None}
+
+    def _history(self, trial: str) -> list[tuple[int, dict[str, float]]]:
+        """(step, metrics) of a trial, in order."""
+        steps: dict[int, dict[str, float]] = {}
+        own = self.metrics.filter(pl.col("trial") == trial).sort("step")
+        for step, metric, value in own.select("step", "metric", "value").iter_rows():
+            steps.setdefault(step, {})[metric] = value
+        return list(steps.items())
 
     def values(self, metric: str, variant: str) -> FloatArray:
         """Results of one metric, shape (n,), ordered by seed."""

@@ -3,7 +3,7 @@
 import errno
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import hydra
@@ -14,23 +14,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
+from harness import collapse
 from harness.config import TrialConfig, trial_name
-from harness.errors import (
-    CheckpointError,
-    ConfigError,
-    EngineError,
-    GraderError,
-    RankError,
-    StoreError,
-    TrialsFailedError,
-)
+from harness.errors import ConfigError, HarnessError
 from harness.machine import terminal
 from harness.typed import typed
 
 EXIT_USER_ERROR = 2
 EXIT_TRIALS_FAILED = 1
-# What ends a trial or a sweep that had begun.
-FAULTS = (CheckpointError, EngineError, GraderError, RankError, StoreError, TrialsFailedError)
 # A full disk, a used-up quota, a limit on file sizes.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Group choices under which a trial is found.
@@ -53,17 +44,16 @@ def run() -> int:
     except (HydraException, OmegaConfBaseException) as error:
         terminal.complain(one_line(error, sys.argv[1:]))
         return EXIT_USER_ERROR
-    except FAULTS as error:
+    except HarnessError as error:
         terminal.complain(error)
         return EXIT_TRIALS_FAILED
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
-        print(
-            f"error: no room to write {error.filename or 'in the output folder'} "
+        terminal.complain(
+            f"no room to write {error.filename or 'in the output folder'} "
             f"({error.strerror}); free some space, or raise the limit on file sizes (ulimit -f); "
-            f"the same command then continues",
-            file=sys.stderr,
+            f"the same command then continues"
         )
         return EXIT_TRIALS_FAILED
     except KeyboardInterrupt:
@@ -141,8 +131,10 @@ def _single(node: DictConfig) -> None:
     if config.fresh:
         clear(config)
     seen: list[int] = []
+    history: list[tuple[int, Mapping[str, float]]] = []
 
     def observe(step: int, progress: float, metrics: Any) -> None:
+        history.append((step, dict(metrics)))
         if not seen:
             console.print(f"trial {trial_name(config)}")
         seen.append(step)
@@ -157,6 +149,9 @@ def _single(node: DictConfig) -> None:
     result = run_trial(config, observe)
     if not seen:
         console.print(f"trial {trial_name(config)} finished before; fresh=true starts over")
+    fallen = collapse.of(history)
+    if fallen is not None:
+        console.print(f"collapsed: {fallen.reason}")
     console.print(f"held-out accuracy {result['eval/accuracy']:.3f}   {trial_folder(config)}")
 
 

@@ -72,18 +72,29 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Grading:
-    """Limits of the grader.
+    """Limits of the grader, which works in a process of its own.
+
+    A grader that reaches a limit is killed, its response is an error, and another process goes on
+    with the next response.
 
     Attributes:
-        cpu_seconds: CPU time that one response may take; one that takes more is an error.
+        cpu_seconds: CPU time that one response may take. The first one of a process may take
+            wall_seconds: it pays for what the grader loads when it is first called.
+        wall_seconds: time that one response may take, asleep or waiting too.
         max_error_share: share of a rollout's responses with an error above which the run stops.
     """
 
     cpu_seconds: float = 1.0
+    wall_seconds: float = 10.0
     max_error_share: float = 0.01
 
     def __post_init__(self) -> None:
         checks.above("grading.cpu_seconds", self.cpu_seconds, 0)
+        checks.at_least("grading.wall_seconds", self.wall_seconds, self.cpu_seconds)
+        if math.isinf(self.wall_seconds):
+            raise ConfigError(
+                "grading.wall_seconds must be finite, received inf; every grader ends"
+            )
         if not 0 <= self.max_error_share <= 1:
             raise ConfigError(
                 f"grading.max_error_share must be in 0..1, received {self.max_error_share}"

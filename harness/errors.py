@@ -2,7 +2,8 @@
 
 HarnessError
 ├── ConfigError        the request is wrong: one line, exit code 2
-├── ContractError      a plug-in breaks the contract of its kind
+├── ContractError      a plug-in breaks the contract of its kind: exit code 1
+├── DivergedError      weights or gradients have left the range of numbers: exit code 1
 ├── CheckpointError    a checkpoint cannot be written or does not fit: exit code 1
 ├── RankError          one of a trial's processes failed: exit code 1
 ├── EngineError        the rollout engine failed, or has not the trainer's weights: exit code 1
@@ -11,6 +12,9 @@ HarnessError
 └── TrialsFailedError  a sweep ended before all its trials did: exit code 1
 
 All are picklable, so that they cross process borders unchanged.
+
+Interrupted and Terminated are no errors: a person or a scheduler has stopped the trial. They are
+told by their types from the KeyboardInterrupt and SystemExit that a plug-in may raise.
 """
 
 
@@ -24,6 +28,10 @@ class ConfigError(HarnessError):
 
 class ContractError(HarnessError):
     """A plug-in does something its contract forbids; the message names the plug-in's fault."""
+
+
+class DivergedError(HarnessError):
+    """Weights or gradients of a model are no longer numbers; the message says since when."""
 
 
 class CheckpointError(HarnessError):
@@ -48,3 +56,11 @@ class GraderError(HarnessError):
 
 class TrialsFailedError(HarnessError):
     """A sweep ended before all of its trials had finished."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C: SIGINT has arrived."""
+
+
+class Terminated(SystemExit):
+    """SIGTERM has arrived; the code is the exit code."""

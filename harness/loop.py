@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import Budget, BudgetUnit, TrialConfig
+from harness.contract import drawn, planned, told, windowed
 from harness.distributed.ranks import Ranks
 from harness.errors import CheckpointError
 from harness.kl import KlController
@@ -104,9 +105,9 @@ def train(parts: Parts) -> dict[str, float]:
         _record(parts, metrics)
     while (progress := state.progress(config.budget)) < 1:
         clock = Clock()
-        window = parts.window.window(seed)
-        plan = algorithm.rollout_plan(progress)
-        draw = partial(parts.curriculum.prompts, parts.pool, seed, progress)
+        window = windowed(parts.window, seed)
+        plan = planned(algorithm, progress)
+        draw = partial(drawn, parts.curriculum, parts.pool, seed, progress)
         sampled = parts.collector(draw, trainer.prompts_per_step, plan, window, state.step, clock)
         rollout = sampled.rollout
         parts.engine.sleep()
@@ -148,8 +149,7 @@ def train(parts: Parts) -> dict[str, float]:
             columns=batch.columns,
         )
         for controller in parts.controllers:
-            controller.observe(outcome)
-            metrics |= controller.metrics()
+            metrics |= told(controller, outcome)
         if _due(progress, reached, config.evaluation.every):
             metrics |= _evaluated(parts, clock)
         metrics |= clock.stages | {

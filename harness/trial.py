@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from harness import loop, standing
+from harness.blame import blamed
 from harness.config import TrialConfig, digest, resolved, trial_name
 from harness.distributed.ranks import Ranks
 from harness.distributed.sharding import Layout, computed_in
@@ -60,7 +61,10 @@ def prepare(config: TrialConfig) -> tuple[Path, Source]:
     """
     check_layout(config)
     check_sampling(config)
-    config.task.held_out()
+    with blamed("task", config.task, "held_out"):
+        config.task.held_out()
+    with blamed("task", config.task, "pool"):
+        config.task.pool()
     config.model.check(config.task)
     runs = files.writable_folder(Path(config.runs), "runs")
     source = config.model.prepare(config.task, str(runs))
@@ -115,7 +119,7 @@ def run_rank(config: TrialConfig, observe: Observer, ranks: Ranks) -> dict[str, 
             parts = assemble(
                 config, source, folder, run, observe if ranks.first else _nothing, ranks
             )
-            with closing(parts.engine):
+            with closing(parts.engine), closing(parts.collector.grader):
                 loop.resume(parts)
                 return loop.train(parts)
 
@@ -127,10 +131,11 @@ def assemble(
     tokenizer = source.load_tokenizer()
     pool, held_out = config.task.pool(), config.task.held_out()
     sampler = dataclasses.replace(source, dtype=computed_in(config.trainer.sharding, source.dtype))
+    grader = Grader(task=config.task, limits=config.grading, folder=folder, ranks=ranks)
+    grader.start()  # it imports the task while the models are loaded
     started = _engines(config, sampler, tokenizer, pool + held_out, ranks)
     models = _models(config, source, ranks)
     engine = Synced(started, models.policy, sampler.dtype, config.rollout, pool)
-    grader = Grader(task=config.task, limits=config.grading, folder=folder, ranks=ranks)
     evaluator = Evaluator(
         engine=engine,
         rollout=config.rollout,

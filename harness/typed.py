@@ -13,7 +13,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from harness.errors import ConfigError
+from harness.blame import said
+from harness.errors import ConfigError, HarnessError
 
 TARGET = "_target_"
 # Keys whose value is the import path of a function.
@@ -92,7 +93,14 @@ def _construct(cls: type, rest: dict[str, Any], children: dict[str, Any], path: 
         key = ".".join(part for part in (path, error.full_key) if part)
         reason = str(error).splitlines()[0]
         raise ConfigError(f"{key or 'config'}: {reason}") from error
-    return cls(**values, **children)
+    try:
+        return cls(**values, **children)
+    except HarnessError:
+        raise
+    except Exception as error:  # a plug-in's own check, in its own words
+        raise ConfigError(
+            f"{path or 'config'}: {cls.__qualname__} refuses: {said(error)}"
+        ) from error
 
 
 def _converted(value: Any) -> Any:

@@ -83,5 +83,12 @@ def _trial(config: dict[str, int], jobs: Sequence[TrialConfig]) -> None:
 
 
 def _last_line(error: BaseException) -> str:
+    from ray.exceptions import RayActorError
+
+    if isinstance(error, RayActorError):  # no error of its own: somebody or something ended it
+        return (
+            f"its process ended by itself or was killed ({type(error).__name__}): os._exit, "
+            f"os.abort or a crash in a plug-in, or no memory left"
+        )
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

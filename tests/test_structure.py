@@ -18,10 +18,12 @@ PACKAGES = ("harness", "analysis", "sweeps")
 # its own folder.
 LAYERS = (
     ("errors",),
-    ("schema", "checks", "typed", "distributed"),
-    ("maths", "machine"),
+    ("blame",),
+    ("schema", "checks", "typed", "distributed", "collapse"),
+    ("maths", "machine", "prompts"),
     ("types", "config"),
     ("protocols", "kl", "curricula", "models", "tracking", "windows"),
+    ("contract",),
     ("tasks", "rollout"),
     ("rewards", "algorithms", "learner"),
     ("measure", "preflight", "testing", "identity"),

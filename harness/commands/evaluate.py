@@ -21,7 +21,7 @@ from harness.commands import trust as received
 from harness.config import TrialConfig
 from harness.distributed.ranks import ALONE
 from harness.distributed.sharding import Layout
-from harness.errors import ConfigError, EngineError
+from harness.errors import ConfigError, HarnessError
 from harness.launch import in_group
 from harness.learner.policy import Policy
 from harness.machine import digests, terminal
@@ -160,7 +160,7 @@ def main() -> int:
     except ConfigError as error:
         terminal.complain(error)
         return EXIT_USER_ERROR
-    except EngineError as error:
+    except HarnessError as error:
         terminal.complain(error)
         return EXIT_TRIALS_FAILED
     return 0

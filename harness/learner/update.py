@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harness.contract import estimated, lost
 from harness.learner.batching import Packed, packed, passes, row_lengths
 from harness.learner.critic import Critic
+from harness.learner.finite import Gradients, check_logprobs
 from harness.learner.policy import Learner, Policy
 from harness.maths.tensor_ops import (
     Counts,
@@ -19,7 +21,7 @@ from harness.maths.tensor_ops import (
     truncated_importance,
 )
 from harness.protocols import Algorithm
-from harness.types import Batch, LossTerm, Minibatch, Rollout
+from harness.types import Batch, Loss, LossTerm, Minibatch, Rollout
 
 # Which metric a loss term is recorded under.
 TERM_METRICS = {
@@ -88,9 +90,7 @@ class Models:
 
 def estimates(algorithm: Algorithm, batch: Batch) -> tuple[Batch, Tensor, Mapping[str, float]]:
     """The batch with the algorithm's own columns added, its (B,T) advantages and its metrics."""
-    made = algorithm.advantages(batch)
-    if isinstance(made, Tensor):
-        return batch, made, {}
+    made = estimated(algorithm, batch)
     columns = {**batch.columns, **made.columns}
     return replace(batch, columns=columns), made.advantages_BT, made.metrics
 
@@ -109,7 +109,7 @@ def update(
     neither loss nor gradient depends on how the rows are cut into forward passes.
     """
     counts = Counts.of(batch.mask_BT[rows_b], batch.budget)
-    totals = _Totals()
+    totals, gradients = _Totals(), Gradients()
     for learner in models.trained:
         learner.zero_grad()
     layout = models.policy.layout
@@ -119,22 +119,31 @@ def update(
             _backward_of_nothing(current)
             continue
         mini = _minibatch(batch, advantages_BT, part.rows_b, current)
-        made = algorithm.loss(mini)
-        shares = [
-            (term, reduced(_corrected(term, mini), mini.mask_BT, term.reduction, counts))
-            for term in made.terms
-        ]
-        total = torch.stack([term.weight * share for term, share in shares]).sum()
-        total.backward()  # type: ignore[no-untyped-call]
-        totals.add_terms(shares)
+        check_logprobs(mini)
+        gradients.watch(current)
+        made = lost(algorithm, mini, TERM_METRICS)
+        totals.add_terms(_descended(made, mini, counts))
         means = {**made.diagnostics, "actor/entropy": current["entropy_BT"]}
         totals.add_means(means, mini.mask_BT, counts)
     norm, rate = models.policy.step(batch.progress)
+    gradients.check(norm, algorithm, batch.progress, layout.ranks)
     metrics = {**layout.ranks.summed(totals.values), "actor/grad_norm": norm, "actor/lr": rate}
     if models.critic is not None:
         norm, rate = models.critic.step(batch.progress)
+        gradients.check(norm, algorithm, batch.progress, layout.ranks)
         metrics |= {"critic/grad_norm": norm, "critic/lr": rate}
     return metrics
+
+
+def _descended(made: Loss, mini: Minibatch, counts: Counts) -> list[tuple[LossTerm, Tensor]]:
+    """The gradient of some rows, added to what is there; their share of each term."""
+    shares = [
+        (term, reduced(_corrected(term, mini), mini.mask_BT, term.reduction, counts))
+        for term in made.terms
+    ]
+    total = torch.stack([term.weight * share for term, share in shares]).sum()
+    total.backward()  # type: ignore[no-untyped-call]
+    return shares
 
 
 def _backward_of_nothing(current: Mapping[str, Tensor]) -> None:

@@ -3,13 +3,13 @@
 import logging
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from harness.distributed.ranks import Ranks
+from harness.errors import Interrupted, Terminated
 from harness.machine import shown
 
 # Libraries whose warnings belong into a trial's log.
@@ -55,19 +55,28 @@ def log_file(folder: Path, ranks: Ranks) -> Iterator[None]:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """SIGTERM ends the trial as Ctrl-C does, so that its record gets the right status."""
+    """SIGTERM ends the trial as Ctrl-C does, so that its record gets the right status.
+
+    Both raise exceptions that no plug-in raises, so that nobody is blamed for them.
+    """
     try:
-        before = signal.signal(signal.SIGTERM, _exit)
+        before = signal.signal(signal.SIGTERM, _terminate), signal.signal(signal.SIGINT, _interrupt)
     except ValueError:  # not the main thread: the scheduler ends this trial in its own way
         yield
         return
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGINT, before[1])
 
 
-def _exit(number: int, frame: Any) -> None:
+def _terminate(number: int, frame: Any) -> None:
     """End once: a second signal must not break off what the first one's end still writes."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    sys.exit(128 + number)
+    raise Terminated(128 + number)
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise Interrupted

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from harness.blame import blamed
 from harness.protocols import Task
 from harness.types import Behaviour, Grade, Rollout
 
@@ -23,7 +24,8 @@ _THRICE = re.compile(r"(?=(.)\1\1)", re.DOTALL)
 def behaviour_metrics(task: Task, rollout: Rollout, grades: Sequence[Grade]) -> dict[str, float]:
     """Behaviour over all responses of an evaluation; a share of nothing is left out."""
     rows = zip(rollout.prompts, rollout.texts, strict=True)
-    read = [b for prompt, text in rows if (b := task.behaviour(prompt, text)) is not None]
+    with blamed("task", task, "behaviour"):
+        read = [b for prompt, text in rows if (b := task.behaviour(prompt, text)) is not None]
     shares = _of_searches(read) if read else {}
     shares["empty"] = _share([not text.strip() for text in rollout.texts])
     shares["repetitive"] = _share([repetitive(text) for text in rollout.texts])

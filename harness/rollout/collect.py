@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from harness.contract import accepted, scored
 from harness.protocols import Reward
 from harness.rollout.collected import Collected
 from harness.rollout.engine import Request, RolloutConfig, Sampler, Stream
@@ -69,11 +70,12 @@ class Collector:
         made = [self._sampled(draw(groups), plan, window, _Attempt(step, 0, clock))]
         if plan.accept is None:
             return made[0]
-        kept = [_rows(made[0], plan.accept(made[0]))]
+        when = f"at step {step}"
+        kept = [_rows(made[0], accepted(plan.accept, made[0], when))]
         while sum(map(_groups, kept)) < groups and len(made) < plan.max_batches:
             made.append(self._sampled(draw(groups), plan, window, _Attempt(step, len(made), clock)))
-            kept.append(_rows(made[-1], plan.accept(made[-1])))
-        accepted = sum(map(_groups, kept)) / sum(map(_groups, made))
+            kept.append(_rows(made[-1], accepted(plan.accept, made[-1], when)))
+        share = sum(map(_groups, kept)) / sum(map(_groups, made))
         whole = _joined([part for part in kept if part.grades] or made[-1:])
         first = torch.unique_consecutive(whole.rollout.group_B)[:groups]
         return dataclasses.replace(
@@ -83,7 +85,7 @@ class Collector:
             metrics={
                 **made[-1].metrics,
                 "rollout/batches": float(len(made)),
-                "rollout/accepted": accepted,
+                "rollout/accepted": share,
             },
         )
 
@@ -138,7 +140,7 @@ class Collector:
                 seed=self.seed,
                 step=attempt.step,
             )
-            return grades, self.reward.score(graded)
+            return grades, scored(self.reward, graded, f"at step {attempt.step}")
 
 
 def _groups(part: Collected) -> int:

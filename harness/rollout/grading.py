@@ -1,37 +1,48 @@
-"""Grading a rollout: what a grader raises is counted, and none takes longer than its limit."""
+"""Grading a rollout: an error of the grader's is counted, a fault of its plug-in ends the trial."""
 
-import ctypes
 import json
 import math
-import threading
-import time
+import os
+import pickle
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Self
+from typing import Any
 
+from harness.blame import named, said
 from harness.config import Grading
 from harness.distributed.ranks import ALONE, Ranks
-from harness.errors import GraderError, HarnessError
+from harness.errors import ContractError, GraderError
 from harness.protocols import Task
-from harness.types import Grade, Prompt, Rollout
+from harness.rollout.examiner import CORRECT, ERROR, FAULT, FORMATTED, Answer
+from harness.types import Grade, Rollout
 
 # The file that keeps the responses on which a grader failed, beside the checkpoints.
 ERRORS_FILE = "grader_errors.json"
-# How often the limit is looked at, in shares of it.
-LOOKS = 20
-
-
-class TimeLimit(BaseException):
-    """Raised inside a grader that takes too long; no `except Exception` of its own stops it."""
+# The module that the process runs, and its environment: one response at a time needs one thread,
+# and a process with threads is not forked lightly.
+EXAMINER = "harness.rollout.examiner"
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+# Stands for the answer to a response that came after too many graders were killed.
+NOT_ASKED = "not asked"
+# Answers without a text, which is nearly all of them.
+_PLAIN = {
+    says: Grade(correct=bool(says & CORRECT), formatted=bool(says & FORMATTED))
+    for says in range(CORRECT + FORMATTED + 1)
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grader:
-    """The task's grades of a rollout.
+    """The task's grades of a rollout, made in a process of their own (harness.rollout.examiner).
 
-    A response whose grader raises, or takes more than its CPU time, gets a grade that is neither
-    correct nor formatted and says what was raised. The time limit interrupts Python code; a single
-    call into C is only seen to have taken too long when it comes back.
+    A response whose grader raises, takes too long or ends its process gets a grade that is neither
+    correct nor formatted and says what happened; the next ones are graded all the same.
     """
 
     task: Task
@@ -46,23 +57,42 @@ class Grader:
 
         Raises:
             GraderError: more than the allowed share of them are errors.
+            ContractError: the grader returns something else than a grade.
         """
         rows = list(zip(rollout.prompts, rollout.texts, rollout.finished_B.tolist(), strict=True))
-        with _Watch(self.limits.cpu_seconds) as watch:
-            own = [watch.grade(self.task, *row) for row in self.ranks.share(rows)]
-        grades = tuple(grade for part in self.ranks.gathered(own) for grade in part)
-        self._check(rollout, grades)
-        return grades
+        allowed = math.floor(self.limits.max_error_share * len(rows))
+        own = self.ranks.share(rows)
+        parts = self.ranks.gathered(self._examiner.answers(own, allowed) if own else [])
+        answers = [one for part in parts for one in part]
+        for says, text in answers:
+            if says & FAULT:
+                raise ContractError(text)
+        self._check(rollout, answers, allowed, len(rows))
+        return tuple(_PLAIN.get(says) or _failed(text) for says, text in answers)
 
-    def _check(self, rollout: Rollout, grades: tuple[Grade, ...]) -> None:
-        failed = [i for i, grade in enumerate(grades) if grade.error]
-        if len(failed) <= self.limits.max_error_share * len(grades):
+    def start(self) -> None:
+        """Let the process that grades import the task, while the trial does something else."""
+        _ = self._examiner
+
+    def close(self) -> None:
+        """End the process that grades; the next call starts another one."""
+        if "_examiner" in vars(self):
+            self._examiner.close()
+            del vars(self)["_examiner"]
+
+    @cached_property
+    def _examiner(self) -> "Examiner":
+        return Examiner(self.task, self.limits)
+
+    def _check(self, rollout: Rollout, answers: Sequence[Answer], allowed: int, count: int) -> None:
+        failed = [i for i, (says, text) in enumerate(answers) if says & ERROR and text != NOT_ASKED]
+        if len(failed) <= allowed:
             return
         offending = [
             {
                 "prompt": rollout.prompts[i].text,
                 "response": rollout.texts[i],
-                "error": grades[i].error,
+                "error": answers[i][1],
             }
             for i in failed
         ]
@@ -71,74 +101,91 @@ class Grader:
             self.folder.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(offending, indent=1))
         raise GraderError(
-            f"the grader failed on {len(failed)} of {len(grades)} responses, more than "
+            f"the grader failed on {len(failed)} of {count} responses, more than "
             f"grading.max_error_share={self.limits.max_error_share:g} allows; the first with "
-            f"{grades[failed[0]].error}; mend it with the responses in {file}"
+            f"{answers[failed[0]][1]}; mend {_grader_of(self.task)} with the responses in {file}"
         )
 
 
-class _Watch:
-    """A thread that raises TimeLimit in the one that grades.
+class Examiner:
+    """The trial's end of the process that grades."""
 
-    Who has set the deadline to infinity and then sees `looking` false can no longer be hit: the
-    watching thread raises `looking` before it reads the deadline.
-    """
+    def __init__(self, task: Task, limits: Grading) -> None:
+        """Start the process; it imports the task while the trial goes on.
 
-    def __init__(self, limit_s: float) -> None:
-        self.limit_s = limit_s
-        self.grading = threading.get_ident()
-        self.clock = time.pthread_getcpuclockid(self.grading)
-        self.deadline = math.inf
-        self.looking = False
-        self.done = threading.Event()
-        self.thread = threading.Thread(target=self._watch, daemon=True)
+        Raises:
+            ContractError: the task cannot be sent to another process.
+        """
+        self.task = task
+        sent = self._pickled(task)
+        path = os.pathsep.join(filter(None, sys.path))
+        ours, theirs = socket.socketpair()
+        self.process = subprocess.Popen(
+            # -P: what it imports is said by our path alone; -u: what a grader prints is not lost
+            [sys.executable, "-P", "-u", "-m", EXAMINER, str(theirs.fileno()), str(os.getpid())],
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,  # Ctrl-C is the trial's; the process ends with it
+            env={**os.environ, **ENVIRONMENT, "PYTHONPATH": path},
+        )
+        theirs.close()
+        self.link = Connection(ours.detach())
+        self.link.send((sys.path, (limits.cpu_seconds, limits.wall_seconds)))
+        self.link.send_bytes(sent)
+        self.ready = False
 
-    def __enter__(self) -> Self:
-        self.thread.start()
-        return self
+    def answers(self, rows: Sequence[Any], patience: int) -> list[Answer]:
+        """What the task says of each row.
 
-    def __exit__(self, *error: object) -> None:
-        self.done.set()
-        self.thread.join()
+        Args:
+            rows: (prompt, response, finished) each.
+            patience: so many graders may be killed; after one more the rest is not asked for.
 
-    def grade(self, task: Task, prompt: Prompt, response: str, finished: bool) -> Grade:
-        """The task's grade, or one that says what was raised."""
-        began = time.clock_gettime(self.clock)
+        Raises:
+            ContractError: the task cannot be had in the other process.
+            GraderError: the process was ended by somebody else.
+        """
+        sent = self._pickled(rows)
         try:
-            try:
-                self.deadline = began + self.limit_s
-                grade = task.grade(prompt, response, finished)
-            finally:
-                self._disarm()
-            if time.clock_gettime(self.clock) - began > self.limit_s:
-                raise TimeLimit
-        except TimeLimit:
-            return _failed(f"more than {self.limit_s:g} s of CPU time")
-        except HarnessError:  # the plug-in's fault, not the response's
+            if not self.ready and (fault := self.link.recv()):
+                raise self._unsendable(fault)
+            self.ready = True
+            self.link.send((len(rows), patience))
+            self.link.send_bytes(sent)
+            made: list[Answer] = self.link.recv()
+        except (EOFError, OSError) as error:
+            code = self.process.wait()
+            raise GraderError(
+                f"the process that grades was ended with exit code {code} by somebody else; the "
+                f"same command continues from the last checkpoint"
+            ) from error
+        except BaseException:  # an answer that comes later must not be taken for the next one's
+            self.close()
             raise
-        except Exception as error:  # whatever a grader raises is an error of this response
-            return _failed(f"{type(error).__name__}: {error}")
-        return grade
+        return made + [(ERROR, NOT_ASKED)] * (len(rows) - len(made))
 
-    def _disarm(self) -> None:
-        self.deadline = math.inf
-        while self.looking:
-            time.sleep(0)
-        _let_pending_raise()
+    def close(self) -> None:
+        """End the process and all that graders have started."""
+        self.link.close()
+        self.process.wait()
 
-    def _watch(self) -> None:
-        while not self.done.wait(self.limit_s / LOOKS):
-            self.looking = True
-            if time.clock_gettime(self.clock) > self.deadline:
-                self.deadline = math.inf
-                raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
-                raise_in(ctypes.c_ulong(self.grading), ctypes.py_object(TimeLimit))
-            self.looking = False
+    def _pickled(self, what: object) -> bytes:
+        try:
+            return pickle.dumps(what, pickle.HIGHEST_PROTOCOL)
+        except Exception as error:  # as many kinds as there are things that cannot be pickled
+            raise self._unsendable(said(error)) from error
+
+    def _unsendable(self, reason: str) -> ContractError:
+        return ContractError(
+            f"task {named(self.task)} cannot be sent to the process that grades ({reason}); its "
+            f"class must be importable, and its fields and answers picklable"
+        )
 
 
-def _let_pending_raise() -> None:
-    """Python raises what another thread has sent when a function begins."""
+def _grader_of(task: Task) -> str:
+    """What the user has written: the function of task=jsonl, the class of other tasks."""
+    return str(getattr(task, "grader", named(task)))
 
 
 def _failed(what: str) -> Grade:
-    return Grade(correct=False, formatted=False, error=" ".join(what.split())[:200])
+    return Grade(correct=False, formatted=False, error=what)

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from harness.contract import scored
 from harness.distributed.ranks import ALONE, Ranks
 from harness.protocols import Reward
 from harness.rollout.engine import Request, RolloutConfig, Sampler, Stream
@@ -24,6 +25,8 @@ from harness.types import Graded, Prompt
 
 # Responses per prompt that streams have room for: numbers do not move when more are asked for.
 MOST_SAMPLES = 1 << 16
+# What a fault of the reward was seen on.
+OF_BASE = "of the base's own"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +141,7 @@ class ReferenceScores:
                 seed=seed,
                 step=prompt.item,  # a random reward does not depend on who else is asked
             )
-            scores = self.reward.score(graded).per_response_B.tolist()
+            scores = scored(self.reward, graded, OF_BASE).per_response_B.tolist()
             tokens = rows.lengths_B.tolist()
             key = _key(prompt, seed)
             self.known[key] = Samples(tuple(scores), tuple(tokens))

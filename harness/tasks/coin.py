@@ -14,9 +14,9 @@ import numpy as np
 
 from harness import checks
 from harness.maths import streams
+from harness.prompts import Grade, Prompt
 from harness.tasks import sets
 from harness.tasks.templates import Compact, Question, Template, Worked
-from harness.types import Grade, Prompt
 
 # Flips are the task's, not the trial's: one fixed seed, whatever `seed` is.
 PROBLEM_SEED = 0

@@ -15,10 +15,10 @@ import numpy as np
 from harness import checks
 from harness.errors import ConfigError
 from harness.maths import streams
+from harness.prompts import Behaviour, Grade, Prompt
 from harness.tasks import expressions, prose, rows, search, sets
 from harness.tasks.search import MISS, Persona, TraceWriter
 from harness.tasks.templates import ANSWER, Compact, Question, Template, Worked
-from harness.types import Behaviour, Grade, Prompt
 
 # Problems are the task's, not the trial's: one fixed seed, whatever `seed` is.
 PROBLEM_SEED = 0

@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 
 from harness import checks
 from harness.errors import ConfigError
+from harness.prompts import Grade, Prompt
 from harness.tasks import numbers, rows, sets
 from harness.tasks.templates import Hashes, Question, Template, Worked
-from harness.types import Grade, Prompt
 
 COLUMNS = ("question", "answer")
 # The hub's configuration with one solution per problem.

@@ -14,9 +14,9 @@ import numpy as np
 
 from harness import checks
 from harness.errors import ConfigError, ContractError
+from harness.prompts import Grade, Prompt
 from harness.tasks import rows, sets
 from harness.tasks.templates import FewShot, Plain, Question, Template, Worked
-from harness.types import Grade, Prompt
 
 Grader = Callable[[str, str], bool]
 # A file brings no worked example; templates that show one are refused.

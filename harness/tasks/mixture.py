@@ -3,15 +3,17 @@
 import dataclasses
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness import checks
 from harness.errors import ConfigError
 from harness.maths import streams
-from harness.protocols import Task
+from harness.prompts import Behaviour, Grade, Prompt
 from harness.tasks import sets
 from harness.tasks.templates import Compact
-from harness.types import Behaviour, Grade, Prompt
+
+if TYPE_CHECKING:  # it knows tensors; who grades needs none
+    from harness.protocols import Task
 
 # The order of the mixture is the task's, not the trial's: one fixed seed, whatever `seed` is.
 ORDER_SEED = 0
@@ -86,7 +88,7 @@ class Mixture(sets.HasSets):
         return [written[part][i] for i, part in enumerate(chosen)]
 
     @cached_property
-    def parts(self) -> dict[str, Task]:
+    def parts(self) -> dict[str, "Task"]:
         """The tasks as they are used: one template, their shares of the prompts."""
         train = _shares(self.weights, self.train_size)
         held_out = _shares(self.weights, self.eval_size)

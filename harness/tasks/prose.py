@@ -18,9 +18,9 @@ from fractions import Fraction
 from itertools import islice
 from typing import NamedTuple
 
+from harness.prompts import Behaviour
 from harness.tasks import forms, working
 from harness.tasks.working import Fact
-from harness.types import Behaviour
 
 # Ways to understand the numbers of one statement that are looked at.
 MAX_READINGS = 32

@@ -15,9 +15,9 @@ from itertools import permutations, product
 from typing import NamedTuple
 
 from harness import checks
+from harness.prompts import Behaviour
 from harness.tasks import forms
 from harness.tasks.templates import ANSWER
-from harness.types import Behaviour
 
 MISS, HIT = ";", "!"
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from harness.errors import ConfigError, ContractError
 from harness.maths import streams
-from harness.types import Behaviour, Prompt
+from harness.prompts import Behaviour, Prompt
 
 Sets = tuple[tuple[Prompt, ...], tuple[Prompt, ...]]
 
@@ -25,6 +25,10 @@ class HasSets:
     @cached_property
     def _sets(self) -> Sets:
         raise NotImplementedError
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the sets: another process that needs them makes them again."""
+        return {name: value for name, value in vars(self).items() if name != "_sets"}
 
     def pool(self) -> tuple[Prompt, ...]:
         return self._sets[0]

@@ -12,10 +12,10 @@ from typing import Any
 
 from harness import checks
 from harness.maths import streams
+from harness.prompts import Grade, Prompt
 from harness.tasks import sets
 from harness.tasks.search import HIT, MISS
 from harness.tasks.templates import Compact, Question, Template, Worked
-from harness.types import Grade, Prompt
 
 TOTAL = 10
 # Problems are the task's, not the trial's: one fixed seed, whatever `seed` is.

@@ -139,6 +139,8 @@ class Alternating:
         self.task = task
 
     def __getattr__(self, name: str) -> Any:
+        if name == "__setstate__":  # asked of one that has no task yet, when it is unpickled
+            raise AttributeError(name)
         return getattr(self.task, name)
 
     def grade(self, prompt: Prompt, response: str, finished: bool) -> Any:

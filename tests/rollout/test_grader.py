@@ -1,10 +1,12 @@
-"""The grader's limits, with graders that really raise, loop and dawdle."""
+"""The grader's limits, with graders that really raise, loop, sleep, leave and fork."""
 
-import itertools
 import json
+import os
+import signal
+import subprocess
+import sys
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +17,12 @@ from harness.config import Grading
 from harness.errors import ConfigError, ContractError, GraderError
 from harness.rollout.grading import ERRORS_FILE, Grader
 from harness.types import Grade, Prompt, Rollout
-from tests.conftest import SMALL, harness
+from tests.conftest import ROOT, SMALL, harness
+from tests.processes import alive, wait_for
+from tests.rollout.graders import RETURNED, RIGHT, Graded, Local, Unimportable
 
-RIGHT = Grade(correct=True, formatted=True)
-LIMIT_S = 0.05
-
-
-class Graded:
-    """A task that grades with a function of the response."""
-
-    def __init__(self, function: Callable[[str], Grade]) -> None:
-        self.function = function
-
-    def grade(self, prompt: Prompt, response: str, finished: bool) -> Grade:
-        return self.function(response)
+CPU_S, WALL_S = 0.05, 0.6
+CPU, WALL = "killed: more than 0.05 s of CPU time", "killed: more than 0.6 s"
 
 
 def rollout_of(*texts: str) -> Rollout:
@@ -46,108 +40,196 @@ def rollout_of(*texts: str) -> Rollout:
     )
 
 
-def grades(
-    function: Callable[[str], Grade], *texts: str, folder: Path = Path(), share: float = 1.0
-) -> tuple[Grade, ...]:
-    limits = Grading(cpu_seconds=LIMIT_S, max_error_share=share)
-    task: Any = Graded(function)
-    return Grader(task=task, limits=limits, folder=folder)(rollout_of(*texts))
+def grader_of(task: object, folder: Path = Path(), share: float = 1.0) -> Grader:
+    limits = Grading(cpu_seconds=CPU_S, wall_seconds=WALL_S, max_error_share=share)
+    made: Any = task
+    return Grader(task=made, limits=limits, folder=folder)
 
 
-def picky(response: str) -> Grade:
-    if response == "bad":
-        raise ValueError("no\nnumber here")
-    return RIGHT
-
-
-def looping(response: str) -> Grade:
-    while response == "bad":
-        pass
-    return RIGHT
-
-
-def swallowing(response: str) -> Grade:
-    """As graders are written: whatever happens, the response is wrong."""
+def grades(name: str, *texts: str, folder: Path = Path(), share: float = 1.0) -> tuple[Grade, ...]:
+    grader = grader_of(Graded(name, str(folder)), folder, share)
     try:
-        return looping(response)
-    except Exception:
-        return Grade(correct=False, formatted=True)
-
-
-def busy_in_c(response: str) -> Grade:
-    if response == "bad":
-        sum(itertools.repeat(1, 30_000_000))  # one call, which nothing can interrupt
-    return RIGHT
+        return grader(rollout_of(*texts))
+    finally:
+        grader.close()
 
 
 @pytest.mark.parametrize(
-    ("function", "error"),
+    ("name", "error"),
     [
-        (picky, "ValueError: no number here"),
-        (looping, "more than 0.05 s of CPU time"),
-        (swallowing, "more than 0.05 s of CPU time"),
-        (busy_in_c, "more than 0.05 s of CPU time"),
+        ("raises", "ValueError: no number here"),
+        ("loops", CPU),
+        ("swallows", CPU),
+        ("busy_in_c", CPU),
+        ("powers", CPU),
+        ("sleeps", WALL),
+        ("waits", WALL),
+        ("reads", "EOFError: EOF when reading a line"),
+        ("exits", "SystemExit: 3"),
+        ("is_interrupted", "KeyboardInterrupt"),
+        ("raises_the_unspeakable", "MuteError"),
+        ("leaves", "the grader ended its process with exit code 3"),
+        ("leaves_well", "the grader ended its process with exit code 0"),
+        ("aborts", "the grader's process was ended by SIGABRT"),
+        ("kills_itself", "the grader's process was ended by SIGKILL"),
+        ("closes_all", "the grader ended its process with exit code 1"),
+        ("overflows", "RecursionError: maximum recursion depth exceeded"),
+        ("forks_and_leaves", "the grader ended its process with exit code 4"),
     ],
 )
 def test_an_error_is_counted_and_the_others_are_graded(
-    function: Callable[[str], Grade], error: str
+    name: str, error: str, tmp_path: Path
 ) -> None:
     failed = Grade(correct=False, formatted=False, error=error)
-    assert grades(function, "good", "bad", "good", "bad") == (RIGHT, failed, RIGHT, failed)
+    expected = (RIGHT, failed, RIGHT, failed)
+    assert grades(name, "good", "bad", "good", "bad", folder=tmp_path) == expected
+
+
+@pytest.mark.parametrize("name", RETURNED)
+def test_what_is_no_grade_is_the_plugins_fault_and_names_it(name: str) -> None:
+    with pytest.raises(ContractError, match=r"^tests\.rollout\.graders\.Graded\.grade returned "):
+        grades(name, "good", "bad")
+
+
+def test_a_task_that_says_that_it_is_at_fault_is_believed() -> None:
+    with pytest.raises(ContractError, match=r"^says so itself$"):
+        grades("faulty", "any")
+
+
+def test_a_fork_that_comes_back_grades_nothing_more(tmp_path: Path) -> None:
+    """Six responses, one grade each, in their order: the forks of the grader give none."""
+    wrong = Grade(correct=False, formatted=True)
+    made = grades("forks", "bad", "good", "bad", "good", "bad", "good", folder=tmp_path)
+    assert made == (wrong, RIGHT) * 3
+    assert len(list(tmp_path.glob("fork_0"))) == 1  # they did come back
+    for child in children(tmp_path):
+        wait_for(lambda pid=child: not alive(pid), 10)
+
+
+@pytest.mark.parametrize("name", ["forks_and_leaves", "starts_a_sleeper"])
+def test_what_a_grader_has_started_ends_with_it(name: str, tmp_path: Path) -> None:
+    grades(name, "good", "bad", "good", folder=tmp_path)
+    (child,) = children(tmp_path)
+    wait_for(lambda: not alive(child), 10)
+
+
+def children(folder: Path) -> list[int]:
+    found = [int(path.name.removeprefix("fork_")) for path in folder.glob("fork_*")]
+    return [pid for pid in found if pid]
+
+
+@pytest.fixture
+def grader(tmp_path: Path) -> Iterator[Grader]:
+    made = grader_of(Graded("sleeps"), tmp_path)
+    yield made
+    made.close()
+
+
+def test_the_first_response_of_a_process_may_load_things() -> None:
+    """It has the wall limit only: here 0.6 s, in which the loop of 0.3 s of sleep fits."""
+    assert grades("dozes", "bad", "bad") == (RIGHT, RIGHT)
 
 
 def test_the_limit_holds_in_a_thread_as_under_ray() -> None:
     found: list[tuple[Grade, ...]] = []
-    thread = threading.Thread(target=lambda: found.append(grades(looping, "bad", "good")))
+    thread = threading.Thread(target=lambda: found.append(grades("loops", "good", "bad", "good")))
     thread.start()
     thread.join()
-    assert [bool(grade.error) for grade in found[0]] == [True, False]
+    assert [bool(grade.error) for grade in found[0]] == [False, True, False]
 
 
-def test_sleeping_is_no_cpu_time() -> None:
-    def asleep(response: str) -> Grade:
-        time.sleep(3 * LIMIT_S)
-        return RIGHT
-
-    assert grades(asleep, "any") == (RIGHT,)
-
-
-def test_a_limit_that_is_just_met_never_escapes() -> None:
-    """Many responses that end when they are about to be interrupted: one grade each, no leak."""
-
-    def brinkman(response: str) -> Grade:
-        end = time.thread_time() + LIMIT_S * float(response)
-        while time.thread_time() < end:
-            pass
-        return RIGHT
-
-    shares = [str(0.96 + 0.004 * i) for i in range(25)]
-    found = grades(brinkman, *shares)
-    assert len(found) == 25
-    assert any(grade.error for grade in found)
-    assert found[0] == RIGHT
+def test_one_process_grades_many_rollouts_and_a_closed_one_is_replaced(grader: Grader) -> None:
+    first = grader._examiner.process.pid
+    for _ in range(3):
+        assert grader(rollout_of("good", "good")) == (RIGHT, RIGHT)
+    assert grader._examiner.process.pid == first
+    grader.close()
+    assert not alive(first)
+    assert grader(rollout_of("good")) == (RIGHT,)
 
 
 def test_too_many_errors_stop_the_run_and_are_kept(tmp_path: Path) -> None:
     texts = ["good"] * 7 + ["bad"]
-    assert grades(picky, *texts, folder=tmp_path, share=1 / 8)[-1].error  # 1 of 8 is allowed
+    assert grades("raises", *texts, folder=tmp_path, share=1 / 8)[-1].error  # 1 of 8 is allowed
     assert not (tmp_path / ERRORS_FILE).exists()
     with pytest.raises(GraderError, match=r"1 of 8 responses.*0\.1 allows.*ValueError") as raised:
-        grades(picky, *texts, folder=tmp_path, share=0.1)
+        grades("raises", *texts, folder=tmp_path, share=0.1)
     assert "\n" not in str(raised.value)
+    assert "mend tests.rollout.graders.Graded" in str(raised.value)
     kept = json.loads((tmp_path / ERRORS_FILE).read_text())
     assert kept == [{"prompt": "Q", "response": "bad", "error": "ValueError: no number here"}]
 
 
-def test_a_broken_plugin_is_not_the_responses_fault() -> None:
-    def broken(response: str) -> Grade:
-        raise ContractError("returned None")
+def test_a_grader_that_always_hangs_is_not_waited_for_again_and_again(tmp_path: Path) -> None:
+    """Two of eight may fail: the third that hangs is the last that is asked."""
+    with pytest.raises(GraderError, match=r"^the grader failed on 3 of 8 responses"):
+        grades("sleeps", *["bad"] * 8, folder=tmp_path, share=0.25)
+    assert len(json.loads((tmp_path / ERRORS_FILE).read_text())) == 3
 
-    with pytest.raises(ContractError, match="returned None"):
-        grades(broken, "any")
+
+def test_a_task_that_cannot_be_sent_is_named() -> None:
+    with pytest.raises(ContractError, match=r"Local cannot be sent .*cannot pickle '_thread.lock'"):
+        grader_of(Local(threading.Lock()))(rollout_of("any"))
+    message = r"Unimportable cannot be sent to the process that grades \(ImportError: no such thing"
+    with pytest.raises(ContractError, match=message):
+        grader_of(Unimportable())(rollout_of("any"))
 
 
-@pytest.mark.parametrize("wrong", [{"cpu_seconds": 0.0}, {"max_error_share": 1.5}])
+def test_the_process_that_grades_is_killed_by_somebody(grader: Grader) -> None:
+    assert grader(rollout_of("good")) == (RIGHT,)
+    os.kill(grader._examiner.process.pid, signal.SIGKILL)
+    with pytest.raises(GraderError, match="exit code -9 by somebody else; the same command cont"):
+        grader(rollout_of("good"))
+
+
+ORPHANS = """
+import sys
+from pathlib import Path
+from harness.config import Grading
+from harness.rollout.grading import Examiner
+from tests.rollout.graders import Graded
+
+examiner = Examiner(Graded("starts_a_sleeper_and_sleeps", sys.argv[1]), Grading(wall_seconds=3600))
+print(examiner.process.pid, flush=True)
+examiner.answers([(None, "good", True), (None, "bad", True)], 0)
+"""
+
+
+def test_kill_9_of_the_trial_ends_all_who_grade(tmp_path: Path) -> None:
+    """Killed in the midst of a response, whose grader has started a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", ORPHANS, str(tmp_path)]
+    trial = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    assert trial.stdout is not None
+    examiner = int(trial.stdout.readline())
+    wait_for(lambda: bool(children(tmp_path)), 60)
+    trial.kill()
+    trial.wait()
+    for pid in (examiner, *children(tmp_path)):
+        wait_for(lambda pid=pid: not alive(pid), 10)
+
+
+def test_grading_needs_no_torch() -> None:
+    """Each rank of each trial has one more process: it must be there soon, and be small."""
+    tasks = ("coin", "countdown", "gsm8k", "jsonl", "mixture", "multiplication", "sum_to_ten")
+    names = ", ".join(f"harness.tasks.{name}" for name in tasks)
+    code = f"import sys, harness.rollout.examiner, {names}; print(*sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert {"torch", "polars", "ray", "mlflow", "omegaconf"}.isdisjoint(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"cpu_seconds": 0.0},
+        {"wall_seconds": 0.5},
+        {"wall_seconds": float("inf")},
+        {"max_error_share": 1.5},
+    ],
+)
 def test_limits_are_checked(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=r"grading\.\w+ must be"):
         Grading(**wrong)
