@@ -16,6 +16,7 @@ from harness.machine import code
 from harness.models import content
 from harness.models.loading import Source
 from harness.tasks import sets
+from harness.typed import FUNCTIONS
 
 # Where the code begins that decides a trial's numbers.
 CORE = "harness.trial"
@@ -96,7 +97,7 @@ def code_of(parts: Iterable[Any], core: str) -> dict[str, str]:
 def plug_ins(part: Any) -> Iterator[str]:
     """Modules of the classes in a piece of config, and of the functions that they name.
 
-    A plug-in whose fields hold import paths of functions names those fields in `FUNCTIONS`.
+    Functions are named by the fields that `harness.typed` knows.
     """
     inner: Iterable[Any] = ()
     if dataclasses.is_dataclass(part) and not isinstance(part, type):
@@ -104,7 +105,9 @@ def plug_ins(part: Any) -> Iterator[str]:
         modules = (cls.__module__ for cls in kind.__mro__)
         yield from (name for name in modules if name not in NO_FILES)
         yield from (
-            str(getattr(part, f)).rpartition(".")[0] for f in getattr(kind, "FUNCTIONS", ())
+            str(getattr(part, f)).rpartition(".")[0]
+            for f in FUNCTIONS
+            if isinstance(getattr(part, f, None), str)
         )
         inner = [getattr(part, f.name) for f in dataclasses.fields(part) if f.init]
     elif isinstance(part, Mapping):

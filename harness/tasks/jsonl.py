@@ -8,7 +8,7 @@ import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +44,6 @@ class Jsonl(sets.HasSets):
         hold_out: one question of a single file in this many is held out.
     """
 
-    FUNCTIONS: ClassVar[tuple[str, ...]] = ("grader",)
     """Fields that hold the import path of a function: its code is part of what a trial is."""
 
     path: str

@@ -14,6 +14,7 @@ from typing import Any
 from harness.config import IDENTITY_IRRELEVANT, digest, flattened
 from harness.machine import files, shown
 from harness.tracking import Names, store
+from harness.tracking.address import store_path
 from harness.tracking.record import Record, Status, read
 from harness.typed import TARGET
 
@@ -190,7 +191,7 @@ def _stored_points(runs: Path, run_id: str) -> set[Point]:
     Asked of the file: MLflow's own way is one query per metric, and thirty times as long.
     """
     query = "SELECT key, step, timestamp FROM metrics WHERE run_uuid = ?"
-    with store.connected(store.store_path(runs)) as db:
+    with store.connected(store_path(runs)) as db:
         return {(str(key), int(step), int(ms)) for key, step, ms in db.execute(query, (run_id,))}
 
 

@@ -22,6 +22,7 @@ from analysis import figures, frame, load, page, report, text
 from analysis.ablation import Manifest, Prediction, Relation, Variant
 from analysis.figures import Contrast
 from analysis.frame import Axis
+from analysis.revisions import History
 from analysis.study import FINISHED, Study
 from analysis.summary import summary
 from harness.machine import shown, terminal
@@ -45,28 +46,22 @@ def study() -> Study:
         if row[0] in LOGGED and row[1] in (0, store.STEPS)
     ]
     metrics = pl.DataFrame(rows, schema=load.METRICS, orient="row")
-    trials = pl.DataFrame(
+    runs = pl.DataFrame(
         [
-            (t.name, t.variant, t.seed, "ab" * 32, "id", FINISHED, 1, 0, store.COMMIT, False)
+            {
+                **dict.fromkeys(load.RUNS, ""), "run_id": "id", "trial": t.name,
+                "variant": t.variant, "seed": t.seed, "status": FINISHED, "attempt": 1,
+                "started_ms": 0, "ended_ms": 1, "seal": manifest.seal, "identity": "same",
+                "git_commit": store.COMMIT, "git_dirty": False,
+            }
             for t in TRIALS
         ],
-        schema={
-            "trial": pl.String,
-            "variant": pl.String,
-            "seed": pl.Int64,
-            "config_hash": pl.String,
-            "run_id": pl.String,
-            "status": pl.String,
-            "attempt": pl.Int64,
-            "started_ms": pl.Int64,
-            "git_commit": pl.String,
-            "git_dirty": pl.Boolean,
-        },
-        orient="row",
-    )
+        schema=load.RUNS,
+    )  # fmt: skip
+    trials = runs.with_columns(config_hash=pl.lit("ab" * 32), planned=pl.lit("same"))
     failed = pl.col("trial") == TRIALS[-1].name
     return Study(
-        manifest=manifest,
+        history=History([manifest], []),
         trials=trials.with_columns(
             status=pl.when(failed).then(pl.lit("FAILED")).otherwise(pl.col("status"))
         ),
@@ -75,6 +70,8 @@ def study() -> Study:
         tables={t.name: pl.DataFrame(store.table(t, 0)).head(2) for t in TRIALS[:-1]},
         config={"evaluation": {"pass_k": 16}},
         strangers=[],
+        runs=runs,
+        seals={manifest.seal: "plan"},
     )
 
 
@@ -93,8 +90,9 @@ def renamed(name: str) -> Study:
     own = pl.col("variant").replace({"reinforce": name})
     return dataclasses.replace(
         STUDY,
-        manifest=dataclasses.replace(
-            m, ablation=dataclasses.replace(m.ablation, **change), jobs=jobs
+        history=History(
+            [dataclasses.replace(m, ablation=dataclasses.replace(m.ablation, **change), jobs=jobs)],
+            [],
         ),
         **{key: getattr(STUDY, key).with_columns(own) for key in ("trials", "metrics", "results")},
     )
@@ -102,7 +100,7 @@ def renamed(name: str) -> Study:
 
 def planned(**change: Any) -> Study:
     m = STUDY.manifest
-    return dataclasses.replace(STUDY, manifest=dataclasses.replace(m, **change))
+    return dataclasses.replace(STUDY, history=History([dataclasses.replace(m, **change)], []))
 
 
 def asked(**change: Any) -> Study:
@@ -158,6 +156,13 @@ PLACES: dict[str, Callable[[str], Study]] = {
     "run": of_trials("run_id"),
     "commit": of_trials("git_commit"),
     "config hash": of_trials("config_hash"),
+    "planned identity": of_trials("planned"),
+    "what had changed": of_trials("accepted"),
+    "origin": of_trials("origin"),
+    "seal": lambda x: planned(seal=x, previous=x, known=[x, x]),
+    "problems": lambda x: dataclasses.replace(
+        STUDY, history=dataclasses.replace(STUDY.history, problems=[x, x])
+    ),
     "prompt": of_tables("prompt"),
     "response": of_tables("response"),
     "strangers": lambda x: dataclasses.replace(STUDY, strangers=[x, x]),
@@ -381,5 +386,7 @@ def test_manifest_is_what_the_places_change() -> None:
     known = {
         *("ablation", "jobs", "created", "code_hash", "git_commit", "git_dirty"),
         *("model_hash", "task_digest", "command", "deviations", "versions"),
+        *("known", "previous", "seal"),
+        *("grid", "revision"),  # no texts
     }
     assert {field.name for field in dataclasses.fields(Manifest)} == known
