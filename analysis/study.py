@@ -10,8 +10,8 @@ from analysis import frame, load, stats
 from analysis.ablation import Manifest
 from analysis.revisions import History
 from analysis.stats import Difference, Estimate, FloatArray, Verdict
-from harness import collapse
-from harness.collapse import Collapse
+from harness.measure import collapse
+from harness.measure.collapse import Collapse
 
 MISSING = "MISSING"
 NO_RESULT = "NO RESULT"

@@ -14,10 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from harness import collapse
 from harness.config import TrialConfig, trial_name
 from harness.errors import ConfigError, HarnessError
 from harness.machine import terminal
+from harness.measure import collapse
 from harness.typed import typed
 
 EXIT_USER_ERROR = 2

@@ -19,7 +19,7 @@ PACKAGES = ("harness", "analysis", "sweeps")
 LAYERS = (
     ("errors",),
     ("blame",),
-    ("schema", "checks", "typed", "distributed", "collapse"),
+    ("schema", "checks", "typed", "distributed"),
     ("maths", "machine", "prompts"),
     ("types", "config"),
     ("protocols", "kl", "curricula", "models", "tracking", "windows"),

@@ -44,8 +44,6 @@ class Jsonl(sets.HasSets):
         hold_out: one question of a single file in this many is held out.
     """
 
-    """Fields that hold the import path of a function: its code is part of what a trial is."""
-
     path: str
     grader: str
     template: Any = field(default_factory=Plain)

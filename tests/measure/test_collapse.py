@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from harness import collapse
+from harness.measure import collapse
 
 
 def history(
