@@ -20,7 +20,7 @@ from harness.rollout.collected import Collected
 from harness.rollout.engine import Request, Stream
 from harness.rollout.grading import Grader
 from harness.rollout.metrics import Clock
-from harness.rollout.reference import MOST_SAMPLES, ReferenceScores
+from harness.rollout.reference import MOST_SAMPLES, ReferenceScores, Samples, _row
 from harness.rollout.transformers import Transformers, TransformersEngine
 from harness.tasks.countdown import Countdown
 from harness.types import Graded, Prompt, Rollout, RolloutPlan, Sampling, Scores
