@@ -20,7 +20,7 @@ from harness.rollout.collected import Collected
 from harness.rollout.engine import Request, Stream
 from harness.rollout.grading import Grader
 from harness.rollout.metrics import Clock
-from harness.rollout.reference import MOST_SAMPLES, ReferenceScores
+from harness.rollout.reference import MOST_SAMPLES, ReferenceScores, Samples, _row
 from harness.rollout.transformers import Transformers, TransformersEngine
 from harness.tasks.countdown import Countdown
 from harness.types import Graded, Prompt, Rollout, RolloutPlan, Sampling, Scores
@@ -249,3 +249,17 @@ def test_without_any_accepted_group_the_last_rollout_is_used(
     made = collected(collector, task, plan, 4)
     assert [p.item for p in made.rollout.prompts] == [4, 4, 5, 5, 6, 6, 7, 7]
     assert made.metrics["rollout/accepted"] == 0.0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("", "{", "null", "[]", "3", "{}", "\ufffd\ufffd", "[" * 9999),
+        '{"key": "k", "scores": 1, "tokens": [2]}',
+        '{"key": "k", "scores": ["x"], "tokens": [2]}',
+        '{"key": "k", "scores": [1.0, 0.0], "tokens": [2]}',
+    ],
+)
+def test_a_damaged_line_of_kept_scores_is_drawn_again(line: str) -> None:
+    assert _row(line) is None
+    assert _row('{"key": "k", "scores": [1.0], "tokens": [2]}') == ("k", Samples((1.0,), (2,)))
