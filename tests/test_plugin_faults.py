@@ -55,7 +55,7 @@ def plugins(tmp_path: Path) -> str:
     (package / "conf" / "__init__.py").touch()
     (package / "faults.py").write_text(PLUGINS)
     for how in ("nan", "exit", "leave"):
-        text = f"_target_: faulty.faults.Fault\nhow: {how}\n"
+        text = f"_target_: faulty.faults.Fault\nhow: '{how}'\n"
         (package / "conf" / "reward" / f"{how}.yaml").write_text(text)
     (package / "conf" / "task").mkdir()
     text = "defaults: [countdown]\n_target_: faulty.faults.Leaving\n"
