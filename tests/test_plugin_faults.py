@@ -30,7 +30,7 @@ class Leaving(Countdown):
 class Fault:
     """A reward that fails in its second step."""
 
-    how: str = "nan"
+    how: str = "numbers"
 
     def score(self, graded):
         rewards = torch.ones(len(graded.grades), dtype=torch.float64)
@@ -40,7 +40,7 @@ class Fault:
             sys.exit(0)
         if self.how == "leave":
             os._exit(0)
-        return Scores(rewards=rewards * float(self.how))
+        return Scores(rewards=rewards * float("nan"))
 '''
 SEARCH = "hydra.searchpath=[pkg://faulty.conf]"
 QUICK = (*SMALL, "budget.amount=2", "evaluation.every=1", "evaluation.pass_k=0")
@@ -48,14 +48,14 @@ QUICK = (*SMALL, "budget.amount=2", "evaluation.every=1", "evaluation.pass_k=0")
 
 @pytest.fixture
 def plugins(tmp_path: Path) -> str:
-    """PYTHONPATH with the package `faulty`, with reward=nan,exit,leave and task=leaving."""
+    """PYTHONPATH with the package `faulty`, with reward=numbers,exit,leave and task=leaving."""
     package = tmp_path / "plugins" / "faulty"
     (package / "conf" / "reward").mkdir(parents=True)
     (package / "__init__.py").touch()
     (package / "conf" / "__init__.py").touch()
     (package / "faults.py").write_text(PLUGINS)
-    for how in ("nan", "exit", "leave"):
-        text = f"_target_: faulty.faults.Fault\nhow: {how}\n"
+    for how in ("numbers", "exit", "leave"):
+        text = f"_target_: faulty.faults.Fault\nhow: '{how}'\n"
         (package / "conf" / "reward" / f"{how}.yaml").write_text(text)
     (package / "conf" / "task").mkdir()
     text = "defaults: [countdown]\n_target_: faulty.faults.Leaving\n"
@@ -66,7 +66,7 @@ def plugins(tmp_path: Path) -> str:
 @pytest.mark.parametrize(
     ("how", "line"),
     [
-        ("nan", "score returned NaN for 32 of 32 responses at step 1"),
+        ("numbers", "score returned NaN for 32 of 32 responses at step 1"),
         ("exit", "score raised SystemExit: 0"),
     ],
 )

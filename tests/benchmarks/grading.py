@@ -6,7 +6,9 @@ Goals, on one core: 50,000 graded responses per second, 100,000 solvable problem
 import time
 from collections.abc import Sequence
 
+from harness.config import Grading
 from harness.maths import streams
+from harness.rollout.grading import Examiner
 from harness.tasks.countdown import Countdown
 from harness.tasks.search import apply
 from harness.tasks.templates import TinyZeroBase
@@ -14,6 +16,7 @@ from harness.types import Prompt
 
 RESPONSES = 100_000
 LENGTH = 300
+ROLLOUT = 256
 ROUNDS = 3
 PROBLEMS = 100_000
 THOUGHT = "Let me try {} first. That is too much, so the largest number has to be taken away. "
@@ -99,6 +102,29 @@ def grading() -> None:
     )
 
 
+def examining() -> None:
+    """The same in the process that grades, as a trial does it."""
+    task = task_of(1000)
+    rows = [(prompt, response, True) for prompt, response in responses(task.pool())]
+    start = time.perf_counter()
+    examiner = Examiner(task, Grading())
+    examiner.answers(rows[:1], 0)
+    ready = time.perf_counter() - start
+    spent = []
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        examiner.answers(rows[:ROLLOUT], 0)
+        spent.append(time.perf_counter() - start)
+    start = time.perf_counter()
+    examiner.answers(rows, 0)
+    passed = time.perf_counter() - start
+    examiner.close()
+    print(
+        f"examining  {RESPONSES / passed:,.0f} responses per second through the process that "
+        f"grades, {1e3 * min(spent):.1f} ms for {ROLLOUT}; it is ready after {ready:.2f} s"
+    )
+
+
 def making() -> None:
     start, wall = time.process_time(), time.perf_counter()
     task = task_of(PROBLEMS)
@@ -114,7 +140,8 @@ def making() -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run both; returns the exit code."""
+    """Run all; returns the exit code."""
     grading()
+    examining()
     making()
     return 0
