@@ -1,6 +1,7 @@
 """Manifests on disk: what makes a revision, what stays, what is refused, and two at once."""
 
 import dataclasses
+import functools
 import json
 import resource
 import threading
@@ -61,29 +62,28 @@ def folder(tmp_path: Path) -> Folder:
 @pytest.fixture(scope="module")
 def grid() -> Callable[[str], Plan]:
     """The plan of a grid at some seeds, composed once each."""
-    made: dict[str, Plan] = {}
 
+    @functools.cache
     def plan(seeds: str, *more: str) -> Plan:
-        key = " ".join((seeds, *more))
-        if key not in made:
-            made[key] = planned(*GRID, f"seed={seeds}", *more)
-        return made[key]
+        return planned(*GRID, f"seed={seeds}", *more)
 
     return plan
 
 
-@pytest.fixture
-def question(tmp_path: Path) -> Callable[..., Plan]:
-    """The plan of a user's ablation file: length_bias as `mine`, with texts replaced."""
-    (tmp_path / "ablation").mkdir()
+@pytest.fixture(scope="module")
+def question(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Plan]:
+    """The plan of a user's ablation file, composed once: length_bias as `mine`, texts replaced."""
+    folder = tmp_path_factory.mktemp("question")
+    (folder / "ablation").mkdir()
 
+    @functools.cache
     def plan(*pairs: tuple[str, str], command: tuple[str, ...] = ()) -> Plan:
         text = (ROOT / "sweeps" / "ablation" / "length_bias.yaml").read_text()
         for old, new in (("name: length_bias", f"name: {NAME}"), *pairs):
             assert old in text
             text = text.replace(old, new, 1)
-        (tmp_path / "ablation" / f"{NAME}.yaml").write_text(text)
-        return planned(f"+ablation={NAME}", f"hydra.searchpath=[file://{tmp_path}]", *command)
+        (folder / "ablation" / f"{NAME}.yaml").write_text(text)
+        return planned(f"+ablation={NAME}", f"hydra.searchpath=[file://{folder}]", *command)
 
     return plan
 
