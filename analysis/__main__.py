@@ -9,6 +9,7 @@ from harness.machine import terminal
 
 USER_ERROR = 2  # what argparse uses for a wrong command line
 STORE_FAILED = 1
+INCOMPLETE = 1
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,6 +31,12 @@ def main(arguments: list[str] | None = None) -> int:
     console = terminal.console()
     console.print(built.summary)
     console.print(str(built.html))
+    if built.empty:
+        terminal.complain(
+            f"no result in {', '.join(built.empty)}: the report lacks what was planned; the "
+            f"sweep's command runs it: {built.command}"
+        )
+        return INCOMPLETE
     return 0
 
 

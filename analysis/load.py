@@ -125,20 +125,16 @@ def open_store(runs: Path) -> MlflowClient:
     return store.open_store(runs, create=False)
 
 
-def load_experiment(client: MlflowClient, name: str) -> Experiment:
+def load_experiment(client: MlflowClient, name: str, runs: Path) -> Experiment:
     """All runs of one experiment with their metric histories.
 
     A step that was logged twice (a resumed trial) keeps its latest record; a trial that has
     several runs keeps its newest attempt.
 
     Raises:
-        ConfigError: unknown experiment; names the experiments of the store.
+        ConfigError: unknown or deleted experiment; names the experiments of the store.
     """
-    experiment = client.get_experiment_by_name(name)
-    if experiment is None:
-        known = ", ".join(sorted(e.name for e in client.search_experiments())) or "none"
-        raise ConfigError(f"experiment {name!r} is not in the MLflow store; valid: {known}")
-    records = _all_runs(client, experiment.experiment_id)
+    records = _all_runs(client, store.experiment_id(client, name, runs, create=False))
     rows = pl.DataFrame([_run_row(run) for run in records], schema=RUNS, orient="row")
     newest = rows.sort("trial", "attempt", "started_ms", "run_id").unique(
         "trial", keep="last", maintain_order=True

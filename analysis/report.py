@@ -30,11 +30,18 @@ FOREST_NOTE = (
 
 @dataclass(frozen=True)
 class Report:
-    """Where a report lies, and what to print about it."""
+    """Where a report lies, and what to print about it.
+
+    Attributes:
+        empty: variants that were planned and have no result.
+        command: of the sweep, as it was planned.
+    """
 
     markdown: Path
     html: Path
     summary: RenderableType
+    empty: list[str]
+    command: str
 
 
 def build(runs: Path, name: str) -> Report:
@@ -59,7 +66,9 @@ def build(runs: Path, name: str) -> Report:
         folder.mkdir(exist_ok=True)
         for path in sorted(new.iterdir()):
             os.replace(path, folder / path.name)
-    return Report(folder / "report.md", folder / "report.html", summary(study))
+    empty = [label for label in study.labels if not len(study.values(study.primary, label))]
+    files = (folder / "report.md", folder / "report.html")
+    return Report(*files, summary(study), empty, study.manifest.command)
 
 
 def draw(study: Study, folder: Path) -> set[str]:

@@ -148,7 +148,7 @@ def read_study(runs: Path, name: str) -> Study:
     manifest = history.revisions[-1]
     load.publish(runs, manifest)
     client = load.open_store(runs)
-    experiment = load.load_experiment(client, name)
+    experiment = load.load_experiment(client, name, runs)
     trials = _planned(manifest, experiment)
     finished = trials.filter(pl.col("status") == FINISHED)
     # The plan, not the tags, says which variant and seed a trial is.

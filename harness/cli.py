@@ -3,7 +3,7 @@
 import errno
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import hydra
@@ -18,6 +18,7 @@ from harness.config import TrialConfig, trial_name
 from harness.errors import ConfigError, HarnessError
 from harness.machine import terminal
 from harness.measure import collapse
+from harness.tracking import record
 from harness.typed import typed
 
 EXIT_USER_ERROR = 2
@@ -122,19 +123,19 @@ def _single(node: DictConfig) -> None:
             f"name={config.name} names a grid, received one trial; run it without name=, or with -m"
         )
     from harness.launch import run_trial
-    from harness.trial import clear, trial_folder
+    from harness.standing import names
+    from harness.trial import clear, prepare, trial_folder
 
     console = terminal.console()
     if config.dry_run:
         _show_memory(console, config)
         return
-    if config.fresh:
+    if config.fresh:  # nothing is thrown away unless the trial can be run and recorded
+        config.tracking.prepare(prepare(config)[0], names(config).experiment)
         clear(config)
     seen: list[int] = []
-    history: list[tuple[int, Mapping[str, float]]] = []
 
     def observe(step: int, progress: float, metrics: Any) -> None:
-        history.append((step, dict(metrics)))
         if not seen:
             console.print(f"trial {trial_name(config)}")
         seen.append(step)
@@ -149,7 +150,9 @@ def _single(node: DictConfig) -> None:
     result = run_trial(config, observe)
     if not seen:
         console.print(f"trial {trial_name(config)} finished before; fresh=true starts over")
-    fallen = collapse.of(history)
+    kept = record.read(trial_folder(config))
+    steps = {} if kept is None else kept.steps
+    fallen = collapse.of([(step, made.metrics) for step, made in steps.items()])
     if fallen is not None:
         console.print(f"collapsed: {fallen.reason}")
     console.print(f"held-out accuracy {result['eval/accuracy']:.3f}   {trial_folder(config)}")

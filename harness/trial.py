@@ -66,6 +66,7 @@ def prepare(config: TrialConfig) -> tuple[Path, Source]:
     with blamed("task", config.task, "pool"):
         config.task.pool()
     config.model.check(config.task)
+    config.tracking.check(Path(config.runs))
     runs = files.writable_folder(Path(config.runs), "runs")
     source = config.model.prepare(config.task, str(runs))
     check_context(config, source)
@@ -111,6 +112,8 @@ def run_rank(config: TrialConfig, observe: Observer, ranks: Ranks) -> dict[str, 
     folder = trial_folder(config)
     torch.set_num_threads(config.trainer.threads)
     runs, source = prepare(config)
+    if ranks.first:
+        config.tracking.prepare(runs, standing.names(config).experiment)
     with _written_by_one(folder, ranks), log_file(folder, ranks), terminable():
         done = ranks.agreed(standing.entered(config, source, folder) if ranks.first else None)
         if done is not None:

@@ -12,10 +12,10 @@ from analysis.ablation import Job, Manifest
 from analysis.changes import Change, changes
 from analysis.fixed import Leaf, plain
 from analysis.revisions import SHORT, History, line, manifest_path, read_history, sealed
-from harness.config import TrialConfig, config_hash, group_hash, trial_name
+from harness import standing
+from harness.config import TrialConfig, config_hash, digest, group_hash, trial_name
 from harness.errors import ConfigError
 from harness.identity import identity_of
-from harness.learner import checkpoint
 from harness.machine import files, provenance
 from harness.models.loading import Source
 from sweeps.plan import Plan, differences
@@ -138,7 +138,7 @@ def _manifest(plan: Plan, jobs: list[Job], sources: Mapping[str, Source]) -> Man
         ablation=dataclasses.replace(plan.ablation, seeds=seeds),
         jobs=jobs,
         created=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        code_hash=provenance.code_hash(),
+        code_hash=digest(identity_of(plan.variants[baseline], sources[baseline]).code),
         git_commit=commit,
         git_dirty=dirty,
         model_hash=sources[baseline].hash,
@@ -154,9 +154,7 @@ def _known(runs: Path, history: History, manifest: Manifest) -> list[str]:
     """Trials of this and earlier revisions that have a result now."""
     planned = [job for revision in [*history.revisions, manifest] for job in revision.jobs]
     records = {job.trial: runs / "checkpoints" / job.record for job in planned}
-    return sorted(
-        trial for trial, folder in records.items() if checkpoint.final_result(folder) is not None
-    )
+    return sorted(trial for trial, folder in records.items() if standing.result(folder) is not None)
 
 
 def _sealed(manifest: Manifest, before: Manifest | None, known: list[str]) -> Manifest:

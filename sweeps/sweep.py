@@ -95,7 +95,12 @@ def _homes(
     if any(job.fresh for job in jobs):
         return {trial: runs / "checkpoints" / trial for trial in found}
     hashes = {trial: identity.hash for trial, identity in found.items()}
-    homes = record.homes(runs / "checkpoints", hashes)
+    homes = {
+        trial: folder
+        if folder.name == trial or standing.result(folder) is not None
+        else runs / "checkpoints" / trial
+        for trial, folder in record.homes(runs / "checkpoints", hashes).items()
+    }
     looks = {trial: standing.look(homes[trial], identity) for trial, identity in found.items()}
     accept = any(job.accept_stale for job in jobs)
     refused = {t: reason for t, look in looks.items() if (reason := look.objection(accept))}

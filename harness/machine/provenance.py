@@ -1,11 +1,9 @@
-"""What produced a number: sources, commit, library versions."""
+"""Where a number was made: commit, library versions."""
 
-import hashlib
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("harness", "conf", "sweeps", "analysis")
 LIBRARIES = (
     "rl-harness",
     "torch",
@@ -18,16 +16,6 @@ LIBRARIES = (
     "polars",
 )
 _ROOT = Path(__file__).resolve().parents[2]
-
-
-def code_hash() -> str:
-    """sha256 over the Python and YAML sources of the project's packages."""
-    total = hashlib.sha256()
-    for package in PACKAGES:
-        for path in sorted((_ROOT / package).rglob("*")):
-            if path.suffix in (".py", ".yaml"):
-                total.update(f"{path.relative_to(_ROOT)}\0".encode() + path.read_bytes() + b"\0")
-    return total.hexdigest()
 
 
 def git_state() -> tuple[str, bool]:

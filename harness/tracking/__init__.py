@@ -48,8 +48,12 @@ class Run(Protocol):
 class Tracking(Protocol):
     """A tracking config: where records are published."""
 
+    def check(self, runs: Path) -> None:
+        """Refuse settings that only half apply, before anything is made."""
+        ...
+
     def prepare(self, runs: Path, experiment: str) -> None:
-        """Make the store, before any trial starts."""
+        """Make the store and the experiment, before any trial starts."""
         ...
 
     def publish(self, folder: Path, runs: Path, names: Names) -> None:

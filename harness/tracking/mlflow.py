@@ -14,7 +14,7 @@ from typing import Any
 from harness.config import IDENTITY_IRRELEVANT, digest, flattened
 from harness.machine import files, shown
 from harness.tracking import Names, store
-from harness.tracking.address import store_path
+from harness.tracking.address import check_environment, store_path
 from harness.tracking.record import Record, Status, read
 from harness.typed import TARGET
 
@@ -33,6 +33,9 @@ Point = tuple[str, int, int]
 @dataclass(frozen=True)
 class MlflowTracking:
     """The store `runs/mlflow.db`."""
+
+    def check(self, runs: Path) -> None:
+        check_environment(store_path(runs))
 
     def prepare(self, runs: Path, experiment: str) -> None:
         store.experiment_id(store.open_store(runs), experiment, runs)

@@ -18,6 +18,9 @@ class NoCopy:
 class NoTracking:
     """Publishes nothing; neither mlflow nor its store is touched."""
 
+    def check(self, runs: Path) -> None:
+        """There are no settings."""
+
     def prepare(self, runs: Path, experiment: str) -> None:
         """There is no store."""
 
