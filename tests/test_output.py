@@ -163,7 +163,11 @@ def test_lines_of_a_sweep_show_names(text: str, capsys: pytest.CaptureFixture[st
 
 
 @TEXTS
-def test_log_shows_messages_and_errors(text: str, tmp_path: Path) -> None:
+def test_log_shows_messages_and_errors(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # pytest keeps what is logged, and cannot send a lone surrogate from one process to another.
+    monkeypatch.setattr(logging.getLogger("harness"), "propagate", False)
     forged = f"{text}\n2026-01-01 00:00:00,000 INFO harness.loop: finished after step 9"
 
     def fail() -> None:
