@@ -3,7 +3,8 @@
 import errno
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -150,12 +151,17 @@ def _single(node: DictConfig) -> None:
     result = run_trial(config, observe)
     if not seen:
         console.print(f"trial {trial_name(config)} finished before; fresh=true starts over")
-    kept = record.read(trial_folder(config))
+    _show_end(console, trial_folder(config), result)
+
+
+def _show_end(console: Console, folder: Path, result: Mapping[str, float]) -> None:
+    """What came of a finished trial, and where it is."""
+    kept = record.read(folder)
     steps = {} if kept is None else kept.steps
     fallen = collapse.of([(step, made.metrics) for step, made in steps.items()])
     if fallen is not None:
         console.print(f"collapsed: {fallen.reason}")
-    console.print(f"held-out accuracy {result['eval/accuracy']:.3f}   {trial_folder(config)}")
+    console.print(f"held-out accuracy {result['eval/accuracy']:.3f}   {folder}")
 
 
 def _show_memory(console: Console, config: TrialConfig) -> None:

@@ -85,6 +85,11 @@ def identity_of(config: TrialConfig, source: Source) -> Identity:
     )
 
 
+def at_seed(content: Identity, config: TrialConfig) -> Identity:
+    """The identity of a variant's trial at another seed: code, model and data are the same."""
+    return dataclasses.replace(content, config=config_hash(config))
+
+
 def code_of(parts: Iterable[Any], core: str) -> dict[str, str]:
     """Module -> digest of what some plug-ins are made of, and a module of the core.
 

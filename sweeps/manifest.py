@@ -12,12 +12,12 @@ from analysis.ablation import Job, Manifest
 from analysis.changes import Change, changes
 from analysis.fixed import Leaf, plain
 from analysis.revisions import SHORT, History, line, manifest_path, read_history, sealed
-from harness import standing
 from harness.config import TrialConfig, config_hash, digest, group_hash, trial_name
 from harness.errors import ConfigError
-from harness.identity import identity_of
+from harness.identity import Identity, at_seed
 from harness.machine import files, provenance
 from harness.models.loading import Source
+from harness.tracking.record import read
 from sweeps.plan import Plan, differences
 
 # Writing a line takes milliseconds; who waits longer waits for a dead disk.
@@ -28,15 +28,17 @@ def write_manifest(
     plan: Plan,
     runs: Path,
     sources: Mapping[str, Source],
-    say: Callable[[str], None],
+    contents: Mapping[str, Identity],
     homes: Mapping[str, Path],
+    say: Callable[[str], None],
 ) -> Manifest:
     """The newest revision of the plan: a new line of its file, or the one that says the same.
 
     Args:
         sources: the base model of each variant.
-        say: shows the user one line.
+        contents: what each variant is by content, at any seed.
         homes: trial -> folder of its record, where that is known.
+        say: shows the user one line.
 
     Raises:
         ConfigError: the file is damaged, was edited, or belongs to another kind of question.
@@ -46,8 +48,8 @@ def write_manifest(
         history = read_history(path)
         before = history.revisions[-1] if history.revisions else None
         _refuse(plan, path, history)
-        jobs = [_job(plan, c, before, sources, homes) for c in whole_plan(plan, before)]
-        manifest = _manifest(plan, jobs, sources)
+        jobs = [_job(plan, c, before, contents, homes) for c in whole_plan(plan, before)]
+        manifest = _manifest(plan, jobs, sources, contents)
         made = changes(before, manifest) if before else []
         if before is not None and not made:
             manifest = before
@@ -106,7 +108,7 @@ def _job(
     plan: Plan,
     config: TrialConfig,
     before: Manifest | None,
-    sources: Mapping[str, Source],
+    contents: Mapping[str, Identity],
     homes: Mapping[str, Path],
 ) -> Job:
     """A row of the manifest; where the record of a trial is stays as it was unless it is known."""
@@ -119,7 +121,7 @@ def _job(
         seed=config.seed,
         config_hash=config_hash(config),
         group_hash=group_hash(config),
-        identity=identity_of(config, sources[config.labels.variant]).hash,
+        identity=at_seed(contents[config.labels.variant], config).hash,
         record=homes[trial].name if trial in homes else (old.record if old else trial),
         differs={key: [_leaf(value) for value in pair] for key, pair in found.items()},
     )
@@ -130,7 +132,9 @@ def _leaf(value: Any) -> Leaf:
     return str(value) if isinstance(value, (list, dict)) else value
 
 
-def _manifest(plan: Plan, jobs: list[Job], sources: Mapping[str, Source]) -> Manifest:
+def _manifest(
+    plan: Plan, jobs: list[Job], sources: Mapping[str, Source], contents: Mapping[str, Identity]
+) -> Manifest:
     commit, dirty = provenance.git_state()
     seeds = sorted({job.seed for job in jobs})
     baseline = plan.ablation.baseline
@@ -138,7 +142,7 @@ def _manifest(plan: Plan, jobs: list[Job], sources: Mapping[str, Source]) -> Man
         ablation=dataclasses.replace(plan.ablation, seeds=seeds),
         jobs=jobs,
         created=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        code_hash=digest(identity_of(plan.variants[baseline], sources[baseline]).code),
+        code_hash=digest(contents[baseline].code),
         git_commit=commit,
         git_dirty=dirty,
         model_hash=sources[baseline].hash,
@@ -153,8 +157,9 @@ def _manifest(plan: Plan, jobs: list[Job], sources: Mapping[str, Source]) -> Man
 def _known(runs: Path, history: History, manifest: Manifest) -> list[str]:
     """Trials of this and earlier revisions that have a result now."""
     planned = [job for revision in [*history.revisions, manifest] for job in revision.jobs]
-    records = {job.trial: runs / "checkpoints" / job.record for job in planned}
-    return sorted(trial for trial, folder in records.items() if standing.result(folder) is not None)
+    folders = {job.trial: runs / "checkpoints" / job.record for job in planned}
+    records = {trial: read(folder) for trial, folder in folders.items()}
+    return sorted(trial for trial, found in records.items() if found and found.finished)
 
 
 def _sealed(manifest: Manifest, before: Manifest | None, known: list[str]) -> Manifest:

@@ -11,7 +11,7 @@ from rich.console import Console
 from harness import standing
 from harness.config import TrialConfig, trial_name
 from harness.errors import ConfigError, TrialsFailedError
-from harness.identity import Identity, identity_of
+from harness.identity import Identity, at_seed, identity_of
 from harness.machine import shown, terminal
 from harness.machine.cluster import check_address, set_environment
 from harness.tracking import record
@@ -70,10 +70,11 @@ def _prepared(planned: Plan, console: Console) -> tuple[Path, Plan, dict[str, Pa
     runs = sources[planned.ablation.baseline][0]
     jobs = [dataclasses.replace(job, runs=str(runs)) for job in planned.jobs]
     models = {label: source for label, (_, source) in sources.items()}
-    found = {trial_name(job): identity_of(job, models[job.labels.variant]) for job in jobs}
+    contents = {label: identity_of(c, models[label]) for label, c in planned.variants.items()}
+    found = {trial_name(job): at_seed(contents[job.labels.variant], job) for job in jobs}
     homes = _homes(jobs, runs, found, console)
     jobs[0].tracking.prepare(runs, planned.ablation.name)
-    manifest = write_manifest(planned, runs, models, console.print, homes)
+    manifest = write_manifest(planned, runs, models, contents, homes, console.print)
     seal = manifest.seal
     jobs = [dataclasses.replace(j, labels=dataclasses.replace(j.labels, seal=seal)) for j in jobs]
     for job in jobs:  # after the plan, which notes down what was known

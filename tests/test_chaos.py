@@ -71,6 +71,7 @@ def survives(work: Path, composed: Callable[..., Any], seed: int) -> None:
     uninterrupted = recorded(whole)  # builds its own base as well
     run, survived = stored(runs, config)
     assert run.info.status == "FINISHED"
+    assert int(run.data.tags["attempt"]) >= 2
     assert survived == uninterrupted
     assert equal(weights(folder), weights(trial_folder(whole)))
 

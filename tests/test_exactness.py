@@ -1,10 +1,6 @@
 """Level 1 of exactness: bitwise over repetition, and over kill and resume."""
 
 import contextlib
-import os
-import signal
-import subprocess
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +11,7 @@ import torch
 from harness.launch import run_trial
 from harness.schema import METRICS
 from harness.trial import clear, declared_metrics, trial_folder
-from tests.conftest import SMALL, command, harness
+from tests.conftest import SMALL
 
 Steps = dict[int, dict[str, float]]
 
@@ -160,39 +156,3 @@ def test_variants_at_one_seed_see_the_same_first_rollout(
         "prompt_length/max",
     ):
         assert first[key] == second[key]
-
-
-@pytest.mark.parametrize("moment", [0, 1])
-def test_kill_9_at_a_random_moment_and_resume_equals_the_uninterrupted_run(
-    tmp_path: Path, work: Path, composed: Callable[..., Any], moment: int
-) -> None:
-    """The killed process is real, and so is its store: metrics are read back from MLflow."""
-    import random
-
-    arguments = (*SMALL, "budget.amount=24", "evaluation.every=0.125", "trainer.save_every=0.125")
-    config = composed(*arguments, f"runs={work / 'runs'}")
-    folder = trial_folder(config)
-    victim = subprocess.Popen(
-        **command(*arguments), cwd=work, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    deadline = time.monotonic() + 120
-    while not list(folder.glob("step_*")) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert victim.poll() is None, "the trial ended before it could be killed"
-    time.sleep(random.Random(f"{os.getpid()}/{moment}").uniform(0.0, 0.6))
-    os.kill(victim.pid, signal.SIGKILL)
-    victim.wait()
-    assert not (folder / "final").exists(), "killed too late to test anything"
-    done = harness(work, *arguments)
-    assert done.returncode == 0, done.stderr
-    run, resumed = stored(work / "runs", config)
-    assert run.info.status == "FINISHED"
-    assert run.data.tags["attempt"] == "2"
-    assert "resumed after step" in (folder / "trial.log").read_text()
-    whole = composed(*arguments, f"runs={work / 'whole'}", "tracking=none")
-    (work / "whole").mkdir()
-    (work / "whole" / "models").symlink_to(work / "runs" / "models")
-    uninterrupted = recorded(whole)
-    assert resumed == uninterrupted
-    a, b = final_weights(folder), final_weights(trial_folder(whole))
-    assert all(torch.equal(a[name], b[name]) for name in a)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import ConfigError, TrialsFailedError
+from harness.machine import terminal
 from harness.machine.files import locked
 
 # Read by Ray and Tune when they are imported or started; a user's own setting wins.
@@ -109,7 +110,7 @@ def _watch(ended: threading.Event) -> None:
             check_alive()
         except TrialsFailedError as error:
             if not ended.wait(GRACE_S):
-                sys.stderr.write(f"error: {error}\n")
+                terminal.complain(error)
                 sys.stderr.flush()
                 os._exit(1)
             return

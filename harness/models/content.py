@@ -131,5 +131,5 @@ def _keep(kept: Path, name: str, entry: dict[str, Any]) -> None:
             temporary = kept.with_name(f".{kept.name}.new")
             temporary.write_text(json.dumps({"files": known, "seal": config.digest(known)}))
             temporary.replace(kept)
-    except OSError as error:  # costs the next start the time to hash it again, and nothing else
+    except (OSError, ConfigError) as error:  # the next start hashes it again, that is all
         logging.getLogger("harness").warning("the digest of %s is not kept: %s", name, error)

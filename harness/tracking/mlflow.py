@@ -164,7 +164,7 @@ def _describe(client: Any, run: Any, record: Record, names: Names) -> None:
     }
     tags = {key: shown.storable(value) for key, value in tags.items()}
     new = [RunTag(key, value) for key, value in tags.items() if run.data.tags.get(key) != value]
-    keys = {k: v for k, v in flattened(deciding).items() if not k.endswith(TARGET)}
+    keys = {k: v for k, v in flattened(deciding).items() if k and not k.endswith(TARGET)}
     params = {"variant": names.variant, "algorithm": labels.get("algorithm", ""), **keys}
     named = {key.replace("[", ".").replace("]", ""): str(v) for key, v in params.items()}
     entries = [
@@ -208,7 +208,7 @@ def _copy_files(client: Any, run_id: str, record: Record) -> None:
     texts = {path.name: path for path in record.texts}
     for name, path in {**texts, **{_table_name(s): p for s, p in record.tables.items()}}.items():
         if there.get(name) != path.stat().st_size:
-            client.log_text(run_id, path.read_text(encoding="utf-8"), name)
+            client.log_text(run_id, path.read_bytes().decode(), name)
     if "config.yaml" not in there:
         client.log_dict(run_id, record.config, "config.yaml")
 

@@ -1,5 +1,6 @@
 """From a real MLflow store to the report."""
 
+import dataclasses
 import re
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from synthetic_store import DEAD, FULL, SINGLE, Plan, Trial
 from analysis import load
 from analysis.__main__ import main
 from analysis.ablation import Checkpoint, Primary
-from analysis.gates import Level, gates
+from analysis.gates import Gate, Level, gates
 from analysis.report import Report, build
 from analysis.study import NO_RESULT, read_study
 from harness.errors import ConfigError
@@ -220,7 +221,9 @@ def test_gates_of_a_doubtful_study(runs: Path) -> None:
         "All planned trials finished": Level.FAIL,
         "No runs outside the plan": Level.WARN,
         "Seeds make a difference": Level.WARN,
-        "One commit, clean tree": Level.FAIL,
+        "Code, weights and data are the plan's": Level.OK,
+        "No trial collapsed": Level.OK,
+        "One commit, clean tree": Level.WARN,
         "Only declared factors differ": Level.FAIL,
         "No deviations from the ablation file": Level.WARN,
         "Equal budget": Level.FAIL,
@@ -236,6 +239,24 @@ def test_gates_of_a_doubtful_study(runs: Path) -> None:
     assert "algorithm.normalize_std" not in found["Only declared factors differ"].detail
 
 
+def test_gate_of_results_that_were_made_of_other_content(runs: Path) -> None:
+    study = read_study(runs, FULL.name)
+    question = "Code, weights and data are the plan's"
+
+    def gate(**cells: str) -> Gate:
+        columns = {name: pl.lit(value) for name, value in cells.items()}
+        other = dataclasses.replace(study, trials=study.trials.with_columns(**columns))
+        return next(gate for gate in gates(other) if gate.question == question)
+
+    assert gate().level is Level.OK
+    assert gate(identity="edited").level is Level.FAIL
+    assert gate(identity="", planned="").level is Level.FAIL
+    kept = gate(identity="edited", accepted="code of mypkg.crash")
+    assert kept.level is Level.WARN
+    assert "grpo__s0__abababab: code of mypkg.crash" in kept.detail
+    assert "grpo__s0__abababab is full__s0" in gate(origin="full__s0").detail
+
+
 def test_finished_without_an_evaluation_is_no_result(runs: Path) -> None:
     trials = read_study(runs, DOUBTFUL.name).trials
 
@@ -243,7 +264,7 @@ def test_finished_without_an_evaluation_is_no_result(runs: Path) -> None:
 
 
 def test_history_keeps_the_latest_record_and_real_infinities(runs: Path) -> None:
-    metrics = load.load_experiment(load.open_store(runs), DOUBTFUL.name).metrics
+    metrics = load.load_experiment(load.open_store(runs), DOUBTFUL.name, runs).metrics
     own = metrics.filter(pl.col("trial") == "old__s0__00000000").sort("metric", "step")
 
     assert own.select("metric", "step").rows() == [
@@ -259,10 +280,10 @@ def test_history_keeps_the_latest_record_and_real_infinities(runs: Path) -> None
 
 def test_pages_of_runs_are_all_read(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     client = load.open_store(runs)
-    whole = load.load_experiment(client, FULL.name)
+    whole = load.load_experiment(client, FULL.name, runs)
     monkeypatch.setattr(load, "PAGE", 2)
 
-    assert load.load_experiment(client, FULL.name).runs.equals(whole.runs)
+    assert load.load_experiment(client, FULL.name, runs).runs.equals(whole.runs)
     assert len(whole.runs) == 7
 
 
@@ -270,7 +291,7 @@ def test_unknown_names_say_what_is_valid(runs: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="valid: all_failed, doubtful, one_variant, std"):
         build(runs, "nope")
     with pytest.raises(ConfigError, match=r"'nope' is not in the MLflow store; valid: .*doubtful"):
-        load.load_experiment(load.open_store(runs), "nope")
+        load.load_experiment(load.open_store(runs), "nope", runs)
     with pytest.raises(ConfigError, match="no MLflow store at"):
         load.open_store(tmp_path)
 

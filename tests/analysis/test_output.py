@@ -132,6 +132,11 @@ def of_tables(column: str) -> Callable[[str], Study]:
     return change
 
 
+def changed_since(x: str) -> Study:
+    cells = {"accepted": pl.lit(shown.storable(x)), "planned": pl.lit("other")}
+    return dataclasses.replace(STUDY, trials=STUDY.trials.with_columns(**cells))
+
+
 def differing(x: str) -> Study:
     jobs = [dataclasses.replace(j, differs={x: [x, x]}) for j in STUDY.manifest.jobs]
     return planned(jobs=jobs)
@@ -155,9 +160,8 @@ PLACES: dict[str, Callable[[str], Study]] = {
     "run": of_trials("run_id"),
     "commit": of_trials("git_commit"),
     "config hash": of_trials("config_hash"),
-    "what had changed": of_trials("accepted"),
+    "what had changed": lambda x: changed_since(x),
     "origin": of_trials("origin"),
-    "known": lambda x: planned(known=[x, x]),
     "problems": lambda x: dataclasses.replace(
         STUDY, history=dataclasses.replace(STUDY.history, problems=[x, x])
     ),

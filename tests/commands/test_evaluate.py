@@ -27,7 +27,8 @@ from harness.machine import digests
 from harness.models.loading import Source
 from harness.rollout.transformers import Transformers
 from harness.tasks.countdown import Countdown
-from harness.trial import CONFIG_FILE, trial_folder
+from harness.tracking.record import CONFIG as CONFIG_FILE
+from harness.trial import trial_folder
 from tests.conftest import SMALL, command
 
 

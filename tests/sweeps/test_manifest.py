@@ -7,6 +7,7 @@ import resource
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -15,9 +16,12 @@ import torch
 from analysis.ablation import Manifest
 from analysis.load import read_manifest, read_revisions
 from analysis.revisions import line, manifest_path, read_history, sealed
-from harness.config import trial_name
+from harness.config import digest, trial_name
 from harness.errors import ConfigError
+from harness.identity import Identity
 from harness.models.loading import Source
+from harness.tracking.record import Status
+from harness.tracking.writer import Writer
 from sweeps.manifest import write_manifest
 from sweeps.plan import Plan
 from tests.conftest import ROOT
@@ -28,7 +32,7 @@ GRID = ("name=mine", "algorithm=grpo,dr_grpo")
 
 
 def source(weights: str = "ab") -> Source:
-    return Source("nowhere", weights * 32, "nowhere", torch.float32, "eager")
+    return Source("nowhere", "nowhere", torch.float32, "eager", {"model weights/w": weights * 32})
 
 
 class Folder:
@@ -38,10 +42,14 @@ class Folder:
         self.runs = runs
         self.said: list[str] = []
 
-    def write(self, plan: Plan, weights: str = "ab", **more: Any) -> Manifest:
+    def write(
+        self, plan: Plan, weights: str = "ab", code: str = "01", homes: Any = MappingProxyType({})
+    ) -> Manifest:
         self.said.clear()
         sources = {label: source(weights) for label in plan.variants}
-        return write_manifest(plan, self.runs, sources, self.said.append, **more)
+        content = Identity("", {"m": code * 32}, dict(source(weights).files), {})
+        contents = dict.fromkeys(plan.variants, content)
+        return write_manifest(plan, self.runs, sources, contents, homes, self.said.append)
 
     @property
     def path(self) -> Path:
@@ -221,13 +229,16 @@ def test_other_content_is_a_new_revision(folder: Folder, grid: Callable[..., Pla
     trial = trial_name(plan.jobs[0])
     folder.write(plan)
     folder.write(plan, "cd")
-    assert "base model abababab -> cdcdcdcd" in folder.said[0]
-    known = folder.write(plan, "cd", identities={trial: "1" * 64})
-    assert f"identity of {trial} unknown -> 11111111" in folder.said[0]
-    assert folder.write(plan, "cd", identities={trial: "1" * 64}) == known
-    assert folder.write(plan, "cd") == known, "who does not ask does not forget"
-    folder.write(plan, "cd", records={trial: "other__s0__00000000"})
+    assert f"base model {source().hash[:8]} -> {source('cd').hash[:8]}" in folder.said[0]
+    known = folder.write(plan, "cd", code="02")
+    codes = [digest({"m": code * 32})[:8] for code in ("01", "02")]
+    assert f"code {codes[0]} -> {codes[1]}" in folder.said[0]
+    assert "identity of" in folder.said[0]
+    assert folder.write(plan, "cd", code="02") == known
+    other = folder.runs / "checkpoints" / "other__s0__00000000"
+    moved = folder.write(plan, "cd", code="02", homes={trial: other})
     assert f"record of {trial} {trial} -> other__s0__00000000" in folder.said[0]
+    assert folder.write(plan, "cd", code="02") == moved, "who does not ask does not forget"
     assert len(folder.revisions) == 4
 
 
@@ -236,9 +247,12 @@ def test_a_revision_notes_down_which_trials_had_a_result(
 ) -> None:
     first = folder.write(grid("0,1"))
     done = first.jobs[2].trial
-    final = folder.runs / "checkpoints" / done / "final"
-    final.mkdir(parents=True)
-    (final / "result.json").write_text('{"eval/accuracy": 0.5}')
+    (folder.runs / "checkpoints" / done).mkdir(parents=True)
+    writer = Writer(folder.runs / "checkpoints" / done)
+    writer.start({}, first.seal)
+    writer.step(0, {"budget/updates": 0.0})
+    assert folder.write(grid("0,1")).known == []
+    writer.end(Status.FINISHED)
     assert folder.write(grid("0,1")).known == []
     assert folder.write(grid("0,1,2")).known == [done]
 

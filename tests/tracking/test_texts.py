@@ -8,6 +8,8 @@ from typing import Any
 from mlflow.tracking import MlflowClient
 
 from harness.machine import shown
+from harness.tracking import Names
+from harness.tracking.writer import Writer
 from tests.hostile import HOSTILE
 
 
@@ -15,9 +17,14 @@ def test_store_holds_every_text(tmp_path: Path, composed: Callable[..., Any]) ->
     config = composed()
     texts = list(HOSTILE.values())
     facts = {f"fact_{number}": text for number, text in enumerate(texts)}
-    with config.tracking.run(config, tmp_path, facts) as run:
-        run.text("prompt.txt", "".join(texts))
-        run.table(0, {"item": list(range(len(texts))), "response": texts})
+    folder = tmp_path / "checkpoints" / "t"
+    folder.mkdir(parents=True)
+    writer = Writer(folder)
+    writer.start(facts, "")
+    writer.text("prompt.txt", "".join(texts))
+    writer.table(0, {"item": list(range(len(texts))), "response": texts})
+    writer.step(0, {"eval/accuracy": 0.0})
+    config.tracking.publish(folder, tmp_path, Names("t", "v"))
     client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
     (found,) = client.search_runs([client.get_experiment_by_name("trials").experiment_id])
     stored = [shown.storable(text) for text in texts]
