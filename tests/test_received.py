@@ -5,17 +5,19 @@ import hashlib
 import json
 import pickle
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from analysis.report import build
+from harness.commands.evaluate import config_of
+from harness.errors import ConfigError
 from harness.launch import run_trial
 from harness.trial import trial_folder
 from tests.analysis import synthetic_store as store
-from tests.conftest import SMALL, command, harness
+from tests.conftest import SMALL
 from tests.processes import equal, weights
 
 
@@ -47,8 +49,7 @@ def test_a_hostile_folder_runs_nothing_and_reads_nothing(
         name = next(name for name in digests if name.endswith(".metadata"))
         digests[name] = hashlib.sha256((step / ".metadata").read_bytes()).hexdigest()
         (step / "digests.json").write_text(json.dumps(digests))
-    done = harness(work, *SMALL, "tracking=none")
-    assert done.returncode == 0, done.stderr
+    run_trial(config, lambda *seen: None)
     assert equal(weights(folder), whole), "made again from the beginning"
 
     # A config whose grader is a shell, and one whose task is any class.
@@ -56,13 +57,9 @@ def test_a_hostile_folder_runs_nothing_and_reads_nothing(
     shell = {"_target_": "harness.tasks.jsonl.Jsonl", "path": "x", "grader": "os.system"}
     for task in (shell, {"_target_": "subprocess.Popen", "args": ["touch", str(canary)]}):
         (folder / "trial.json").write_text(json.dumps({**plain, "task": task}))
-        settings = command()
-        settings["args"] = [sys.executable, "-m", "harness.evaluate", str(folder / "final")]
-        refused = subprocess.run(
-            **settings, cwd=work, stdin=subprocess.DEVNULL, capture_output=True, text=True
-        )
-        assert refused.returncode == 2
-        (line,) = refused.stderr.splitlines()
+        with pytest.raises(ConfigError) as refused:
+            config_of(folder / "final", [], trust=False)
+        line = str(refused.value)
         assert (task.get("grader") or task["_target_"]) in line
         assert "trust=true" in line
 
@@ -72,18 +69,9 @@ def test_a_hostile_folder_runs_nothing_and_reads_nothing(
     honest = json.loads(manifest.read_text())
     hostile = {**honest, "_target_": "pathlib.Path.touch", "self": str(canary)}
     manifest.write_text(json.dumps(hostile) + "\n")
-    settings["args"] = [
-        sys.executable,
-        "-m",
-        "analysis",
-        "report",
-        store.FULL.name,
-        "--runs",
-        "got",
-    ]
-    refused = subprocess.run(**settings, cwd=tmp_path, capture_output=True, text=True)
-    assert refused.returncode == 2
-    assert len(refused.stderr.splitlines()) == 1
+    with pytest.raises(ConfigError) as refused:
+        build(tmp_path / "got", store.FULL.name)
+    assert "\n" not in str(refused.value)
     honest["ablation"]["question"] = f"![x]({secret}) # title"
     manifest.write_text(json.dumps(honest) + "\n")
     page = build(tmp_path / "got", store.FULL.name).html.read_text()
