@@ -12,7 +12,8 @@ from tests.conftest import ROOT, SMALL
 
 
 @pytest.mark.parametrize("mode", ["normal", "editable"])
-def test_a_multirun_from_another_folder_after_a_real_install(work: Path, mode: str) -> None:
+def test_a_command_from_another_folder_after_a_real_install(work: Path, mode: str) -> None:
+    """An editable install differs in what it finds, not in what it then does."""
     place = work / "venv"
     venv.create(place, with_pip=True)
     python = place / "bin" / "python"
@@ -31,6 +32,17 @@ def test_a_multirun_from_another_folder_after_a_real_install(work: Path, mode: s
         cwd="/", env=environment, check=True, capture_output=True, text=True,
     ).stdout  # fmt: skip
     assert where.startswith(str(ROOT if mode == "editable" else site))
+    if mode == "normal":
+        _multirun(work, place, environment)
+    unknown = subprocess.run(
+        [place / "bin" / "harness", "-m", "+ablation=nope"],
+        cwd=work, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert unknown.returncode == 2
+    assert "length_bias" in unknown.stderr
+
+
+def _multirun(work: Path, place: Path, environment: dict[str, str]) -> None:
     done = subprocess.run(
         [place / "bin" / "harness", "-m", "seed=5", *SMALL, "budget.amount=1"],
         cwd=work, env=environment, capture_output=True, text=True, timeout=240,
@@ -39,12 +51,6 @@ def test_a_multirun_from_another_folder_after_a_real_install(work: Path, mode: s
     assert "1 trials (1 variants x 1 seeds)" in done.stdout
     (report,) = (work / "runs" / "reports").glob("grid-*/report.html")
     assert (work / "runs" / "sweeps" / report.parent.name / "manifest.jsonl").is_file()
-    unknown = subprocess.run(
-        [place / "bin" / "harness", "-m", "+ablation=nope"],
-        cwd=work, env=environment, capture_output=True, text=True,
-    )  # fmt: skip
-    assert unknown.returncode == 2
-    assert "length_bias" in unknown.stderr
 
 
 def _copied(work: Path) -> Path:

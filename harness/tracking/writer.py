@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.machine import shown
 from harness.tracking.record import RECORD, TABLES, Status, read
 
 
@@ -46,7 +47,7 @@ class Writer:
     def table(self, step: int, table: Mapping[str, Sequence[Any]]) -> None:
         """Per-prompt results of an evaluation; the table of a step is written before the step."""
         columns = list(table)
-        rows = [list(row) for row in zip(*table.values(), strict=True)]
+        rows = [[_storable(x) for x in row] for row in zip(*table.values(), strict=True)]
         name = f"{TABLES}/step_{step:06d}.json"
         self.text(name, json.dumps({"columns": columns, "data": rows}))
 
@@ -66,3 +67,8 @@ class Writer:
             file.flush()
             os.fsync(file.fileno())
         return time_ms
+
+
+def _storable(value: Any) -> Any:
+    """A cell that every file and frame can hold."""
+    return shown.storable(value) if isinstance(value, str) else value

@@ -2,11 +2,16 @@
 
 import re
 import shutil
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from tests.conftest import ROOT, SMALL, harness
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+from analysis.__main__ import main as analysis
+from harness import cli
+from tests.conftest import SMALL, harness
 from tests.sweeps.test_sweep import finals, runs_of
 
 TINY = (*SMALL, "budget.amount=2", "evaluation.every=0.5")
@@ -27,14 +32,6 @@ budget: {unit: updates, amount: 2}
 """
 
 
-def analysis(work: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "analysis", *arguments],
-        cwd=work, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-
-
 def complete(work: Path, name: str, *labels: str) -> None:
     report = (work / "runs" / "reports" / name / "report.md").read_text()
     assert "4 of 4 planned trials have a result" in report
@@ -45,39 +42,55 @@ def complete(work: Path, name: str, *labels: str) -> None:
     assert {run.data.tags["variant"] for run in runs} == set(labels)
 
 
-def test_a_single_run_a_grid_an_ablation_and_reports_in_one_folder(work: Path) -> None:
-    single = harness(work, "algorithm=grpo", "tracking=none", *TINY)
-    assert single.returncode == 0, single.stderr
-    grid = harness(work, *GRID)
+@pytest.fixture
+def here(
+    work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Run a command in this process, which has imported everything; what it printed."""
+    monkeypatch.chdir(work)
+
+    def run(*arguments: str) -> str:
+        GlobalHydra.instance().clear()
+        monkeypatch.setattr(sys, "argv", ["harness", *arguments])
+        code = cli.run()
+        printed = capsys.readouterr()
+        assert (code, printed.err) == (0, ""), printed.out + printed.err
+        return printed.out
+
+    return run
+
+
+def test_a_single_run_a_grid_an_ablation_and_reports_in_one_folder(
+    work: Path, here: Callable[..., str]
+) -> None:
+    here("algorithm=grpo", "tracking=none", *TINY)
+    grid = harness(work, *GRID)  # the one that needs Ray
     assert grid.returncode == 0, grid.stdout + grid.stderr
     assert "1 finished before" in grid.stdout
-    (name,) = re.findall(r"grid-\w+", grid.stdout)[:1]
+    name = re.findall(r"grid-\w+", grid.stdout)[0]
     complete(work, name, "grpo", "dr_grpo")
     before = finals(work)
     assert len(before) == 4
 
     (work / "runs" / "mlflow.db").unlink()
     shutil.rmtree(work / "runs" / "artifacts")
-    ablation = harness(work, *ABLATION)
-    assert ablation.returncode == 0, ablation.stdout + ablation.stderr
-    assert "4 finished before" in ablation.stdout
+    assert "4 finished before" in here(*ABLATION)
     complete(work, "length_bias", "grpo", "dr_grpo")
 
-    assert analysis(work, "report", name).returncode == 0
+    assert analysis(["report", name]) == 0
     complete(work, name, "grpo", "dr_grpo")
 
     (work / "mine" / "conf" / "ablation").mkdir(parents=True)
     (work / "mine" / "conf" / "ablation" / "renamed.yaml").write_text(RENAMED)
     search = f"hydra.searchpath=[file://{work / 'mine' / 'conf'}]"
-    renamed = harness(work, "-m", "+ablation=renamed", search, *TINY)
-    assert renamed.returncode == 0, renamed.stdout + renamed.stderr
-    assert "4 finished before" in renamed.stdout
+    renamed = here("-m", "+ablation=renamed", search, *TINY)
+    assert "4 finished before" in renamed
+    assert "record of grpo__s0__" in renamed
     complete(work, "renamed", "divided", "undivided")
     origins = {run.data.tags["origin"].partition("__")[0] for run in runs_of(work, "renamed")}
     assert origins == {"grpo", "dr_grpo"}
-    assert "record of grpo__s0__" in renamed.stdout
 
     report = (work / "runs" / "reports" / "length_bias" / "report.md").read_bytes()
-    assert analysis(work, "report", "length_bias").returncode == 0
+    assert "4 finished before" in here(*ABLATION)
     assert (work / "runs" / "reports" / "length_bias" / "report.md").read_bytes() == report
     assert finals(work) == before, "a finished trial ran again"
