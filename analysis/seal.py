@@ -35,8 +35,8 @@ def judged(study: Study) -> Judgement:
 
     More seeds, another budget or other variants after results were seen are slight: no result is
     left out and no claim is bent to its answer, but intervals assume that the amount of data was
-    fixed beforehand. At a nominal 5 %, looking once and going on errs in 8 %, looking four times in
-    14 % of studies without an effect.
+    fixed beforehand. At a nominal 5 %, two looks err in 8.3 % and five in 14.2 % of studies without
+    an effect (Armitage, McPherson and Rowe, 1969, table 2).
     """
     newest = study.manifest
     grave = [*study.history.problems, *_foreign(study), *_moved(study)]

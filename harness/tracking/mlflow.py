@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import IDENTITY_IRRELEVANT, digest, flattened
+from harness.errors import StoreError
 from harness.machine import files, shown
 from harness.tracking import Names, store
 from harness.tracking.address import check_environment, store_path
@@ -45,7 +46,7 @@ class MlflowTracking:
 
     def follow(self, folder: Path, runs: Path, names: Names) -> "Following":
         run_id = _published(folder, runs, names, begins=True)
-        return Following(store.open_store(runs), run_id)
+        return Following(runs, store.open_store(runs), run_id)
 
 
 class Following:
@@ -55,19 +56,19 @@ class Following:
     the copy is made complete when the trial ends.
     """
 
-    def __init__(self, client: Any, run_id: str) -> None:
+    def __init__(self, runs: Path, client: Any, run_id: str) -> None:
+        self.runs = runs
         self.client = client
         self.run_id = run_id
         self.lost = False
 
     def step(self, step: int, metrics: Mapping[str, float], time_ms: int) -> None:
-        from mlflow.exceptions import MlflowException
-
         if self.lost:
             return
         try:
-            _log_points(self.client, self.run_id, _points(step, metrics, time_ms))
-        except (MlflowException, OSError) as error:
+            with store.one_line(self.runs):
+                _log_points(self.client, self.run_id, _points(step, metrics, time_ms))
+        except StoreError as error:
             self.lost = True
             log.warning("MLflow's copy stays behind from step %d on: %s", step, error)
 
