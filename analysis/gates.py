@@ -130,9 +130,10 @@ def _content(study: Study) -> Gate:
     question = "Code, weights and data are the plan's"
     done = study.finished
     others = done.filter(pl.col("identity") != pl.col("planned"))
-    kept = others.filter(pl.col("accepted") != "")
+    taken_as = pl.col("accepted_as").str.split(" ").list.contains(pl.col("planned"))
+    kept = others.filter(taken_as)
     unknown = done.filter((pl.col("identity") == "") | (pl.col("planned") == ""))
-    changed = others.filter(pl.col("accepted") == "")
+    changed = others.filter(~taken_as)
     if not changed.is_empty() or not unknown.is_empty():
         names = sorted({*changed["trial"], *unknown["trial"]})
         return Gate(question, Level.FAIL, f"made of other content: {', '.join(names)}")

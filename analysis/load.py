@@ -36,6 +36,7 @@ RUNS = {
     "seal": pl.String,
     "identity": pl.String,
     "accepted": pl.String,
+    "accepted_as": pl.String,
     "origin": pl.String,
     "git_commit": pl.String,
     "git_dirty": pl.Boolean,
@@ -102,17 +103,19 @@ def seals(runs: Path) -> dict[str, str]:
     return found
 
 
-def publish(runs: Path, manifest: Manifest) -> None:
-    """Make the store's copy of every planned trial's record complete.
+def publish(runs: Path, history: History) -> None:
+    """Make the store's copy of the record of every trial complete that some revision plans.
 
     Trials without a record are left as they are.
     """
     runs = runs.expanduser().absolute()
     tracking = MlflowTracking()
-    for job in manifest.jobs:
+    jobs = {job.trial: job for manifest in history.revisions for job in manifest.jobs}
+    for job in jobs.values():
         folder = runs / "checkpoints" / job.record
         if folder.is_dir():
-            tracking.publish(folder, runs, Names(job.trial, job.variant, manifest.ablation.name))
+            name = history.revisions[-1].ablation.name
+            tracking.publish(folder, runs, Names(job.trial, job.variant, name))
 
 
 def open_store(runs: Path) -> MlflowClient:
@@ -175,6 +178,7 @@ def _run_row(run: Run) -> list[Any]:
         tags.get("seal", ""),
         tags.get("identity", ""),
         tags.get("accepted", ""),
+        tags.get("accepted_as", ""),
         tags.get("origin", ""),
         tags.get("git_commit", ""),
         tags.get("git_dirty", "").lower() in ("true", "1"),

@@ -39,10 +39,12 @@ def judged(study: Study) -> Judgement:
     an effect (Armitage, McPherson and Rowe, 1969, table 2).
     """
     newest = study.manifest
-    grave = [*study.history.problems, *_foreign(study), *_moved(study)]
+    grave = [*study.history.problems, *_foreign(study), *_moved(study), *_fitted(study)]
     slight = [*_decided_late(study, with_claims=not grave), *_early(study)]
     ran = len(_ran(study))
     noun = "prediction" if len(newest.ablation.predictions) == 1 else "predictions"
+    if not newest.ablation.predictions:
+        return Judgement(grave, slight, "no predictions: nothing here is confirmatory")
     fact = (
         f"seal {newest.seal[:SHORT]}, revision {newest.revision}: "
         f"{len(newest.ablation.predictions)} {noun}, as sealed before each of {ran} trials"
@@ -124,6 +126,27 @@ def _moved(study: Study) -> list[str]:
     return found
 
 
+def _fitted(study: Study) -> list[str]:
+    """Claims that were changed when trials at today's seeds had ended, whatever they are called.
+
+    Other trials at a seed draw the same random numbers: with a key more that changes nothing they
+    give the same results. Seeds that nobody has seen are the remedy.
+    """
+    seeds = {job.trial: job.seed for m in study.history.revisions for job in m.jobs}
+    today = {job.seed for job in study.manifest.jobs}
+    found = []
+    revisions = study.history.revisions
+    for number in range(1, len(revisions)):
+        seen = sorted({seeds[trial] for trial in known_at(study, number)} & today)
+        changed = _texts(revisions[number - 1], revisions[number], {Kind.CLAIM})
+        if seen and changed and study.manifest.ablation.predictions:
+            found.append(
+                f"revision {number + 1} changed claims when results at seeds {seen} were there: "
+                f"{'; '.join(changed)}"
+            )
+    return found
+
+
 def _own(study: Study) -> set[str]:
     return {manifest.seal for manifest in study.history.revisions}
 
@@ -166,8 +189,8 @@ def section(study: Study) -> str:
     newest = study.manifest
     facts = (
         f"Seal {text.code(newest.seal)}: a hash over question, predictions, variants, seeds, "
-        f"budget, trials and the content they run on. It stands on every run; each revision "
-        f"holds the seal of the one before."
+        f"budget, trials and the content they run on. A run carries the seal of the plan that it "
+        f"started under; each revision holds the seal of the one before."
     )
     header = ["revision", "seal", "written", "changed", "trials that had ended by then"]
     rows = [_row(study, number) for number in range(len(study.history.revisions))]

@@ -146,7 +146,7 @@ def read_study(runs: Path, name: str) -> Study:
     """
     history = load.read_revisions(runs, name)
     manifest = history.revisions[-1]
-    load.publish(runs, manifest)
+    load.publish(runs, history)
     client = load.open_store(runs)
     experiment = load.load_experiment(client, name, runs)
     trials = _planned(manifest, experiment)

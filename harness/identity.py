@@ -69,20 +69,29 @@ def identity_of(config: TrialConfig, source: Source) -> Identity:
         ConfigError: code, model or data is not to be found.
         ContractError: an answer of the task is no plain data.
     """
-    parts = [
-        getattr(config, f.name)
-        for f in dataclasses.fields(config)
-        if f.name not in IDENTITY_IRRELEVANT
-    ]
     return Identity(
         config=config_hash(config),
-        code=code_of(parts, CORE),
+        code=code_now(config),
         model={**source.files, **_critic(config, source)},
         data={
             POOL: sets.digest(config.task.pool()),
             HELD_OUT: sets.digest(config.task.held_out()),
         },
     )
+
+
+def code_now(config: TrialConfig) -> dict[str, str]:
+    """Module -> digest of the code that decides a trial's numbers, as it lies on the disk now.
+
+    Raises:
+        ConfigError: a module is not to be found.
+    """
+    parts = [
+        getattr(config, f.name)
+        for f in dataclasses.fields(config)
+        if f.name not in IDENTITY_IRRELEVANT
+    ]
+    return code_of(parts, CORE)
 
 
 def at_seed(content: Identity, config: TrialConfig) -> Identity:

@@ -167,20 +167,23 @@ def train(parts: Parts) -> dict[str, float]:
 def resume(parts: Parts) -> None:
     """Continue from the newest checkpoint that leads to all others; then the first sync."""
     ranks = parts.models.policy.layout.ranks
-    found = _found(parts.folder, ranks, ranks.agreed(parts.run.logged_step))
+    record = ranks.agreed((parts.run.id, parts.run.logged_step))
+    found = _found(parts.folder, ranks, *record)
     if found is not None:
         _restore(parts, found)
     parts.engine.load(parts.models.policy)
 
 
-def _found(folder: Path, ranks: Ranks, recorded: int) -> checkpoint.Step | None:
+def _found(folder: Path, ranks: Ranks, record: str, recorded: int) -> checkpoint.Step | None:
     """What to continue from; None: from the beginning. Steps that the record lacks are made again.
+
+    A checkpoint that belongs to no record or to another one is passed over.
 
     `final` is written at the end of every trial. `best` is written by an evaluation that beats the
     ones before: where it is lost, only a step that knows less than the best leads to it again.
     """
-    whole = checkpoint.steps(folder, ranks)
-    steps = (step for step in whole if _counters(step).step <= recorded)
+    own = (s for s in checkpoint.steps(folder, ranks) if s.plain.get("record") == record)
+    steps = (step for step in own if _counters(step).step <= recorded)
     found = next(steps, None)
     if found is not None:
         known = _counters(found).best
@@ -234,6 +237,7 @@ def _save(parts: Parts) -> None:
         "counters": asdict(parts.state),
         "controllers": [controller.state_dict() for controller in parts.controllers],
         "reference_scores": parts.collector.reference.state_dict(),
+        "record": ranks.agreed(parts.run.id),
     }
     folder = parts.folder / f"step_{parts.state.step}"
     checkpoint.save(folder, parts.models.state_dict(), plain, ranks)

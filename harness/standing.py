@@ -5,7 +5,7 @@ never continues on other content.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from harness.config import TrialConfig, resolved, trial_name
 from harness.errors import ConfigError
 from harness.identity import Identity, changes, from_plain, identity_of, to_plain
 from harness.learner import checkpoint
+from harness.machine.files import remove
 from harness.models.loading import Source
 from harness.tracking import Names
 from harness.tracking.record import CONFIG, IDENTITY, read
@@ -98,20 +99,39 @@ def finished_before(config: TrialConfig, source: Source, folder: Path) -> dict[s
     return done
 
 
-def entered(config: TrialConfig, source: Source, folder: Path) -> dict[str, float] | None:
+def entered(
+    config: TrialConfig, source: Source, folder: Path, imported: dict[str, str]
+) -> dict[str, float] | None:
     """The result of a finished trial; None once all is written down to begin or to go on.
 
+    Args:
+        imported: digests of the code when this process had just imported it; a base model may have
+            been made since, which takes minutes.
+
     Raises:
-        ConfigError: the trial was made of other content.
+        ConfigError: the trial was made of other content, or its code has changed meanwhile.
     """
     done = finished_before(config, source, folder)
     if done is None:
+        now = identity_of(config, source)
+        if edited := changes(replace(now, code=imported), now):
+            raise ConfigError(
+                f"{', '.join(edited)} changed while the trial was starting, so that this process "
+                f"runs what is no longer there; run the same command again"
+            )
         writer = Writer(folder)
         writer.text(CONFIG, json.dumps(resolved(config), indent=1))
         if writer.last < 0:
-            now = identity_of(config, source)
+            if read(folder) is None:
+                _clear_leftovers(folder)
             writer.text(IDENTITY, json.dumps({"hash": now.hash, **to_plain(now)}, indent=1))
     return done
+
+
+def _clear_leftovers(folder: Path) -> None:
+    """Checkpoints without a record are another life's: nothing says what they were made of."""
+    for path in (*folder.glob("step_*"), folder / checkpoint.FINAL, folder / checkpoint.BEST):
+        remove(path)
 
 
 def _changed(folder: Path, now: Identity) -> list[str]:

@@ -3,7 +3,6 @@
 import copy
 import dataclasses
 import json
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from functools import partial
@@ -17,7 +16,7 @@ from harness.blame import blamed
 from harness.config import TrialConfig, digest, resolved, trial_name
 from harness.distributed.ranks import Ranks
 from harness.distributed.sharding import Layout, computed_in
-from harness.identity import code_of, identity_of
+from harness.identity import code_now, code_of, identity_of
 from harness.kl import KlController, KlInReward
 from harness.learner.critic import Critic
 from harness.learner.policy import Policy
@@ -43,7 +42,7 @@ from harness.rollout.spread import Spread
 from harness.schema import METRICS, Metric
 from harness.tasks import sets
 from harness.tracking import Run
-from harness.tracking.record import LOCK
+from harness.tracking.record import IDENTITY, LOCK, RECORD
 from harness.tracking.recording import NoRun, recording
 from harness.types import Prompt
 
@@ -86,11 +85,11 @@ def clear(config: TrialConfig) -> None:
     folder = trial_folder(config)
     if folder.exists():
         with files.locked(folder / LOCK, LOCK_WAIT_S):
-            for path in folder.iterdir():
-                if path.is_dir():
-                    shutil.rmtree(path)
-                elif path.name != LOCK:  # others may be waiting for this very file
-                    path.unlink()
+            # The record goes last: what is left by a kill is still known for what it is. The lock
+            # stays: others may be waiting for this very file.
+            for path in sorted(folder.iterdir(), key=lambda p: p.name in (RECORD, IDENTITY)):
+                if path.name != LOCK:
+                    files.remove(path)
 
 
 def run_rank(config: TrialConfig, observe: Observer, ranks: Ranks) -> dict[str, float]:
@@ -111,11 +110,14 @@ def run_rank(config: TrialConfig, observe: Observer, ranks: Ranks) -> dict[str, 
     """
     folder = trial_folder(config)
     torch.set_num_threads(config.trainer.threads)
+    imported = code_now(config)
     runs, source = prepare(config)
     if ranks.first:
         config.tracking.prepare(runs, standing.names(config).experiment)
     with _written_by_one(folder, ranks), log_file(folder, ranks), terminable():
-        done = ranks.agreed(standing.entered(config, source, folder) if ranks.first else None)
+        done = ranks.agreed(
+            standing.entered(config, source, folder, imported) if ranks.first else None
+        )
         if done is not None:
             return done
         with _record(config, source, runs, folder, ranks) as run:

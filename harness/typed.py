@@ -167,8 +167,9 @@ def _dataclass(target: str | None, path: str) -> type:
     module, _, name = target.rpartition(".")
     try:
         cls = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"{where}: cannot import {target!r}: {error}") from error
+    except (Exception, SystemExit) as error:  # importing runs the module, which may raise anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigError(f"{where}: cannot import {target!r}: {reason}") from error
     if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
         raise ConfigError(f"{where}: {target!r} is not a dataclass")
     return cls

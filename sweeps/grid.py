@@ -11,8 +11,9 @@ from omegaconf import DictConfig
 
 from analysis.ablation import Ablation, Variant
 from harness import checks
-from harness.config import Budget, digest
+from harness.config import Budget, digest, resolved
 from harness.errors import ConfigError
+from harness.typed import typed
 from sweeps.overrides import changes_numbers, values
 
 SHORT = 8  # characters of a question's hash: enough for the grids of one folder
@@ -78,7 +79,7 @@ def _hash(master: DictConfig, overrides: Sequence[Override]) -> str:
                 for o in told
                 if not (o.is_sweep_override() or str(o.key_or_group).startswith("budget."))
             ),
-            "budget": [str(master.budget.unit), float(master.budget.amount)],
+            "budget": resolved(typed(master.budget, "budget", Budget)),
         }
     )[:SHORT]
 

@@ -17,7 +17,7 @@ from harness.errors import ConfigError
 from harness.identity import Identity, at_seed
 from harness.machine import files, provenance
 from harness.models.loading import Source
-from harness.tracking.record import read
+from harness.tracking.record import finished_identities, read
 from sweeps.plan import Plan, differences
 
 # Writing a line takes milliseconds; who waits longer waits for a dead disk.
@@ -159,7 +159,9 @@ def _known(runs: Path, history: History, manifest: Manifest) -> list[str]:
     planned = [job for revision in [*history.revisions, manifest] for job in revision.jobs]
     folders = {job.trial: runs / "checkpoints" / job.record for job in planned}
     records = {trial: read(folder) for trial, folder in folders.items()}
-    return sorted(trial for trial, found in records.items() if found and found.finished)
+    done = {trial for trial, found in records.items() if found and found.finished}
+    results = finished_identities(runs / "checkpoints")  # also under other names, in other plans
+    return sorted(done | {job.trial for job in planned if job.identity in results})
 
 
 def _sealed(manifest: Manifest, before: Manifest | None, known: list[str]) -> Manifest:

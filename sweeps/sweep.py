@@ -49,7 +49,7 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
 
         with Watch([trial_name(job) for job in pending], console) as watch:
             failures = run_jobs(pending, runs, planned.ablation.name, watch)
-    _report(planned, runs, console)
+    empty = _report(planned, runs, console)
     if failures:
         _show(failures, planned.jobs, console)
     missing = [job for job in planned.jobs if standing.result(homes[trial_name(job)]) is None]
@@ -57,6 +57,11 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
         raise TrialsFailedError(
             f"{len(missing)} of {len(planned.jobs)} trials did not finish; "
             f"the same command continues from their last checkpoints"
+        )
+    if empty:
+        raise TrialsFailedError(
+            f"no result in {', '.join(empty)}: no trial recorded the primary metric; the report "
+            f"says which that is, and evaluation.* what is measured"
         )
 
 
@@ -108,7 +113,9 @@ def _homes(
     if refused:
         trial, reason = next(iter(refused.items()))
         more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
-        raise ConfigError(f"trial {trial}{more}: {reason}")
+        raise ConfigError(
+            f"trial {trial}{more}: {reason}; either key holds for all {len(jobs)} trials"
+        )
     for trial, look in looks.items():
         look.admitted(accept)
         if homes[trial].name != trial:
@@ -116,18 +123,21 @@ def _homes(
     return homes
 
 
-def _report(planned: Plan, runs: Path, console: Console) -> None:
+def _report(planned: Plan, runs: Path, console: Console) -> list[str]:
+    """Write and show the report; returns the variants that have no result in it."""
     if isinstance(planned.jobs[0].tracking, NoTracking):
         console.print(
             f"tracking=none publishes nothing; the report can be had from the trials' folders: "
             f"python -m analysis report {planned.ablation.name}"
         )
-        return
+        return []
     from analysis.report import build
 
+    console.print(f"{planned.ablation.name}: writing the report")
     report = build(runs, planned.ablation.name)
     console.print(report.summary)
     console.print(f"report: {report.html}")
+    return report.empty
 
 
 def _show(failures: Sequence[Failure], jobs: Sequence[TrialConfig], console: Console) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from harness import standing
 from harness.errors import ConfigError
+from harness.identity import code_now
 from harness.launch import run_trial
 from harness.tracking.record import RECORD, read
 from harness.trial import clear, trial_folder
@@ -131,6 +133,37 @@ def test_a_record_that_lacks_a_step_is_made_again_to_the_last_bit(
     assert run.info.status == "FINISHED"
     assert again == whole
     assert equal(weights(trial_folder(config)), final)
+
+
+def test_checkpoints_of_another_life_are_not_continued(
+    work: Path, composed: Callable[..., Any]
+) -> None:
+    """The record is lost, its checkpoints stay: nothing says what they were made of."""
+    config = composed(*SMALL, f"runs={work / 'runs'}", "tracking=none")
+    whole = recorded(config)
+    folder = trial_folder(config)
+    kept = shutil.copytree(folder / "step_6", work / "step_6")
+    (folder / RECORD).unlink()
+    with pytest.raises(StoppedError):
+        run_trial(config, until(7))
+    assert not (folder / "final").exists()
+    shutil.rmtree(folder / "step_6")
+    kept.rename(folder / "step_6")  # put back by hand: it is of another record
+    made = recorded(config)
+    assert min(made) == 5, "resumed from step_4, the newest of its own"
+    assert {**whole, **made} == whole
+
+
+def test_code_that_is_edited_while_the_base_model_is_made_is_refused(
+    work: Path, composed: Callable[..., Any], jsonl: Callable[..., Any]
+) -> None:
+    config = jsonl(composed)
+    source = config.model.prepare(config.task, str(work / "runs"))
+    imported = code_now(config)
+    (work / "mygrader.py").write_text(GRADER.replace("==", "!="))
+    with pytest.raises(ConfigError, match=r"code of mygrader changed while .* was starting"):
+        standing.entered(config, source, trial_folder(config), imported)
+    assert not trial_folder(config).exists()
 
 
 def test_a_store_that_is_deleted_in_mid_run_is_complete_in_the_end(

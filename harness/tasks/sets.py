@@ -8,7 +8,10 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from datetime import date
+from decimal import Decimal
 from enum import Enum
+from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
@@ -147,17 +150,20 @@ def digest(prompts: Iterable[Prompt]) -> str:
     return total.hexdigest()
 
 
+# What shows itself in full, and in one way.
+EXACT = (Fraction, Decimal, complex, bytes, range, date)
+
+
 def _as_data(value: Any) -> Any:
     """What JSON has no word for: dataclasses field by field, else as they show themselves."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
     if isinstance(value, Enum):
         return value.value
-    text = repr(value)
-    # An object's address and the order of a set are others in the next process.
-    if isinstance(value, (set, frozenset)) or " at 0x" in text:
-        raise TypeError(f"a {type(value).__name__} is written differently by every process")
-    return text
+    if isinstance(value, EXACT):
+        return f"{type(value).__name__} {value!r}"
+    # Others may show two values alike (an array of many numbers), or one in two ways (a set).
+    raise TypeError(f"a {type(value).__name__} does not say all that it is")
 
 
 def shuffled(pool: Sequence[Prompt], seed: int, stream: str, items: range) -> list[Prompt]:

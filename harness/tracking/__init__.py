@@ -32,6 +32,11 @@ class Run(Protocol):
     """What the training loop writes to."""
 
     @property
+    def id(self) -> str:
+        """Of the record; checkpoints name it."""
+        ...
+
+    @property
     def logged_step(self) -> int:
         """Last step that the record has; -1 when it is empty."""
         ...

@@ -6,6 +6,8 @@ lost, moved or cut short is made whole by publishing again.
 
 import json
 import logging
+import math
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +25,14 @@ log = logging.getLogger(__name__)
 
 # MLflow refuses more in one call.
 MAX_PARAMS, MAX_METRICS = 100, 1000
+LARGEST = sys.float_info.max
 # Whoever makes a run holds this lock: two at once would make two. A copy takes seconds.
 LOCK, LOCK_WAIT_S = "mlflow.lock", 120.0
 # Where MLflow's page of a run looks for tables.
 TABLES_TAG = "mlflow.loggedArtifacts"
 
-Point = tuple[str, int, int]
+# Metric, step, time in ms, value as MLflow stores it.
+Point = tuple[str, int, int, float | None]
 
 
 @dataclass(frozen=True)
@@ -101,11 +105,20 @@ def _is_copy(there: set[Point], record: Record, begins: bool) -> bool:
     It may hold steps of a record that was damaged since, which the trial makes again; MLflow
     cannot take them back. What is newer than the record was when it was read may be news.
     """
-    return all(
-        step in record.steps and record.steps[step].time_ms == time_ms
-        for _, step, time_ms in there
-        if begins or step <= record.last
-    )
+    still = begins or record.status is not Status.RUNNING
+    own = set(_expected(record))
+    return all(point in own for point in there if still or point[1] <= record.last)
+
+
+def _expected(record: Record) -> Iterator[Point]:
+    for step, made in record.steps.items():
+        for key, value in made.metrics.items():
+            yield key, step, made.time_ms, _kept(value)
+
+
+def _kept(value: float) -> float | None:
+    """A value as MLflow's tables hold it: NaN beside the numbers, ±inf as the largest of them."""
+    return None if math.isnan(value) else max(-LARGEST, min(LARGEST, value))
 
 
 def _complete(client: Any, run: Any, record: Record, names: Names, there: set[Point]) -> None:
@@ -115,7 +128,7 @@ def _complete(client: Any, run: Any, record: Record, names: Names, there: set[Po
         point
         for step, made in record.steps.items()
         for point in _points(step, made.metrics, made.time_ms)
-        if (point.key, step, made.time_ms) not in there
+        if (point.key, step, made.time_ms, _kept(point.value)) not in there
     )
     _log_points(client, run.info.run_id, points)
     _copy_files(client, run.info.run_id, record)
@@ -148,6 +161,7 @@ def _describe(client: Any, run: Any, record: Record, names: Names) -> None:
     deciding = {k: v for k, v in record.config.items() if k not in IDENTITY_IRRELEVANT}
     origin = record.folder.name
     tags = {
+        **record.facts,  # first: no fact takes the place of what follows
         **{key: str(labels.get(key, "")) for key in ("algorithm", "task", "model")},
         "variant": names.variant,
         "seed": str(deciding.get("seed", "")),
@@ -159,9 +173,9 @@ def _describe(client: Any, run: Any, record: Record, names: Names) -> None:
         "attempt": str(record.attempts),
         "status": record.status.value,
         "origin": "" if origin == names.trial else origin,
+        "accepted_as": " ".join(record.accepted),
         "accepted": "; ".join(dict.fromkeys(c for cs in record.accepted.values() for c in cs)),
         TABLES_TAG: json.dumps([{"path": _table_name(s), "type": "table"} for s in record.tables]),
-        **record.facts,
     }
     tags = {key: shown.storable(value) for key, value in tags.items()}
     new = [RunTag(key, value) for key, value in tags.items() if run.data.tags.get(key) != value]
@@ -190,13 +204,16 @@ def _log_points(client: Any, run_id: str, points: Iterable[Any]) -> None:
 
 
 def _stored_points(runs: Path, run_id: str) -> set[Point]:
-    """Metric, step and time (ms) of every point of a run.
+    """Every point of a run.
 
     Asked of the file: MLflow's own way is one query per metric, and thirty times as long.
     """
-    query = "SELECT key, step, timestamp FROM metrics WHERE run_uuid = ?"
+    query = "SELECT key, step, timestamp, value, is_nan FROM metrics WHERE run_uuid = ?"
     with store.connected(store_path(runs)) as db:
-        return {(str(key), int(step), int(ms)) for key, step, ms in db.execute(query, (run_id,))}
+        return {
+            (str(key), int(step), int(ms), None if nan else float(value))
+            for key, step, ms, value, nan in db.execute(query, (run_id,))
+        }
 
 
 def _table_name(step: int) -> str:

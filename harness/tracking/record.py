@@ -20,6 +20,8 @@ RECORD, CONFIG, IDENTITY, TABLES, LOCK = (
 )
 # Texts that belong to a record, beside the tables.
 TEXTS = ("prompt.txt",)
+# The year 3000: what is later was no clock's.
+LATEST_MS = 32_503_680_000_000
 # A step that has this metric has a table as well.
 EVALUATED = "eval/accuracy"
 
@@ -107,17 +109,17 @@ class _Read:
             self.id, self.seal = str(event["id"]), str(event["seal"])
         self.attempts += 1
         self.facts = {str(key): str(value) for key, value in event["facts"].items()}
-        self.started_ms = self.started_ms or int(event["time_ms"])
+        self.started_ms = self.started_ms or _time(event)
         self.end = None
 
     def step(self, event: dict[str, Any]) -> None:
         metrics = {str(key): float(value) for key, value in event["metrics"].items()}
-        self.steps[int(event["step"])] = Step(int(event["time_ms"]), metrics)
+        self.steps[int(event["step"])] = Step(_time(event), metrics)
 
     def ended(self, event: dict[str, Any]) -> None:
         self.end = {
             "status": Status(event["status"]),
-            "time_ms": int(event["time_ms"]),
+            "time_ms": _time(event),
             "error": str(event["error"]),
             "last": int(event["last"]),
         }
@@ -137,7 +139,7 @@ def read(folder: Path) -> Record | None:
     for event in _events(folder / RECORD):
         try:
             kinds[event["event"]](event)
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             continue  # damaged
     if not found.id:
         return None
@@ -163,6 +165,14 @@ def read(folder: Path) -> Record | None:
     )
 
 
+def _time(event: dict[str, Any]) -> int:
+    """When, in ms since 1970; raises ValueError for a time that no clock has shown."""
+    time_ms = int(event["time_ms"])
+    if not 0 <= time_ms < LATEST_MS:
+        raise ValueError(time_ms)
+    return time_ms
+
+
 def _status(found: _Read, last: int, folder: Path) -> Status:
     if found.end is None or (found.end["status"] is Status.FINISHED and found.end["last"] != last):
         return Status.RUNNING if held(folder / LOCK) else Status.INTERRUPTED
@@ -176,7 +186,7 @@ def _events(path: Path) -> Iterator[dict[str, Any]]:
     for line in path.read_bytes().split(b"\n")[:-1]:  # the rest of a line being written
         try:
             event = json.loads(line)
-        except ValueError:  # not JSON, or not UTF-8
+        except (ValueError, RecursionError):  # not JSON, not UTF-8, or deeper than anything is
             continue
         if isinstance(event, dict):
             yield event
@@ -185,7 +195,7 @@ def _events(path: Path) -> Iterator[dict[str, Any]]:
 def _tables(folder: Path) -> Iterator[tuple[int, Path]]:
     for path in (folder / TABLES).glob("step_*.json"):
         number = re.fullmatch(r"step_(\d+)\.json", path.name)
-        if number and inside(path, folder):
+        if number and inside(path, folder) and set(_plain(path)) == {"columns", "data"}:
             yield int(number[1]), path
 
 
@@ -202,7 +212,7 @@ def _plain(path: Path) -> dict[str, Any]:
         return {}
     try:
         data = json.loads(path.read_bytes())
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
 
@@ -229,6 +239,12 @@ def homes(checkpoints: Path, trials: Mapping[str, str]) -> dict[str, Path]:
         if trial not in there and free.get(identity):
             found[trial] = free[identity].pop(0)
     return found
+
+
+def finished_identities(checkpoints: Path) -> set[str]:
+    """Hashes of what the finished trials of a folder are, whatever they are called."""
+    found = (read(path.parent) for path in checkpoints.glob(f"*/{IDENTITY}"))
+    return {record.identity for record in found if record is not None and record.finished}
 
 
 def inside(path: Path, folder: Path) -> bool:

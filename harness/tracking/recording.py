@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 class NoRun:
     """What the ranks beside the first write to."""
 
+    id = ""
     logged_step = -1
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -32,6 +33,11 @@ class Recording:
     def __init__(self, writer: Writer) -> None:
         self.writer = writer
         self.copies: list[Any] = []
+
+    @property
+    def id(self) -> str:
+        """Of the record."""
+        return self.writer.id
 
     @property
     def logged_step(self) -> int:

@@ -254,6 +254,27 @@ def _move_artifacts(path: Path) -> None:
                 (new, len(old) + 1, number, len(old) + 1, f"{old}/"),
             )
         db.commit()
+        _refuse_elsewhere(path, db)
+
+
+def _refuse_elsewhere(path: Path, db: sqlite3.Connection) -> None:
+    """A store must not make us read or write outside of its folder: it may be anybody's.
+
+    Raises:
+        StoreError: it names artifacts that lie elsewhere.
+    """
+    own = artifacts(path)
+    named = db.execute(
+        "SELECT artifact_location FROM experiments UNION SELECT artifact_uri FROM runs"
+    )
+    strange = [uri for (uri,) in named if not f"{uri}/".startswith(f"{own}/") or ".." in str(uri)]
+    folder = path.with_name("artifacts")
+    if folder.exists() and not folder.resolve().is_relative_to(path.parent):
+        strange.append(str(folder.resolve()))
+    if strange:
+        raise StoreError(
+            f"{path} keeps artifacts outside of its folder, at {strange[0]!r}; {MOVE_AWAY}"
+        )
 
 
 def _client(path: Path) -> Any:

@@ -38,6 +38,7 @@ class Trial:
     mismatch: float = 1e-6
     content: str = "as planned"
     accepted: str = ""
+    accepted_as: str = ""
 
     @property
     def name(self) -> str:

@@ -194,8 +194,11 @@ def test_one_variant_without_predictions(runs: Path) -> None:
 
 
 def test_nothing_finished_still_makes_a_report(runs: Path) -> None:
-    text = build(runs, DEAD.name).markdown.read_text("utf-8")
+    built = build(runs, DEAD.name)
+    text = built.markdown.read_text("utf-8")
 
+    assert built.empty == ["reinforce", "grpo"]
+    assert main(["report", DEAD.name, "--runs", str(runs)]) == 1, "a planned arm is empty"
     assert "(no result, n = 0 and 0 seeds)" in text
     assert "KILLED" in section(text, "Failed or missing trials")
     assert "No evaluation table is stored." in text
@@ -251,7 +254,9 @@ def test_gate_of_results_that_were_made_of_other_content(runs: Path) -> None:
     assert gate().level is Level.OK
     assert gate(identity="edited").level is Level.FAIL
     assert gate(identity="", planned="").level is Level.FAIL
-    kept = gate(identity="edited", accepted="code of mypkg.crash")
+    changed = {"identity": "edited", "planned": "b", "accepted": "code of mypkg.crash"}
+    assert gate(**changed, accepted_as="a").level is Level.FAIL, "accepted, but as something else"
+    kept = gate(**changed, accepted_as="a b")
     assert kept.level is Level.WARN
     assert "grpo__s0__abababab: code of mypkg.crash" in kept.detail
     assert "grpo__s0__abababab is full__s0" in gate(origin="full__s0").detail

@@ -133,7 +133,8 @@ def of_tables(column: str) -> Callable[[str], Study]:
 
 
 def changed_since(x: str) -> Study:
-    cells = {"accepted": pl.lit(shown.storable(x)), "planned": pl.lit("other")}
+    cells = {"accepted": pl.lit(shown.storable(x))}
+    cells |= {"planned": pl.lit("other"), "accepted_as": pl.lit("other")}
     return dataclasses.replace(STUDY, trials=STUDY.trials.with_columns(**cells))
 
 

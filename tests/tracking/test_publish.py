@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+from harness.machine.files import locked
 from harness.tracking import Names
 from harness.tracking.mlflow import MlflowTracking
-from harness.tracking.record import CONFIG, Status, read
+from harness.tracking.record import CONFIG, LOCK, Status, read
 from harness.tracking.writer import Writer
 
 NAMES = Names("grpo__s0__aa", "grpo", "question")
@@ -118,6 +119,19 @@ def remove_points(runs: Path) -> None:
     connection.close()
 
 
+def change_a_value(runs: Path) -> None:
+    with sqlite3.connect(runs / "mlflow.db") as connection:
+        query = "UPDATE metrics SET value = .99 WHERE key = 'eval/accuracy' AND step = 6"
+        assert connection.execute(query).rowcount == 1
+    connection.close()
+
+
+def add_a_point(runs: Path) -> None:
+    client = MlflowClient(tracking_uri=f"sqlite:///{runs / 'mlflow.db'}")
+    (run,) = client.search_runs([client.get_experiment_by_name("question").experiment_id])
+    client.log_metric(run.info.run_id, "eval/accuracy", 0.99, step=100)
+
+
 def remove_files(runs: Path) -> None:
     shutil.rmtree(next((runs / "artifacts").glob("*/*")))
 
@@ -135,7 +149,10 @@ def leave_it_running(runs: Path) -> None:
 
 @pytest.mark.parametrize(
     "loss",
-    [remove_store, remove_run, remove_points, remove_files, cut_a_table, leave_it_running],
+    [
+        *(remove_store, remove_run, remove_points, change_a_value, add_a_point),
+        *(remove_files, cut_a_table, leave_it_running),
+    ],
     ids=lambda loss: loss.__name__,
 )
 def test_what_a_store_has_lost_is_published_again(runs: Path, folder: Path, loss: Any) -> None:
@@ -196,11 +213,21 @@ def test_what_a_running_trial_adds_meanwhile_is_no_reason_to_begin_again(
     runs: Path, folder: Path
 ) -> None:
     """A report publishes while the trial writes: the store can be ahead of the record it read."""
-    Writer(folder).start({}, "")
-    following = MlflowTracking().follow(folder, runs, NAMES)
-    following.step(9, {"actor/m0": 9.0}, 1)
+    with locked(folder / LOCK, 0):
+        Writer(folder).start({}, "")
+        following = MlflowTracking().follow(folder, runs, NAMES)
+        following.step(9, {"actor/m0": 9.0}, 1)
+        publish(runs, folder)
+        assert ("actor/m0", 9) in content(runs)["points"]
     publish(runs, folder)
-    assert ("actor/m0", 9) in content(runs)["points"]
+    assert ("actor/m0", 9) not in content(runs)["points"], "nobody works on it: the record is all"
+
+
+def test_no_fact_takes_the_place_of_a_name(runs: Path, folder: Path) -> None:
+    Writer(folder).start({"trial": "x", "seal": "forged", "identity": "forged"}, "")
+    publish(runs, folder)
+    tags = content(runs)["tags"]
+    assert (tags["trial"], tags["seal"], tags["identity"]) == ("grpo__s0__aa", "5ea1", "")
 
 
 def test_an_interrupted_trial_is_not_running(runs: Path, folder: Path) -> None:

@@ -98,6 +98,11 @@ def test_a_line_cut_by_a_kill_is_cut_off_and_written_again(tmp_path: Path) -> No
         '{"event": "step", "step": "x", "time_ms": 0, "metrics": {}}',
         '{"event": "step", "step": 1, "time_ms": 0, "metrics": {"a": "b"}}',
         '{"event": "run", "step": 1}',
+        '{"event": "step", "step": 1, "time_ms": 1e400, "metrics": {}}',
+        '{"event": "step", "step": 1, "time_ms": 99999999999999999, "metrics": {}}',
+        '{"event": "step", "step": Infinity, "time_ms": 0, "metrics": {}}',
+        '{"event": "step", "step": 1, "time_ms": 0, "metrics": {"a": 1' + "0" * 400 + "}}",
+        "[" * 100_000,
         "\x00\x00\x00",
         "\x1b[31m",
     ],
@@ -116,6 +121,15 @@ def test_a_damaged_step_makes_the_trial_unfinished(tmp_path: Path, damaged: str)
 def test_a_missing_table_makes_the_trial_unfinished(tmp_path: Path) -> None:
     folder = written(tmp_path)
     (folder / "tables" / "step_000002.json").unlink()
+    record = read(folder)
+    assert record is not None
+    assert (record.last, record.finished) == (1, False)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"columns": []}', "\x00", "[" * 100_000])
+def test_a_damaged_table_makes_the_trial_unfinished(tmp_path: Path, text: str) -> None:
+    folder = written(tmp_path)
+    (folder / "tables" / "step_000002.json").write_text(text)
     record = read(folder)
     assert record is not None
     assert (record.last, record.finished) == (1, False)

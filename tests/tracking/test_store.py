@@ -395,14 +395,30 @@ def test_a_copy_is_a_store_of_its_own(runs: Path, tmp_path: Path) -> None:
     assert ((copy / tail).read_text(), (runs / tail).read_text()) == ("copy's", "original's")
 
 
-def test_artifacts_that_were_kept_elsewhere_on_purpose_stay_there(runs: Path) -> None:
-    client = open_store(runs)
-    kept = {"bucket": "s3://bucket/artifacts/x", "folder": "file:///data/x"}
-    for name, location in kept.items():
-        client.create_experiment(name, artifact_location=location)
-    client = open_store(runs.rename(runs.with_name("moved")))
-    for name, location in kept.items():
-        assert client.get_experiment_by_name(name).artifact_location == location
+@pytest.mark.parametrize(
+    "update",
+    [
+        "UPDATE runs SET artifact_uri = 'file:///elsewhere/a'",
+        "UPDATE runs SET artifact_uri = 'ftp://127.0.0.1:9/x'",
+        "UPDATE runs SET artifact_uri = artifact_uri || '/../../../../x'",
+        "UPDATE experiments SET artifact_location = 's3://bucket/x'",
+    ],
+)
+def test_a_store_that_leads_out_of_its_folder_is_refused(runs: Path, update: str) -> None:
+    one_run(runs)
+    sql(runs, update)
+    with pytest.raises(StoreError, match="outside of its folder") as error:
+        open_store(runs)
+    line(error)
+
+
+def test_a_link_in_the_place_of_the_artifacts_is_refused(runs: Path, tmp_path: Path) -> None:
+    client, run = one_run(runs)
+    client.log_text(run, "text", "a.txt")
+    (runs / "artifacts").rename(tmp_path / "mine")
+    (runs / "artifacts").symlink_to(tmp_path / "mine")
+    with pytest.raises(StoreError, match="outside of its folder"):
+        open_store(runs)
 
 
 # --- experiments ----------------------------------------------------------------------------------
