@@ -21,8 +21,6 @@ def main(arguments: list[str] | None = None) -> int:
     report.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all output")
     try:
         options = parser.parse_args(arguments)
-        console = terminal.console()
-        console.print(f"{options.name}: reading the records and writing the report")
         built = build(options.runs, options.name)
     except ConfigError as error:
         terminal.complain(error)
@@ -30,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     except StoreError as error:
         terminal.complain(error)
         return STORE_FAILED
+    console = terminal.console()
     console.print(built.summary)
     console.print(str(built.html))
     if built.empty:

@@ -39,7 +39,7 @@ def judged(study: Study) -> Judgement:
     an effect (Armitage, McPherson and Rowe, 1969, table 2).
     """
     newest = study.manifest
-    grave = [*study.history.problems, *_foreign(study), *_moved(study), *_fitted(study)]
+    grave = [*study.history.problems, *_foreign(study), *(_moved(study) or _fitted(study))]
     slight = [*_decided_late(study, with_claims=not grave), *_early(study)]
     ran = len(_ran(study))
     noun = "prediction" if len(newest.ablation.predictions) == 1 else "predictions"
@@ -133,16 +133,17 @@ def _fitted(study: Study) -> list[str]:
     give the same results. Seeds that nobody has seen are the remedy.
     """
     seeds = {job.trial: job.seed for m in study.history.revisions for job in m.jobs}
-    today = {job.seed for job in study.manifest.jobs}
+    rest = {job.seed for job in study.manifest.jobs}
     found = []
     revisions = study.history.revisions
     for number in range(1, len(revisions)):
-        seen = sorted({seeds[trial] for trial in known_at(study, number)} & today)
-        changed = _texts(revisions[number - 1], revisions[number], {Kind.CLAIM})
+        seen = sorted({seeds[trial] for trial in known_at(study, number)} & rest)
+        rest -= set(seen)
+        changed = _texts(revisions[number - 1], study.manifest, {Kind.CLAIM})
         if seen and changed and study.manifest.ablation.predictions:
             found.append(
-                f"revision {number + 1} changed claims when results at seeds {seen} were there: "
-                f"{'; '.join(changed)}"
+                f"results at seeds {seen} were there when revision {number + 1} was written; "
+                f"changed since then: {'; '.join(changed)}"
             )
     return found
 

@@ -52,10 +52,17 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
     empty = _report(planned, runs, console)
     if failures:
         _show(failures, planned.jobs, console)
-    missing = [job for job in planned.jobs if standing.result(homes[trial_name(job)]) is None]
+    _refuse_gaps(planned.jobs, homes, empty)
+
+
+def _refuse_gaps(
+    jobs: Sequence[TrialConfig], homes: Mapping[str, Path], empty: Sequence[str]
+) -> None:
+    """Say at the end what was planned and is not there."""
+    missing = [job for job in jobs if standing.result(homes[trial_name(job)]) is None]
     if missing:  # failed, or stopped by Ctrl-C
         raise TrialsFailedError(
-            f"{len(missing)} of {len(planned.jobs)} trials did not finish; "
+            f"{len(missing)} of {len(jobs)} trials did not finish; "
             f"the same command continues from their last checkpoints"
         )
     if empty:

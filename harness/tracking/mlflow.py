@@ -163,6 +163,8 @@ def _describe(client: Any, run: Any, record: Record, names: Names) -> None:
     tags = {
         **record.facts,  # first: no fact takes the place of what follows
         **{key: str(labels.get(key, "")) for key in ("algorithm", "task", "model")},
+        "trial": names.trial,
+        "record": record.id,
         "variant": names.variant,
         "seed": str(deciding.get("seed", "")),
         "ablation": names.ablation,

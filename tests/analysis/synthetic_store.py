@@ -14,6 +14,7 @@ from analysis.ablation import Ablation, Job, Manifest, Prediction, Primary, Rela
 from analysis.fixed import plain
 from analysis.revisions import line, manifest_path, sealed
 from harness.config import Budget
+from harness.tracking.store import open_store
 
 STEPS = 30
 EVERY = 10
@@ -131,7 +132,7 @@ def save(runs: Path, revisions: list[Manifest]) -> Path:
 def write(runs: Path, plans: list[Plan]) -> MlflowClient:
     """Manifests and an MLflow store under `runs`."""
     runs.mkdir(parents=True, exist_ok=True)
-    client = MlflowClient(tracking_uri=f"sqlite:///{runs.resolve()}/mlflow.db")
+    client = open_store(runs)
     for plan in plans:
         planned = manifest(plan)
         save(runs, [planned])

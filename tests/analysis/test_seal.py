@@ -139,6 +139,24 @@ def test_a_run_again_from_the_start_does_not_make_its_result_unknown(runs: Path)
     assert "margin 0.02 -> 0.05" in detail
 
 
+def test_claims_fitted_to_seeds_that_were_seen_fail_whatever_the_trials_are_called(
+    runs: Path,
+) -> None:
+    """A key more that changes no number makes other trials of the same results."""
+    others = [dataclasses.replace(job, trial=f"{job.trial}x", record="") for job in FIRST.jobs]
+    known = [job.trial for job in others]
+    first = store.seal(FIRST, jobs=others)
+    ablation = dataclasses.replace(FIRST.ablation, **eased())
+    newest = store.seal(FIRST, first, ablation=ablation, created=BEFORE, known=known)
+    level, detail = gate(study(runs, [first, newest], newest.seal))
+    assert level is Level.FAIL
+    assert "results at seeds [0, 1] were there when revision 2 was written" in detail
+    unseen = [dataclasses.replace(job, seed=job.seed + 7) for job in others]
+    first = store.seal(FIRST, jobs=unseen)
+    newest = store.seal(FIRST, first, ablation=ablation, created=BEFORE, known=known)
+    assert gate(study(runs, [first, newest], newest.seal))[0] is Level.WARN
+
+
 def test_predictions_changed_there_and_back_are_those_of_the_runs(runs: Path) -> None:
     middle = second(**eased())
     back = store.seal(FIRST, middle, created=AFTER)
