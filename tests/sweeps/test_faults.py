@@ -96,6 +96,7 @@ def test_a_killed_process_of_ray_is_one_line_and_leaves_no_folder(
     assert not session.exists()
 
 
+@pytest.mark.chaos  # the same without a sweep around it is above
 def test_a_raylet_that_is_killed_in_mid_sweep_is_one_line(
     work: Path, composed: Callable[..., Any], sessions: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

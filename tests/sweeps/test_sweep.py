@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from harness.tracking.store import open_store
 from tests.conftest import SMALL, command, harness
 
@@ -86,6 +88,7 @@ def test_a_failing_trial_is_retried_listed_and_does_not_stop_the_others(
     assert {run.data.tags["seal"] for run in status.values()} == {manifest["seal"]}
 
 
+@pytest.mark.chaos  # two clusters of Ray on two cores
 def test_two_grids_at_once_report_each_its_own(work: Path) -> None:
     """In one folder, at one time; the store is there, so that only the grids can mix."""
     open_store(work / "runs")
