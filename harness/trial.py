@@ -126,7 +126,9 @@ def run_rank(config: TrialConfig, observe: Observer, ranks: Ranks) -> dict[str, 
             )
             with closing(parts.engine), closing(parts.collector.grader):
                 loop.resume(parts)
-                return loop.train(parts)
+                result = loop.train(parts)
+                run.finish()  # before anything is closed, which takes a while
+                return result
 
 
 def assemble(

@@ -49,6 +49,10 @@ class Run(Protocol):
         """Write the per-prompt results of an evaluation, before its step."""
         ...
 
+    def finish(self) -> None:
+        """Say that the trial has its result."""
+        ...
+
 
 class Tracking(Protocol):
     """A tracking config: where records are published."""

@@ -26,6 +26,9 @@ class NoRun:
     def table(self, step: int, table: Mapping[str, Sequence[Any]]) -> None:
         """Nothing is written."""
 
+    def finish(self) -> None:
+        """Nothing is written."""
+
 
 class Recording:
     """The record first, then its copy."""
@@ -33,6 +36,7 @@ class Recording:
     def __init__(self, writer: Writer) -> None:
         self.writer = writer
         self.copies: list[Any] = []
+        self.finished = False
 
     @property
     def id(self) -> str:
@@ -52,6 +56,11 @@ class Recording:
     def table(self, step: int, table: Mapping[str, Sequence[Any]]) -> None:
         self.writer.table(step, table)
 
+    def finish(self) -> None:
+        """The budget is spent and the weights are written: whatever happens now, it is finished."""
+        self.writer.end(Status.FINISHED)
+        self.finished = True
+
 
 @contextmanager
 def recording(
@@ -70,15 +79,16 @@ def recording(
         StoreError: the trial has finished, but its copy cannot be made.
     """
     writer = Writer(folder)
+    run = Recording(writer)
     try:
         writer.start(facts, seal)
-        run = Recording(writer)
         run.copies.append(tracking.follow(folder, runs, names))
         yield run
-        writer.end(Status.FINISHED)
     except BaseException as error:  # the scheduler's SystemExit, Ctrl-C and signals as well
         failed = isinstance(error, Exception)
-        writer.end(Status.FAILED if failed else Status.KILLED, f"{type(error).__name__}: {error}")
+        if not run.finished:
+            status = Status.FAILED if failed else Status.KILLED
+            writer.end(status, f"{type(error).__name__}: {error}")
         try:
             tracking.publish(folder, runs, names)
         except HarnessError:  # the first error is the one to see

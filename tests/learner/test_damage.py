@@ -145,7 +145,6 @@ def test_a_trial_of_another_shape_is_refused_in_one_line(trial: Trial) -> None:
     shutil.rmtree(trial.folder / "final")
     newest = next(checkpoint.steps(trial.folder, ALONE))
     others: list[dict[str, Any]] = [
-        {},
         {**newest.plain, "counters": {"step": 3}},
         {**newest.plain, "counters": {**newest.plain["counters"], "best": "x"}},
         {**newest.plain, "controllers": []},
