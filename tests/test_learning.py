@@ -35,7 +35,7 @@ def test_every_seed_of_every_variant_rises_by_30_points(tmp_path: Path) -> None:
         "detectable",
     ):
         assert words in text
-    assert "http" not in (folder / "report.html").read_text().split("<body")[0]
+    assert "://" not in (folder / "report.html").read_text().split("<body")[0]
     planned = tmp_path / "runs" / "sweeps" / "length_bias" / "manifest.jsonl"
     manifest = json.loads(planned.read_text())  # one revision is one line
     assert len(manifest["jobs"]) == 6
