@@ -16,6 +16,7 @@ from harness.config import TrialConfig
 from harness.distributed.ranks import ALONE, Ranks, joined
 from harness.distributed.sharding import Device
 from harness.errors import ConfigError, HarnessError, RankError
+from harness.identity import identity_of
 from harness.machine.cluster import check_address, check_alive, ray_cluster, set_environment
 from harness.standing import finished_before
 from harness.trial import Observer, prepare, run_rank, trial_folder
@@ -116,7 +117,7 @@ def _on_ranks(config: TrialConfig, observe: Observer) -> dict[str, float]:
         check_address(config.ray.address)
     runs, source = prepare(config)
     config = dataclasses.replace(config, runs=str(runs))
-    finished = finished_before(config, source, trial_folder(config))
+    finished = finished_before(config, trial_folder(config), identity_of(config, source))
     if finished is not None:
         return finished
     with nullcontext() if under_tune else ray_cluster(config.ray.address):

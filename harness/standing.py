@@ -73,7 +73,8 @@ def look(folder: Path, now: Identity) -> Standing:
     begun = datetime.fromtimestamp((record.started_ms or 0) / 1000)
     accepted = now.hash in record.accepted
     since = f"{begun:%Y-%m-%d %H:%M}"
-    return Standing(folder, now, result(folder), _changed(folder, now), since, accepted)
+    found = checkpoint.final_result(folder) if record.finished else None
+    return Standing(folder, now, found, _changed(folder, now), since, accepted)
 
 
 def result(folder: Path) -> dict[str, float] | None:
@@ -87,13 +88,13 @@ def names(config: TrialConfig) -> Names:
     return Names(trial_name(config), config.labels.variant, config.labels.ablation)
 
 
-def finished_before(config: TrialConfig, source: Source, folder: Path) -> dict[str, float] | None:
+def finished_before(config: TrialConfig, folder: Path, now: Identity) -> dict[str, float] | None:
     """The result of a finished trial, published again where its copy lacks something.
 
     Raises:
         ConfigError: the trial was made of other content.
     """
-    done = look(folder, identity_of(config, source)).admitted(config.accept_stale)
+    done = look(folder, now).admitted(config.accept_stale)
     if done is not None:
         config.tracking.publish(folder, folder.parents[1], names(config))
     return done
@@ -111,9 +112,9 @@ def entered(
     Raises:
         ConfigError: the trial was made of other content, or its code has changed meanwhile.
     """
-    done = finished_before(config, source, folder)
+    now = identity_of(config, source)
+    done = finished_before(config, folder, now)
     if done is None:
-        now = identity_of(config, source)
         if edited := changes(replace(now, code=imported), now):
             raise ConfigError(
                 f"{', '.join(edited)} changed while the trial was starting, so that this process "

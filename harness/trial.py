@@ -16,7 +16,7 @@ from harness.blame import blamed
 from harness.config import TrialConfig, digest, resolved, trial_name
 from harness.distributed.ranks import Ranks
 from harness.distributed.sharding import Layout, computed_in
-from harness.identity import code_now, code_of, identity_of
+from harness.identity import code_now, code_of
 from harness.kl import KlController, KlInReward
 from harness.learner.critic import Critic
 from harness.learner.policy import Policy
@@ -253,7 +253,7 @@ def _facts(config: TrialConfig, source: Source) -> dict[str, str]:
     return {
         "git_commit": commit,
         "git_dirty": str(dirty).lower(),
-        "code_hash": digest(identity_of(config, source).code),
+        "code_hash": digest(code_now(config)),
         "model_hash": source.hash,
         "task_digest": config.task.digest,
         "eval_digest": sets.digest(config.task.held_out()),
