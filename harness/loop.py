@@ -6,12 +6,14 @@ prompts -> rollout -> reward -> advantage -> batch -> loss -> update -> metrics
 import json
 import logging
 import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from harness import IMPORTED_S
 from harness.config import Budget, BudgetUnit, TrialConfig
 from harness.contract import drawn, planned, told, windowed
 from harness.distributed.ranks import Ranks
@@ -101,7 +103,8 @@ def train(parts: Parts) -> dict[str, float]:
     algorithm, trainer, seed = config.algorithm, config.trainer, config.seed
     metrics: dict[str, float] = {}
     if state.step == 0:
-        metrics = _evaluated(parts, Clock())
+        metrics = {"timing_s/start": time.monotonic() - IMPORTED_S}
+        metrics |= _evaluated(parts, Clock())
         _record(parts, metrics)
     while (progress := state.progress(config.budget)) < 1:
         clock = Clock()

@@ -58,6 +58,28 @@ def prepare(config: TrialConfig) -> tuple[Path, Source]:
     Raises:
         ConfigError: the runs folder, the task or the model cannot be had.
     """
+    _check(config)
+    runs = files.writable_folder(Path(config.runs), "runs")
+    source = config.model.prepare(config.task, str(runs))
+    _check_with(config, source)
+    return runs, source
+
+
+def looked_at(config: TrialConfig) -> Source | None:
+    """The base model after the same checks, or None while it is to be made; nothing is written.
+
+    Raises:
+        ConfigError: as `prepare`.
+    """
+    _check(config)
+    source: Source | None = config.model.made(config.task, config.runs)
+    if source is not None:
+        _check_with(config, source)
+    return source
+
+
+def _check(config: TrialConfig) -> None:
+    """What needs no base model."""
     check_layout(config)
     check_sampling(config)
     with blamed("task", config.task, "held_out"):
@@ -66,13 +88,14 @@ def prepare(config: TrialConfig) -> tuple[Path, Source]:
         config.task.pool()
     config.model.check(config.task)
     config.tracking.check(Path(config.runs))
-    runs = files.writable_folder(Path(config.runs), "runs")
-    source = config.model.prepare(config.task, str(runs))
+
+
+def _check_with(config: TrialConfig, source: Source) -> None:
+    """What depends on the base model."""
     check_context(config, source)
     config.rollout.check(source, config.trainer.ranks, config.trainer.device.value)
     check_cache(config, source)
     check_memory(config, source)
-    return runs, source
 
 
 def trial_folder(config: TrialConfig) -> Path:

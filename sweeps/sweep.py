@@ -19,6 +19,7 @@ from harness.tracking.none import NoTracking
 from harness.trial import clear, prepare, trial_folder
 from sweeps.manifest import write_manifest
 from sweeps.plan import Plan, plan
+from sweeps.preview import preview
 from sweeps.schedule import Failure, run_jobs
 
 
@@ -31,9 +32,10 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
     """
     console = terminal.console()
     planned = plan(loader, master, arguments)
-    if any(job.dry_run for job in planned.jobs):
-        raise ConfigError("dry_run=true is for one trial, received -m; run it without -m")
     check_address(planned.jobs[0].ray.address)
+    if planned.jobs[0].dry_run:
+        preview(planned, console)
+        return
     runs, planned, homes = _prepared(planned, console)
     pending = [job for job in planned.jobs if standing.result(homes[trial_name(job)]) is None]
     done = len(planned.jobs) - len(pending)

@@ -47,6 +47,9 @@ class HuggingFace:
     def check(self, task: Any) -> None:
         existing(self.path, "model.path")
 
+    def made(self, task: Any, runs: str) -> Source | None:
+        return self.prepare(task, runs)
+
     def prepare(self, task: Any, runs: str) -> Source:
         path, revision = located(self.path, "model.path")
         tokenizer, tokenizer_revision = path, revision

@@ -108,6 +108,10 @@ class Model(Protocol):
         """Make sure that the base exists; raises ConfigError when it cannot."""
         ...
 
+    def made(self, task: Any, runs: str) -> Source | None:
+        """The base if it exists; None while `prepare` would have to make it."""
+        ...
+
 
 def existing(path: str, key: str) -> str:
     """The absolute folder, or the hub name as it is.

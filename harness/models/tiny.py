@@ -110,6 +110,19 @@ class Tiny:
 
     def prepare(self, task: Any, runs: str) -> Source:
         self.check(task)
+        folder = self._folder(task, runs)
+        with files.locked(folder.with_suffix(".lock"), wait_s=600):
+            if not folder.is_dir():
+                with files.replacing(folder) as temporary:
+                    _build(self, task, temporary)
+        return _source(folder, runs)
+
+    def made(self, task: Any, runs: str) -> Source | None:
+        folder = self._folder(task, runs)
+        return _source(folder, runs) if folder.is_dir() else None
+
+    def _folder(self, task: Any, runs: str) -> Path:
+        """Named by all that decides the weights."""
         made_of = code.modules(RECIPE_CODE)
         recipe = config.digest(
             {
@@ -119,19 +132,13 @@ class Tiny:
                 "code": {name: made_of[name] for name in RECIPE_CODE},
             }
         )[:16]
-        folder = Path(runs) / "models" / recipe
-        with files.locked(folder.with_suffix(".lock"), wait_s=600):
-            if not folder.is_dir():
-                with files.replacing(folder) as temporary:
-                    _build(self, task, temporary)
-        base = str(folder)
-        digests = {
-            **content.of_model(base, None, runs),
-            **content.of_tokenizer(base, None, runs),
-        }
-        return Source(
-            path=base, tokenizer=base, dtype=torch.float32, attention="sdpa", files=digests
-        )
+        return Path(runs) / "models" / recipe
+
+
+def _source(folder: Path, runs: str) -> Source:
+    base = str(folder)
+    digests = {**content.of_model(base, None, runs), **content.of_tokenizer(base, None, runs)}
+    return Source(path=base, tokenizer=base, dtype=torch.float32, attention="sdpa", files=digests)
 
 
 def _build(recipe: Tiny, task: Any, folder: Path) -> None:

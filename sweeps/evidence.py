@@ -1,0 +1,53 @@
+"""What the planned seeds can show, judged by the spread of finished trials."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from analysis import stats
+from analysis.text import number
+from harness.config import identity
+from harness.tracking.record import Record
+from sweeps.estimate import shape
+from sweeps.plan import Plan
+
+
+def lines(planned: Plan, records: Sequence[Record]) -> Iterator[str]:
+    """One line per variant beside the baseline, and a word where nothing is known.
+
+    The spread is that of finished trials of the variant's shape and budget, at any seed.
+    """
+    ablation, metric = planned.ablation, planned.ablation.primary.metric
+    n = len(ablation.seeds)
+    past = {label: _results(planned, label, records, metric) for label in ablation.labels}
+    base = past[ablation.baseline]
+    for label in ablation.labels:
+        if label == ablation.baseline:
+            continue
+        sd = stats.pooled_sd(np.array(past[label]), np.array(base))
+        found = stats.minimum_detectable(n, n, sd)
+        if not found > 0:
+            yield (
+                f"{label}: what {n} seeds can detect is known once two seeds of it and of "
+                f"{ablation.baseline} have finished"
+            )
+            continue
+        yield (
+            f"{label}: {n} seeds detect a difference of {number(found, metric)} in {metric} from "
+            f"{ablation.baseline} with 80 % power, by the spread of {len(base)} and "
+            f"{len(past[label])} finished seeds"
+        )
+
+
+def _results(planned: Plan, label: str, records: Sequence[Record], metric: str) -> list[float]:
+    config = planned.variants[label]
+    plain = identity(config)
+    found = {
+        record.config["seed"]: record.steps[record.last].metrics[metric]
+        for record in records
+        if record.finished
+        and shape(record.config) == shape(plain)
+        and record.config["budget"] == plain["budget"]
+        and metric in record.steps[record.last].metrics
+    }
+    return list(found.values())

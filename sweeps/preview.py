@@ -1,0 +1,221 @@
+"""`harness -m ... dry_run=true`: what a multirun would do; nothing is started or written."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from harness import standing
+from harness.config import TrialConfig, trial_name
+from harness.distributed.sharding import Device
+from harness.identity import at_seed, identity_of
+from harness.models.loading import Source
+from harness.preflight import memory
+from harness.tracking import record
+from harness.tracking.record import Record, Status
+from harness.trial import looked_at
+from sweeps import evidence
+from sweeps.estimate import Estimate, Past, estimate, makespan, past
+from sweeps.plan import Plan, differences
+
+# States of a trial, in the order of the table's columns.
+NEW, RESUME, RUNNING, FAILED, CHANGED, FINISHED, ELSEWHERE = STATES = (
+    *("new", "to resume", "running", "failed", "changed since", "finished", "finished elsewhere"),
+)
+# What the command would not run.
+DONE = (FINISHED, ELSEWHERE)
+MINUTE_S, HOUR_S = 60, 3600
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One planned trial as it is now.
+
+    Attributes:
+        left: share of its budget that is still to be spent.
+        cost: of the whole trial; None where none of its shape has finished.
+    """
+
+    job: TrialConfig
+    state: str
+    left: float
+    cost: Estimate | None
+
+
+def preview(planned: Plan, console: Console) -> None:
+    """Print the plan, what is there of it, and what the rest will take.
+
+    Raises:
+        ConfigError: the plan could not be run.
+    """
+    bases = {label: looked_at(config) for label, config in planned.variants.items()}
+    runs = Path(planned.jobs[0].runs).expanduser().absolute()
+    records = [
+        found
+        for path in sorted((runs / "checkpoints").glob(f"*/{record.RECORD}"))
+        if (found := record.read(path.parent)) is not None
+    ]
+    seen = _seen(planned, bases, runs, past(records))
+    ablation = planned.ablation
+    console.print(
+        f"{ablation.name}: {len(seen)} trials ({len(ablation.labels)} variants x "
+        f"{len(ablation.seeds)} seeds); dry_run=true, so nothing is started or written"
+    )
+    console.print(_table(planned, seen))
+    for label in ablation.labels:
+        changed = differences(planned.variants[ablation.baseline], planned.variants[label])
+        for key, (before, now) in changed.items():
+            console.print(f"{label}: {key}: {before!r} in {ablation.baseline}, {now!r} here")
+    console.print(_costs(planned, seen))
+    console.print(_memory(planned, bases))
+    for line in evidence.lines(planned, records):
+        console.print(line)
+
+
+def _seen(
+    planned: Plan,
+    bases: Mapping[str, Source | None],
+    runs: Path,
+    known: Mapping[str, Sequence[Past]],
+) -> list[Seen]:
+    contents = {
+        label: identity_of(planned.variants[label], base)
+        for label, base in bases.items()
+        if base is not None
+    }
+    found = {
+        trial_name(job): at_seed(contents[job.labels.variant], job)
+        for job in planned.jobs
+        if job.labels.variant in contents
+    }
+    hashes = {trial: identity.hash for trial, identity in found.items()}
+    homes = record.homes(runs / "checkpoints", hashes)
+    seen = []
+    for job in planned.jobs:
+        trial = trial_name(job)
+        cost = estimate(job, known)
+        if job.fresh or trial not in found:  # its base is not made, so nothing of it can be kept
+            seen.append(Seen(job, NEW, 1.0, cost))
+            continue
+        look = standing.look(homes[trial], found[trial])
+        kept = record.read(homes[trial])
+        own = homes[trial].name == trial
+        seen.append(Seen(job, _state(look, kept, own), _left(job, kept), cost))
+    return seen
+
+
+def _state(look: standing.Standing, kept: Record | None, own: bool) -> str:
+    if kept is None or kept.last < 0:
+        return NEW
+    if look.changed and not look.accepted:
+        return CHANGED
+    if look.result is not None:
+        return FINISHED if own else ELSEWHERE
+    if not own:  # a finished record whose weights are gone serves nobody else
+        return NEW
+    return {Status.RUNNING: RUNNING, Status.FAILED: FAILED}.get(kept.status, RESUME)
+
+
+def _left(job: TrialConfig, kept: Record | None) -> float:
+    """Share of the budget that a record has not spent."""
+    if kept is None or kept.last < 0:
+        return 1.0
+    spent = kept.steps[kept.last].metrics.get(f"budget/{job.budget.unit.value}", 0.0)
+    return max(0.0, 1 - spent / job.budget.amount)
+
+
+def _table(planned: Plan, seen: Sequence[Seen]) -> Table:
+    """A row per variant: its seeds by state, and what one of its trials takes."""
+    states = [state for state in STATES if any(each.state == state for each in seen)]
+    table = Table("variant", *(f"{state}: seeds" for state in states))
+    known = any(each.cost is not None for each in seen)
+    for name in ("a trial", "tokens", "as measured in") if known else ():
+        table.add_column(name, justify="right")
+    for label in planned.ablation.labels:
+        own = [each for each in seen if each.job.labels.variant == label]
+        cost = own[0].cost
+        table.add_row(
+            label,
+            *(ranges([e.job.seed for e in own if e.state == state]) for state in states),
+            *(_figures(cost) if known else ()),
+        )
+    return table
+
+
+def _figures(cost: Estimate | None) -> tuple[str, str, str]:
+    if cost is None:
+        return "–", "–", "no trial yet"
+    trials = f"{cost.past} trial" if cost.past == 1 else f"{cost.past} trials"
+    return duration(cost.seconds), f"{cost.tokens:,.0f}", trials
+
+
+def _costs(planned: Plan, seen: Sequence[Seen]) -> str:
+    """Time, tokens, device-hours and price of what is still to be done."""
+    todo = [each for each in seen if each.state not in DONE]
+    costs = [(each, each.cost) for each in todo if each.cost is not None]
+    first = planned.jobs[0]
+    text = f"to do: {len(todo)} trials"
+    if not costs:
+        return text + ("; what they take is known once one of each shape has finished" * bool(todo))
+    shares = [1.0 if each.state in (NEW, CHANGED) else each.left for each, _ in costs]
+    seconds = [cost.seconds * share for (_, cost), share in zip(costs, shares, strict=True)]
+    tokens = sum(cost.tokens * share for (_, cost), share in zip(costs, shares, strict=True))
+    if len(costs) < len(todo):
+        text += (
+            f", {len(todo) - len(costs)} of them of a shape that has never finished: not counted"
+        )
+    if first.ray.address is None:
+        room = at_once(first)
+        text += f"; about {duration(makespan(seconds, room))}, {room} at a time on this machine"
+    hours = sum(seconds) * first.trainer.ranks / HOUR_S
+    kind = "GPU" if first.trainer.device is Device.CUDA else "process"
+    text += f"; {tokens:,.0f} tokens; {hours:.2f} {kind}-hours"
+    price = first.ray.price_per_device_hour
+    return text + ("" if price is None else f"; {hours * price:,.2f} at {price:g} an hour")
+
+
+def _memory(planned: Plan, bases: Mapping[str, Source | None]) -> str:
+    """What each rank of the largest variant needs."""
+    needed = {
+        label: sum(memory(planned.variants[label], base).values())
+        for label, base in bases.items()
+        if base is not None
+    }
+    if not needed:
+        return "memory: known once the base model is made, which the first trial does"
+    label = max(needed, key=lambda each: needed[each])
+    return f"memory: {needed[label] / 1e9:.2f} GB of tensors for each rank of {label}, the largest"
+
+
+def at_once(job: TrialConfig) -> int:
+    """Trials that this machine runs at a time."""
+    ranks = job.trainer.ranks
+    room: int = (os.cpu_count() or 1) // (job.ray.cpus_per_rank * ranks)
+    if job.trainer.device is Device.CUDA:
+        room = min(room, torch.cuda.device_count() // ranks)
+    return max(1, room)
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """`0-2, 5` for 0, 1, 2, 5."""
+    parts: list[list[int]] = []
+    for number in sorted(numbers):
+        if parts and number == parts[-1][1] + 1:
+            parts[-1][1] = number
+        else:
+            parts.append([number, number])
+    return ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in parts)
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `3 min 20 s`, `2 h 5 min`."""
+    whole = round(seconds)
+    if whole < MINUTE_S:
+        return f"{whole} s"
+    if whole < HOUR_S:
+        return f"{whole // MINUTE_S} min {whole % MINUTE_S} s"
+    return f"{whole // HOUR_S} h {whole % HOUR_S // MINUTE_S} min"
