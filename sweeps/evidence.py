@@ -13,7 +13,7 @@ from sweeps.plan import Plan
 
 
 def lines(planned: Plan, records: Sequence[Record]) -> Iterator[str]:
-    """One line per variant beside the baseline, and a word where nothing is known.
+    """One line per variant beside the baseline, and one for those of which nothing is known.
 
     The spread is that of finished trials of the variant's shape and budget, at any seed.
     """
@@ -21,21 +21,22 @@ def lines(planned: Plan, records: Sequence[Record]) -> Iterator[str]:
     n = len(ablation.seeds)
     past = {label: _results(planned, label, records, metric) for label in ablation.labels}
     base = past[ablation.baseline]
-    for label in ablation.labels:
-        if label == ablation.baseline:
-            continue
+    unknown = []
+    for label in (label for label in ablation.labels if label != ablation.baseline):
         sd = stats.pooled_sd(np.array(past[label]), np.array(base))
         found = stats.minimum_detectable(n, n, sd)
-        if not found > 0:
+        if found > 0:
             yield (
-                f"{label}: what {n} seeds can detect is known once two seeds of it and of "
-                f"{ablation.baseline} have finished"
+                f"{label}: {n} seeds detect a difference of {number(found, metric)} in {metric} "
+                f"from {ablation.baseline} with 80 % power, by the spread of {len(base)} and "
+                f"{len(past[label])} finished seeds"
             )
-            continue
+        else:
+            unknown.append(label)
+    if unknown:
         yield (
-            f"{label}: {n} seeds detect a difference of {number(found, metric)} in {metric} from "
-            f"{ablation.baseline} with 80 % power, by the spread of {len(base)} and "
-            f"{len(past[label])} finished seeds"
+            f"what {n} seeds can detect is known once two seeds of {ablation.baseline} and of the "
+            f"variant have finished and differ; not yet of {', '.join(unknown)}"
         )
 
 

@@ -59,15 +59,15 @@ def plan(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) -> 
     """
     parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(arguments))
     given = [o for o in parsed if o.key_or_group == "seed"]
-    seeds = [value for o in given for value in values(o)] if given else None
+    named = [value for o in given for value in values(o)] if given else None
     common = [o for o in parsed if o.key_or_group not in OWN_KEYS]
     names = [value for o in parsed if o.key_or_group == "name" for value in values(o)]
     grid = not any(o.key_or_group == "ablation" for o in parsed)
     if grid:
-        ablation = from_grid(loader, master, common, seeds, names)
+        ablation = from_grid(loader, master, common, named, names)
         shared, file_seeds = [], ablation.seeds
     else:
-        ablation, file_seeds = _from_file(master, parsed, common, seeds, names)
+        ablation, file_seeds = _from_file(master, parsed, common, named, names)
         shared = _shared(ablation)
     if ablation.name == SINGLE:
         raise ConfigError(f"name {SINGLE!r} is that of single runs; choose another")
@@ -76,8 +76,11 @@ def plan(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) -> 
         v.label: _composed(loader, master, ablation, [*shared, *v.overrides, *fixed], v.label)
         for v in ablation.variants
     }
-    jobs = [_at_seed(nodes[label], seed) for seed in ablation.seeds for label in ablation.labels]
-    variants = {config.labels.variant: config for config in jobs[: len(nodes)]}
+    variants = _sharing_tasks(
+        {label: _at_seed(node, ablation.seeds[0]) for label, node in nodes.items()}
+    )
+    seeds = [_seed(nodes[ablation.baseline], seed) for seed in ablation.seeds]
+    jobs = [dataclasses.replace(c, seed=seed) for seed in seeds for c in variants.values()]
     _refuse_undeclared(ablation, variants)
     budget = variants[ablation.baseline].budget
     seen = dataclasses.replace(ablation, budget=budget, seeds=sorted({job.seed for job in jobs}))
@@ -151,6 +154,23 @@ def _at_seed(node: DictConfig, seed: Any) -> TrialConfig:
     copy["seed"] = seed
     config: TrialConfig = typed(copy)
     return config
+
+
+def _sharing_tasks(variants: dict[str, TrialConfig]) -> dict[str, TrialConfig]:
+    """Equal tasks as one object, so that its prompts are made once and not for every variant."""
+    tasks: list[Any] = []
+    for config in variants.values():
+        if config.task not in tasks:
+            tasks.append(config.task)
+    return {
+        label: dataclasses.replace(config, task=tasks[tasks.index(config.task)])
+        for label, config in variants.items()
+    }
+
+
+def _seed(node: DictConfig, seed: Any) -> int:
+    """A seed of the command line with its type and range checked."""
+    return seed if type(seed) is int else _at_seed(node, seed).seed
 
 
 def _refuse_undeclared(ablation: Ablation, variants: dict[str, TrialConfig]) -> None:

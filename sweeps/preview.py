@@ -165,9 +165,7 @@ def _costs(planned: Plan, seen: Sequence[Seen]) -> str:
     seconds = [cost.seconds * share for (_, cost), share in zip(costs, shares, strict=True)]
     tokens = sum(cost.tokens * share for (_, cost), share in zip(costs, shares, strict=True))
     if len(costs) < len(todo):
-        text += (
-            f", {len(todo) - len(costs)} of them of a shape that has never finished: not counted"
-        )
+        text += f", {len(todo) - len(costs)} of them of a shape that never finished: not counted"
     if first.ray.address is None:
         room = at_once(first)
         text += f"; about {duration(makespan(seconds, room))}, {room} at a time on this machine"
