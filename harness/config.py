@@ -127,19 +127,18 @@ class RayConfig:
         cpus_per_rank: cores that each rank of a trial reserves.
         retries: times that a crashed trial is started again, from its last checkpoint.
         price_per_device_hour: of a GPU, or of a process without one, in any currency; a multirun's
-            dry_run=true then says what it will cost. null: not asked for.
+            dry_run=true then says what it will cost. 0 for what costs nothing.
     """
 
     address: str | None = None
     cpus_per_rank: int = 1
     retries: int = 1
-    price_per_device_hour: float | None = None
+    price_per_device_hour: float = 0.0
 
     def __post_init__(self) -> None:
         checks.at_least("ray.cpus_per_rank", self.cpus_per_rank, 1)
         checks.at_least("ray.retries", self.retries, 0)
-        if self.price_per_device_hour is not None:
-            checks.at_least("ray.price_per_device_hour", self.price_per_device_hour, 0)
+        checks.at_least("ray.price_per_device_hour", self.price_per_device_hour, 0)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness import IMPORTED_S
 from harness.config import Budget, BudgetUnit, TrialConfig
 from harness.contract import drawn, planned, told, windowed
 from harness.distributed.ranks import Ranks
@@ -23,6 +22,7 @@ from harness.learner import checkpoint
 from harness.learner.batching import mini_batches
 from harness.learner.sync import Synced
 from harness.learner.update import Models, estimates, update
+from harness.machine.clock import IMPORTED_S
 from harness.maths.tensor_ops import on_last_token
 from harness.measure.evaluation import Evaluator
 from harness.protocols import Controller, Curriculum, Window

@@ -2,9 +2,11 @@
 
 import importlib.util
 import os
+from pathlib import Path
 
 import torch
 
+from harness.blame import blamed
 from harness.config import TrialConfig
 from harness.distributed import sharding
 from harness.distributed.sharding import Device, computed_in
@@ -23,6 +25,34 @@ def evaluation_sampling(config: TrialConfig) -> Sampling:
     rollout = config.rollout
     sampling: Sampling = rollout.sampling(rollout.max_new_tokens, config.evaluation.temperature)
     return sampling
+
+
+def check(config: TrialConfig) -> None:
+    """All that needs no base model.
+
+    Raises:
+        ConfigError: the first thing that is wrong.
+    """
+    check_layout(config)
+    check_sampling(config)
+    with blamed("task", config.task, "held_out"):
+        config.task.held_out()
+    with blamed("task", config.task, "pool"):
+        config.task.pool()
+    config.model.check(config.task)
+    config.tracking.check(Path(config.runs))
+
+
+def check_with(config: TrialConfig, source: Source) -> None:
+    """All that depends on the base model.
+
+    Raises:
+        ConfigError: the first thing that is wrong.
+    """
+    check_context(config, source)
+    config.rollout.check(source, config.trainer.ranks, config.trainer.device.value)
+    check_cache(config, source)
+    check_memory(config, source)
 
 
 def check_layout(config: TrialConfig) -> None:

@@ -11,8 +11,7 @@ from typing import Any
 
 import torch
 
-from harness import loop, standing
-from harness.blame import blamed
+from harness import loop, preflight, standing
 from harness.config import TrialConfig, digest, resolved, trial_name
 from harness.distributed.ranks import Ranks
 from harness.distributed.sharding import Layout, computed_in
@@ -27,14 +26,6 @@ from harness.machine import files, provenance
 from harness.machine.process import log_file, terminable
 from harness.measure.evaluation import Evaluator, kinds
 from harness.models.loading import Source
-from harness.preflight import (
-    check_cache,
-    check_context,
-    check_layout,
-    check_memory,
-    check_sampling,
-    evaluation_sampling,
-)
 from harness.rollout.collect import Collector
 from harness.rollout.grading import Grader
 from harness.rollout.reference import ReferenceScores
@@ -58,10 +49,10 @@ def prepare(config: TrialConfig) -> tuple[Path, Source]:
     Raises:
         ConfigError: the runs folder, the task or the model cannot be had.
     """
-    _check(config)
+    preflight.check(config)
     runs = files.writable_folder(Path(config.runs), "runs")
     source = config.model.prepare(config.task, str(runs))
-    _check_with(config, source)
+    preflight.check_with(config, source)
     return runs, source
 
 
@@ -71,31 +62,11 @@ def looked_at(config: TrialConfig) -> Source | None:
     Raises:
         ConfigError: as `prepare`.
     """
-    _check(config)
+    preflight.check(config)
     source: Source | None = config.model.made(config.task, config.runs)
     if source is not None:
-        _check_with(config, source)
+        preflight.check_with(config, source)
     return source
-
-
-def _check(config: TrialConfig) -> None:
-    """What needs no base model."""
-    check_layout(config)
-    check_sampling(config)
-    with blamed("task", config.task, "held_out"):
-        config.task.held_out()
-    with blamed("task", config.task, "pool"):
-        config.task.pool()
-    config.model.check(config.task)
-    config.tracking.check(Path(config.runs))
-
-
-def _check_with(config: TrialConfig, source: Source) -> None:
-    """What depends on the base model."""
-    check_context(config, source)
-    config.rollout.check(source, config.trainer.ranks, config.trainer.device.value)
-    check_cache(config, source)
-    check_memory(config, source)
 
 
 def trial_folder(config: TrialConfig) -> Path:
@@ -281,7 +252,7 @@ def _facts(config: TrialConfig, source: Source) -> dict[str, str]:
         "task_digest": config.task.digest,
         "eval_digest": sets.digest(config.task.held_out()),
         "template_hash": digest(resolved(getattr(config.task, "template", None)))[:16],
-        "decoding": json.dumps(dataclasses.asdict(evaluation_sampling(config))),
+        "decoding": json.dumps(dataclasses.asdict(preflight.evaluation_sampling(config))),
         "threads": str(config.trainer.threads),
         "torch": torch.__version__,
     }

@@ -173,7 +173,7 @@ def _costs(planned: Plan, seen: Sequence[Seen]) -> str:
     kind = "GPU" if first.trainer.device is Device.CUDA else "process"
     text += f"; {tokens:,.0f} tokens; {hours:.2f} {kind}-hours"
     price = first.ray.price_per_device_hour
-    return text + ("" if price is None else f"; {hours * price:,.2f} at {price:g} an hour")
+    return text + ("" if price == 0 else f"; {hours * price:,.2f} at {price:g} an hour")
 
 
 def _memory(planned: Plan, bases: Mapping[str, Source | None]) -> str:

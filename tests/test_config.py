@@ -261,7 +261,7 @@ def other(value: Any) -> Any:
         return not value
     if isinstance(value, str):
         return "tokens" if value in {unit.value for unit in BudgetUnit} else f"{value}x"
-    return "a" if value is None else value / 2 if isinstance(value, float) else value + 1
+    return "a" if value is None else value / 2 or 1.5 if isinstance(value, float) else value + 1
 
 
 def with_leaf(data: dict[str, Any], path: str, value: Any) -> dict[str, Any]:

@@ -1,0 +1,142 @@
+"""What a multirun's dry_run=true says: states, cost by past trials, and that it writes nothing."""
+
+import json
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from harness.config import TrialConfig, resolved, trial_name
+from harness.launch import run_trial
+from harness.tracking import record
+from sweeps.estimate import Past, estimate, makespan, past, shape
+from sweeps.preview import duration, preview, ranges
+from tests.conftest import SMALL
+from tests.sweeps.test_plan import planned
+
+
+def lines(*events: dict[str, Any]) -> str:
+    return "".join(json.dumps(event) + "\n" for event in events)
+
+
+def written(folder: Path, config: TrialConfig, attempts: int = 1) -> record.Record:
+    """A finished record of two steps: 4 s of start, 2 of testing, 30 of training, 3 + 1 of rest."""
+    folder.mkdir(parents=True)
+    (folder / record.CONFIG).write_text(json.dumps(resolved(config)))
+    first = {"timing_s/start": 4.0, "timing_s/testing": 2.0, "budget/tokens": 0}
+    later = {"timing_s/step": 17.0, "timing_s/testing": 2.0, "budget/tokens": 500}
+    last = {"timing_s/step": 15.0, "budget/tokens": 900, "budget/updates": 2}
+    start = {"event": "start", "id": "a", "seal": "", "facts": {}, "time_ms": 1_000_000}
+    (folder / record.RECORD).write_text(
+        lines(
+            *[start] * attempts,
+            {"event": "step", "step": 0, "metrics": first, "time_ms": 1_006_000},
+            {"event": "step", "step": 1, "metrics": later, "time_ms": 1_024_000},
+            {"event": "step", "step": 2, "metrics": last, "time_ms": 1_041_000},
+            {"event": "end", "status": "FINISHED", "error": "", "last": 2, "time_ms": 1_042_000},
+        )
+    )
+    found = record.read(folder)
+    assert found is not None
+    return found
+
+
+def test_a_finished_trial_costs_its_start_its_training_and_the_rest(
+    tmp_path: Path, composed: Callable[..., Any]
+) -> None:
+    """Start 4, first evaluation 2, then 1042 - 1006 = 36 s, of them (17 - 2) + 15 = 30 training."""
+    config = composed("budget.amount=2")
+    found = past([written(tmp_path / "a", config)])
+    assert found == {shape(resolved(config)): [Past(12.0, 30.0, 900.0, "updates", 2.0)]}
+
+
+def test_training_is_in_proportion_to_the_budget_and_the_seed_costs_nothing(
+    tmp_path: Path, composed: Callable[..., Any]
+) -> None:
+    """Three times the updates: 12 + 3 x 30 = 102 s and 3 x 900 tokens."""
+    known = past([written(tmp_path / "a", composed("budget.amount=2"))])
+    made = estimate(composed("budget.amount=6", "seed=7"), known)
+    assert made is not None
+    assert (made.seconds, made.tokens, made.past) == (102.0, 2700.0, 1)
+
+
+@pytest.mark.parametrize(
+    "other", ["trainer.prompts_per_step=16", "budget.unit=tokens", "evaluation.every=0.5"]
+)
+def test_another_shape_is_not_guessed(
+    tmp_path: Path, composed: Callable[..., Any], other: str
+) -> None:
+    known = past([written(tmp_path / "a", composed("budget.amount=2"))])
+    assert estimate(composed("budget.amount=2"), known) is not None
+    assert estimate(composed("budget.amount=2", other), known) is None
+
+
+def test_a_resumed_trial_says_nothing_about_time(
+    tmp_path: Path, composed: Callable[..., Any]
+) -> None:
+    assert past([written(tmp_path / "a", composed("budget.amount=2"), attempts=2)]) == {}
+
+
+def test_trials_start_in_order_as_many_as_there_is_room_for() -> None:
+    """On two: 5 | 3, then 4 behind the 3 (until 7), then 2 behind the 5 (until 7)."""
+    assert makespan([5, 3, 4, 2], 2) == 7
+    assert makespan([5, 3, 4, 2], 1) == 14
+    assert makespan([], 2) == 0
+
+
+def test_seeds_and_durations_are_short() -> None:
+    assert ranges([5, 0, 2, 1, 9]) == "0-2, 5, 9"
+    assert [duration(s) for s in (41.6, 200, 7500)] == ["42 s", "3 min 20 s", "2 h 5 min"]
+
+
+def shown(*arguments: str) -> str:
+    text = StringIO()
+    preview(planned(*arguments), Console(file=text, width=160))
+    return text.getvalue()
+
+
+def test_the_preview_tells_what_is_there_and_leaves_no_trace(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(work)
+    grid = ("algorithm=grpo,dr_grpo", "seed=0,1,2", *SMALL)
+    first = planned(*grid)
+    trials = {(job.labels.variant, job.seed): job for job in first.jobs}
+    run_trial(trials["grpo", 0], lambda step, progress, metrics: None)
+    failed = work / "runs" / "checkpoints" / trial_name(trials["dr_grpo", 1])
+    failed.mkdir()
+    for name in (record.CONFIG, record.IDENTITY):
+        done = work / "runs" / "checkpoints" / trial_name(trials["grpo", 0]) / name
+        (failed / name).write_text(done.read_text())
+    start = {"event": "start", "id": "b", "seal": "", "facts": {}, "time_ms": 1}
+    step = {"event": "step", "step": 0, "metrics": {"budget/updates": 0.0}, "time_ms": 2}
+    (failed / record.RECORD).write_text(lines(start, step))
+    before = {path: path.stat().st_mtime_ns for path in (work / "runs").rglob("*")}
+    text = shown(*grid, "ray.price_per_device_hour=3600")
+    assert {path: path.stat().st_mtime_ns for path in (work / "runs").rglob("*")} == before
+    rows = {row.split("│")[1].strip(): row for row in text.splitlines() if row.startswith("│")}
+    header = next(row for row in text.splitlines() if row.startswith("┃"))
+    assert [cell.strip() for cell in header.split("┃")[1:5]] == [
+        *("variant", "new: seeds", "changed since: seeds", "finished: seeds")
+    ]
+    assert [cell.strip() for cell in rows["grpo"].split("│")[1:5]] == ["grpo", "1-2", "", "0"]
+    assert [cell.strip() for cell in rows["dr_grpo"].split("│")[1:4]] == ["dr_grpo", "0, 2", "1"]
+    assert "1 trial │" in rows["grpo"]
+    assert "no trial yet" in rows["dr_grpo"]
+    assert "dr_grpo: algorithm.std_epsilon: 1e-06 in grpo, '(absent)' here" in text
+    assert "to do: 5 trials, 3 of them of a shape that never finished: not counted" in text
+    assert "at 3600 an hour" in text
+    assert "what 3 seeds can detect is known once two seeds" in text
+
+
+def test_a_preview_in_an_empty_folder_makes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = shown("algorithm=grpo,dr_grpo", *SMALL)
+    assert "to do: 2 trials; what they take is known once one of each shape has finished" in text
+    assert "memory: known once the base model is made" in text
+    assert list(tmp_path.iterdir()) == []
