@@ -21,6 +21,7 @@ from harness.trial import looked_at
 from sweeps import evidence
 from sweeps.estimate import Estimate, Past, estimate, makespan, past
 from sweeps.plan import Plan, differences
+from sweeps.words import HOUR_S, duration, ranges
 
 # States of a trial, in the order of the table's columns.
 NEW, RESUME, RUNNING, FAILED, CHANGED, FINISHED, ELSEWHERE = STATES = (
@@ -28,7 +29,6 @@ NEW, RESUME, RUNNING, FAILED, CHANGED, FINISHED, ELSEWHERE = STATES = (
 )
 # What the command would not run.
 DONE = (FINISHED, ELSEWHERE)
-MINUTE_S, HOUR_S = 60, 3600
 
 
 @dataclass(frozen=True)
@@ -196,24 +196,3 @@ def at_once(job: TrialConfig) -> int:
     if job.trainer.device is Device.CUDA:
         room = min(room, torch.cuda.device_count() // ranks)
     return max(1, room)
-
-
-def ranges(numbers: Sequence[int]) -> str:
-    """`0-2, 5` for 0, 1, 2, 5."""
-    parts: list[list[int]] = []
-    for number in sorted(numbers):
-        if parts and number == parts[-1][1] + 1:
-            parts[-1][1] = number
-        else:
-            parts.append([number, number])
-    return ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in parts)
-
-
-def duration(seconds: float) -> str:
-    """`42 s`, `3 min 20 s`, `2 h 5 min`."""
-    whole = round(seconds)
-    if whole < MINUTE_S:
-        return f"{whole} s"
-    if whole < HOUR_S:
-        return f"{whole // MINUTE_S} min {whole % MINUTE_S} s"
-    return f"{whole // HOUR_S} h {whole % HOUR_S // MINUTE_S} min"

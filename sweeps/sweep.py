@@ -17,6 +17,7 @@ from harness.machine.cluster import check_address, set_environment
 from harness.tracking import record
 from harness.tracking.none import NoTracking
 from harness.trial import clear, prepare, trial_folder
+from sweeps.driver import driving
 from sweeps.manifest import write_manifest
 from sweeps.plan import Plan, plan
 from sweeps.preview import preview
@@ -49,7 +50,8 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
         set_environment()
         from sweeps.progress import Watch  # imports ray
 
-        with Watch([trial_name(job) for job in pending], console) as watch:
+        watching = Watch([trial_name(job) for job in pending], console)
+        with driving(runs, planned.ablation.name), watching as watch:
             failures = run_jobs(pending, runs, planned.ablation.name, watch)
     empty = _report(planned, runs, console)
     if failures:

@@ -77,6 +77,23 @@ class Following:
             log.warning("MLflow's copy stays behind from step %d on: %s", step, error)
 
 
+def forget(runs: Path, trial: str) -> None:
+    """Delete the copies of a record that is thrown away, in every experiment.
+
+    Raises:
+        StoreError: the store cannot be written.
+    """
+    if not store_path(runs).exists():
+        return
+    with files.locked(runs / LOCK, LOCK_WAIT_S), store.one_line(runs):
+        client = store.open_store(runs)
+        experiments = [each.experiment_id for each in client.search_experiments()]
+        copies = [*client.search_runs(experiments, f"tags.trial = '{trial}'")]
+        copies += client.search_runs(experiments, f"tags.origin = '{trial}'")
+        for run in copies:
+            client.delete_run(run.info.run_id)
+
+
 def _published(folder: Path, runs: Path, names: Names, begins: bool = False) -> str:
     """Make the run of a record complete; returns its id, "" for a folder without a record.
 

@@ -13,7 +13,8 @@ from harness.config import TrialConfig, resolved, trial_name
 from harness.launch import run_trial
 from harness.tracking import record
 from sweeps.estimate import Past, estimate, makespan, past, shape
-from sweeps.preview import duration, preview, ranges
+from sweeps.preview import preview
+from sweeps.words import duration, ranges
 from tests.conftest import SMALL
 from tests.sweeps.test_plan import planned
 

@@ -1,0 +1,126 @@
+"""`python -m sweeps COMMAND`: see and steer the sweeps of an output folder, from any terminal.
+
+list                what was planned here, and what became of it
+status NAME         every trial of a sweep: step, accuracy, speed, what is left, why it failed
+cancel NAME         what Ctrl-C does in the sweep's own terminal
+rm NAME|TRIAL       a sweep with its trials, plan and report, or one trial; asks first
+du                  what takes room, and what can go
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from harness.errors import ConfigError, StoreError
+from harness.machine import terminal
+from sweeps import driver, overview
+from sweeps.removal import removal, remove, usage
+
+USER_ERROR = 2
+FAILED = 1
+MEGA = 1e6
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code of the command; errors of the user are one line on stderr."""
+    parser = terminal.Parser(
+        prog="python -m sweeps",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in ("list", "status", "cancel", "rm", "du"):
+        each = commands.add_parser(name)
+        each.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all output")
+        if name in ("status", "cancel", "rm"):
+            each.add_argument("name", help="of a sweep" + " or a trial" * (name == "rm"))
+        if name == "rm":
+            each.add_argument("--yes", action="store_true", help="do not ask")
+    console = terminal.console()
+    try:
+        options = parser.parse_args(arguments)
+        runs = options.runs.expanduser().absolute()
+        match options.command:
+            case "list":
+                _list(runs, console)
+            case "status":
+                _status(runs, options.name, console)
+            case "cancel":
+                _cancel(runs, options.name, console)
+            case "rm":
+                _rm(runs, options.name, options.yes, console)
+            case "du":
+                _du(runs, console)
+    except ConfigError as error:
+        terminal.complain(error)
+        return USER_ERROR
+    except StoreError as error:
+        terminal.complain(error)
+        return FAILED
+    return 0
+
+
+def _list(runs: Path, console: Console) -> None:
+    table = Table("sweep", "trials", "planned", "driven by")
+    for name in overview.names(runs):
+        manifest = overview.newest(runs, name)
+        drivers = driver.told(driver.drivers(runs, name))
+        trials = overview.counts(overview.rows(runs, manifest))
+        table.add_row(name, trials, manifest.created[:16].replace("T", " "), drivers)
+    if not table.rows:
+        raise ConfigError(f"no sweep under {runs}; harness -m ... makes one, --runs says where")
+    console.print(table)
+
+
+def _status(runs: Path, name: str, console: Console) -> None:
+    manifest = overview.newest(runs, name)
+    trials = overview.rows(runs, manifest)
+    console.print(f"{name}: {manifest.ablation.question}")
+    console.print(overview.table(trials))
+    there = driver.drivers(runs, name)
+    console.print(f"{overview.counts(trials)}; driven by {driver.told(there) or 'nobody'}")
+
+
+def _cancel(runs: Path, name: str, console: Console) -> None:
+    overview.newest(runs, name)  # the name is one
+    for process in driver.interrupt(runs, name):
+        console.print(
+            f"{name}: process {process} is told to end as by Ctrl-C; its trials end with "
+            f"it, and the same command continues from their last checkpoints"
+        )
+
+
+def _rm(runs: Path, name: str, sure: bool, console: Console) -> None:
+    found = removal(runs, name)
+    for path in (*found.folders, *found.others):
+        console.print(f"  {path}")
+    for folder, other in found.kept.items():
+        console.print(f"  stays, since {other} uses it: {folder}")
+    what = f"{len(found.folders)} trials, {found.size / MEGA:,.1f} MB"
+    if not sure and not _agreed(f"remove {what}? [y/N] "):
+        raise ConfigError(f"{name}: nothing was removed; answer y, or give --yes")
+    remove(runs, found)
+    console.print(f"removed {what}")
+
+
+def _agreed(question: str) -> bool:
+    """A yes at the terminal; no terminal is none."""
+    return sys.stdin.isatty() and input(question).strip().lower() in ("y", "yes")
+
+
+def _du(runs: Path, console: Console) -> None:
+    table = Table("what")
+    table.add_column("MB", justify="right")
+    table.add_column("what it is for")
+    for name, taken, meaning in usage(runs):
+        table.add_row(name, f"{taken / MEGA:,.1f}", meaning)
+    if not table.rows:
+        raise ConfigError(f"nothing lies under {runs}; --runs says where to look")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

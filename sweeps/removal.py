@@ -1,0 +1,111 @@
+"""Take trials away: checkpoints, record and copy together; a record that others use stays."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from analysis.revisions import manifest_path, read_history
+from harness.errors import ConfigError
+from harness.machine import files
+from harness.tracking.mlflow import forget
+from harness.tracking.record import LOCK, held
+from sweeps.driver import drivers, told
+from sweeps.overview import names
+
+# What a trial's folder is called; not `..`, which is a folder as well.
+TRIAL = r"[\w=+-][\w.=+-]*"
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What a name stands for.
+
+    Attributes:
+        folders: of trials' records and checkpoints.
+        others: what else belongs to the name: a plan and its report.
+        kept: folders that another sweep uses, with its name.
+    """
+
+    folders: list[Path]
+    others: list[Path]
+    kept: dict[Path, str]
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return sum(size(path) for path in (*self.folders, *self.others))
+
+
+def removal(runs: Path, name: str) -> Removal:
+    """Everything of a sweep or of one trial.
+
+    Raises:
+        ConfigError: nothing has that name, or one of its trials is running.
+    """
+    if name in names(runs):
+        own = sorted(set(_records(runs, name)))
+        used = {f: other for other in names(runs) if other != name for f in _records(runs, other)}
+        folders = [folder for folder in own if folder.is_dir() and folder not in used]
+        others = [manifest_path(runs, name).parent, runs / "reports" / name]
+        found = Removal(
+            folders, [p for p in others if p.exists()], {f: used[f] for f in used if f in own}
+        )
+    else:
+        folder = runs / "checkpoints" / name
+        if not re.fullmatch(TRIAL, name) or not folder.is_dir():
+            raise ConfigError(
+                f"no sweep and no trial {name!r} under {runs}; sweeps: "
+                f"{', '.join(names(runs)) or 'none'}; trials are the folders of checkpoints/"
+            )
+        found = Removal([folder], [], {})
+    if there := drivers(runs, name):
+        raise ConfigError(
+            f"{name} is driven by {told(there)}; end that first: python -m sweeps cancel {name}"
+        )
+    if running := [f.name for f in found.folders if held(f / LOCK)]:
+        raise ConfigError(f"{name}: {', '.join(running)} runs now; wait for it or end its process")
+    return found
+
+
+def remove(runs: Path, found: Removal) -> None:
+    """Carry it out; a plan goes last, so that what a kill leaves still has its name."""
+    for folder in found.folders:
+        with files.locked(folder / LOCK, 0):
+            forget(runs, folder.name)
+            files.remove(folder)
+    for path in found.others:
+        files.remove(path)
+
+
+def usage(runs: Path) -> Iterator[tuple[str, int, str]]:
+    """(what, bytes, what it is for) of everything in an output folder that takes room."""
+    planned: set[Path] = set()
+    for name in names(runs):
+        folders = set(_records(runs, name)) - planned
+        planned |= folders
+        yield name, sum(map(size, folders)), f"{len(folders)} trials; python -m sweeps rm {name}"
+    single = [path for path in runs.glob("checkpoints/*") if path.is_dir() and path not in planned]
+    if single:
+        yield "single trials", sum(map(size, single)), "python -m sweeps rm TRIAL"
+    for name, meaning in (
+        ("models", "base models; made or hashed again when they are needed"),
+        ("reference_scores", "responses of base models; sampled again when they are needed"),
+        ("reports", "python -m analysis report NAME writes them again"),
+        ("artifacts", "MLflow's copies; published again from the trials' folders"),
+        ("mlflow.db", "MLflow's copies; published again from the trials' folders"),
+    ):
+        if (runs / name).exists():
+            yield name, size(runs / name), meaning
+
+
+def size(path: Path) -> int:
+    """Bytes of a file or of all files in a folder; what a link leads to does not count."""
+    inner: Sequence[Path] = [path] if path.is_file() else list(path.rglob("*"))
+    return sum(each.lstat().st_size for each in inner if each.is_file())
+
+
+def _records(runs: Path, name: str) -> Iterator[Path]:
+    """Folders that some revision of a plan uses."""
+    for manifest in read_history(manifest_path(runs, name)).revisions:
+        yield from (runs / "checkpoints" / job.record for job in manifest.jobs)

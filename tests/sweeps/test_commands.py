@@ -1,0 +1,223 @@
+"""`python -m sweeps`: what it shows, ends and takes away, on records written by our own writers."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.machine.files import locked
+from harness.tracking import Names
+from harness.tracking.mlflow import MlflowTracking
+from harness.tracking.record import CONFIG, LOCK, Status
+from harness.tracking.store import open_store
+from harness.tracking.writer import Writer
+from sweeps.__main__ import main
+from sweeps.driver import drivers, interrupt
+from sweeps.overview import remaining, sparkline
+from sweeps.plan import Plan
+from sweeps.removal import size
+from tests.conftest import ROOT
+from tests.sweeps.test_manifest import Folder
+from tests.sweeps.test_plan import planned
+
+
+def trial(runs: Path, name: str, steps: int, status: Status | None, error: str = "") -> Path:
+    """A record in which every step is one of four updates and gains a tenth."""
+    folder = runs / "checkpoints" / name
+    folder.mkdir(parents=True)
+    (folder / CONFIG).write_text('{"budget": {"unit": "updates", "amount": 4}}')
+    writer = Writer(folder)
+    writer.start({}, "")
+    for step in range(steps + 1):
+        measured = {"budget/updates": float(step), "perf/throughput": 1234.4}
+        table = {"problem": ["1+1"], "score": [1.0]}
+        writer.table(step, table)
+        writer.step(step, measured | {"eval/accuracy": 0.4 + step / 10})
+    if status is not None:
+        writer.end(status, error)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plans() -> list[Plan]:
+    """Two that share a trial: both hold grpo."""
+    grids = {"one": "algorithm=grpo,dr_grpo", "two": "algorithm=grpo,rloo"}
+    return [planned(f"name={n}", g, "budget.amount=4", "seed=0") for n, g in grids.items()]
+
+
+@pytest.fixture
+def runs(tmp_path: Path, plans: list[Plan]) -> Path:
+    folder = Folder(tmp_path / "runs")
+    for plan in plans:
+        folder.write(plan)
+    return folder.runs
+
+
+def names_of(runs: Path, name: str) -> list[str]:
+    from sweeps.overview import newest
+
+    return [job.trial for job in newest(runs, name).jobs]
+
+
+def command(runs: Path, *arguments: str) -> int:
+    return main([*arguments, "--runs", str(runs)])
+
+
+def test_list_counts_trials_by_what_became_of_them(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grpo, dr_grpo = names_of(runs, "one")
+    trial(runs, grpo, 4, Status.FINISHED)
+    trial(runs, dr_grpo, 1, Status.FAILED, "RewardError: no")
+    assert command(runs, "list") == 0
+    one, two = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert "one" in one
+    assert "1 finished, 1 failed" in one
+    assert "1 finished, 1 waiting" in two
+
+
+def test_status_says_where_each_trial_is(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Three updates of four: 75 %; from .4 to .7; a failed one with its last line."""
+    grpo, dr_grpo = names_of(runs, "one")
+    running = trial(runs, grpo, 3, None)
+    trial(runs, dr_grpo, 1, Status.FAILED, "RewardError: no\nsecond line")
+    os.environ["COLUMNS"] = "200"
+    try:
+        with locked(running / LOCK, 0):
+            assert command(runs, "status", "one") == 0
+    finally:
+        del os.environ["COLUMNS"]
+    out = capsys.readouterr().out
+    cells = {
+        row.split("│")[1].strip(): [cell.strip() for cell in row.split("│")[2:-1]]
+        for row in out.splitlines()
+        if row.startswith("│")
+    }
+    assert cells[grpo][:5] == ["running", "3", "75%", "0.700 (+0.300) ▁▃▆█", "1,234"]
+    assert cells[dr_grpo][0] == "failed"
+    assert cells[dr_grpo][-1] == "RewardError: no second line"
+    assert out.splitlines()[-1] == "1 running, 1 failed; driven by nobody"
+
+
+def test_what_is_left_goes_on_at_the_pace_so_far(runs: Path) -> None:
+    """Three steps in 30 s and 10 s since: of the 10 s that the fourth takes none is left."""
+    from harness.tracking.record import Step, read
+
+    folder = trial(runs, "x__s0__1", 3, None)
+    found = read(folder)
+    assert found is not None
+    now = int(time.time() * 1000)
+    found.steps[0] = Step(now - 31_000, found.steps[0].metrics)
+    found.steps[3] = Step(now - 1_000, found.steps[3].metrics)
+    assert remaining(found, 0.75) == "9 s"
+    assert remaining(found, 0.0) == ""
+
+
+def test_a_sparkline_goes_from_the_smallest_to_the_largest() -> None:
+    assert sparkline([0.2, 0.6, 0.4]) == "▁█▅"
+    assert sparkline([0.5, 0.5]) == "▁▁"
+
+
+def test_cancel_is_ctrl_c_for_the_driver_and_for_nobody_else(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = (
+        "import sys, time, pathlib\n"
+        "from sweeps.driver import driving\n"
+        "with driving(pathlib.Path(sys.argv[1]), 'one'):\n"
+        "    print('drives', flush=True); time.sleep(60)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(runs)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert process.stdout is not None
+    with process.stdout:
+        assert process.stdout.readline() == b"drives\n"
+    assert drivers(runs, "one") == [(socket.gethostname(), process.pid)]
+    assert command(runs, "rm", "one", "--yes") == 2
+    assert "is driven by process" in capsys.readouterr().err
+    assert command(runs, "cancel", "two") == 2
+    assert "driven by nobody" in capsys.readouterr().err
+    assert interrupt(runs, "one") == [process.pid]
+    assert process.wait(timeout=60) == -signal.SIGINT
+    assert drivers(runs, "one") == []
+    assert list((runs / "sweeps" / "one").glob("driver-*")) == []
+
+
+def test_rm_takes_checkpoints_record_and_copy_and_leaves_what_others_use(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grpo, dr_grpo = names_of(runs, "one")
+    for name in (grpo, dr_grpo):
+        folder = trial(runs, name, 4, Status.FINISHED)
+        MlflowTracking().publish(folder, runs, Names(name, name.split("__")[0], "one"))
+    assert command(runs, "rm", "one") == 2  # nobody is there to ask
+    assert (runs / "checkpoints" / dr_grpo).is_dir()
+    assert command(runs, "rm", "one", "--yes") == 0
+    assert f"stays, since two uses it: {runs / 'checkpoints' / grpo}" in capsys.readouterr().out
+    assert [path.name for path in (runs / "checkpoints").iterdir()] == [grpo]
+    assert [path.name for path in (runs / "sweeps").iterdir()] == ["two"]
+    client = open_store(runs)
+    (experiment,) = [e for e in client.search_experiments() if e.name == "one"]
+    left = client.search_runs([experiment.experiment_id])
+    assert [run.data.tags["trial"] for run in left] == [grpo]
+    assert command(runs, "rm", grpo, "--yes") == 0
+    assert client.search_runs([experiment.experiment_id]) == []
+
+
+@pytest.mark.parametrize("name", ["..", ".", "a/b", "nothing", "it's"])
+def test_rm_of_what_is_no_trial_removes_nothing(
+    runs: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(runs.rglob("*"))
+    assert command(runs, "rm", name, "--yes") == 2
+    assert f"no sweep and no trial {name!r}" in capsys.readouterr().err
+    assert sorted(runs.rglob("*")) == before
+
+
+def test_a_running_trial_is_not_removed(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    grpo, _ = names_of(runs, "one")
+    folder = trial(runs, grpo, 1, None)
+    with locked(folder / LOCK, 0):
+        assert command(runs, "rm", grpo, "--yes") == 2
+    assert "runs now" in capsys.readouterr().err
+    assert folder.is_dir()
+
+
+def test_du_counts_each_byte_once(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """4 MB in a trial that two sweeps share, 2 MB in one that belongs to none."""
+    grpo, _ = names_of(runs, "one")
+    (trial(runs, grpo, 1, None) / "weights").write_bytes(bytes(4_000_000))
+    (trial(runs, "mine__s0__1", 1, None) / "weights").write_bytes(bytes(2_000_000))
+    assert command(runs, "du") == 0
+    rows = {
+        row.split("│")[1].strip(): row.split("│")[2].strip()
+        for row in capsys.readouterr().out.splitlines()
+        if row.startswith("│")
+    }
+    assert {key: rows[key] for key in ("one", "two", "single trials")} == {
+        "one": "4.0",
+        "two": "0.0",
+        "single trials": "2.0",
+    }
+    assert size(runs / "checkpoints") >= 6_000_000
+
+
+@pytest.mark.parametrize("arguments", [("list",), ("du",), ("status", "x"), ("cancel", "x")])
+def test_an_empty_folder_is_one_line(
+    tmp_path: Path, arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(tmp_path / "runs", *arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: no")
+    assert len(error.splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
