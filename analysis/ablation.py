@@ -11,6 +11,10 @@ from harness.config import MAX_SEED, Budget
 from harness.errors import ConfigError
 from harness.schema import METRICS
 
+# A folder's name has at most 255 bytes, of which a trial's seed and hash may take 33.
+MAX_LABEL = 200
+SHOWN = 60  # characters of a label that is refused
+
 
 class Relation(Enum):
     """What a prediction says about variant minus baseline, d.
@@ -42,6 +46,12 @@ class Variant:
             raise ConfigError(
                 f"a variant's label names folders: use letters, digits and _.=+- only, received "
                 f"{self.label!r}"
+            )
+        if len(self.label.encode()) > MAX_LABEL:
+            raise ConfigError(
+                f"a variant's label names folders: at most {MAX_LABEL} bytes, received "
+                f"{len(self.label.encode())} ({self.label[:SHOWN]}...); label it in an ablation "
+                f"file, or sweep fewer keys at a time"
             )
 
 

@@ -16,7 +16,7 @@ from harness.typed import TARGET, import_path
 # What a trial is called, where it writes and who watches it: none of it changes a number.
 IDENTITY_IRRELEVANT = (
     *("labels", "tracking", "runs", "name", "fresh", "accept_stale", "dry_run", "ray", "hydra"),
-    "ablation",
+    *("ablation", "sweep"),
 )
 MAX_SEED = 2**63 - 1
 
@@ -142,6 +142,17 @@ class RayConfig:
 
 
 @dataclass(frozen=True)
+class SweepConfig:
+    """What a multirun asks for beside its trials.
+
+    Attributes:
+        require_clean: refuse to start while the code's git tree has uncommitted changes.
+    """
+
+    require_clean: bool = False
+
+
+@dataclass(frozen=True)
 class TrialConfig:
     """One trial. Fields typed `Any` hold plug-ins, each typed by its own dataclass.
 
@@ -164,6 +175,7 @@ class TrialConfig:
     grading: Grading = dataclasses.field(default_factory=Grading)
     labels: Labels = dataclasses.field(default_factory=Labels)
     ray: RayConfig = dataclasses.field(default_factory=RayConfig)
+    sweep: SweepConfig = dataclasses.field(default_factory=SweepConfig)
     runs: str = "runs"
     name: str = ""
     fresh: bool = False

@@ -14,7 +14,7 @@ from harness import checks
 from harness.config import Budget, digest, resolved
 from harness.errors import ConfigError
 from harness.typed import typed
-from sweeps.overrides import changes_numbers, values
+from sweeps.overrides import changes_numbers, spelled, values
 
 SHORT = 8  # characters of a question's hash: enough for the grids of one folder
 
@@ -39,7 +39,7 @@ def from_grid(
     swept = [o for o in overrides if o.is_sweep_override()]
     for override in swept:
         values(override)  # refuses what cannot be listed
-    combinations = list(itertools.product(*(list(o.sweep_string_iterator()) for o in swept)))
+    combinations = list(itertools.product(*(spelled(o) for o in swept)))
     keys = [o.get_key_element() for o in swept]
     variants = [
         Variant(
@@ -69,11 +69,7 @@ def _hash(master: DictConfig, overrides: Sequence[Override]) -> str:
     told = [o for o in overrides if changes_numbers(o)]
     return digest(
         {
-            "swept": [
-                [o.get_key_element(), list(o.sweep_string_iterator())]
-                for o in told
-                if o.is_sweep_override()
-            ],
+            "swept": [[o.get_key_element(), spelled(o)] for o in told if o.is_sweep_override()],
             "fixed": sorted(
                 f"{o.get_key_element()}={o.get_value_string()}"
                 for o in told

@@ -1,8 +1,10 @@
 """What the overrides of a command line say."""
 
+import dataclasses
+from random import Random
 from typing import Any
 
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Transformer
 
 from harness.config import IDENTITY_IRRELEVANT
 from harness.errors import ConfigError
@@ -20,7 +22,27 @@ def values(override: Override) -> list[Any]:
         raise ConfigError(
             f"{override.input_line}: a sweep needs values that can be listed, such as seed=0,1,2"
         )
-    return list(override.sweep_iterator())
+    return _listed(override, Transformer.identity)
+
+
+def spelled(override: Override) -> list[str]:
+    """The values of a sweep, each as Hydra reads it back."""
+    return _listed(override, Transformer.str)
+
+
+def _listed(override: Override, transformer: Any) -> list[Any]:
+    """Values in the order of the sweep.
+
+    Hydra shuffles with the global generator, in another order at every call; the baseline of a grid
+    is its first variant, so that the same command would be another question each time.
+    """
+    sweep: Any = override.value()
+    if not getattr(sweep, "shuffle", False):
+        return list(override.sweep_iterator(transformer))
+    plain = dataclasses.replace(override, _value=dataclasses.replace(sweep, shuffle=False))
+    found = list(plain.sweep_iterator(transformer))
+    Random(str(override.input_line)).shuffle(found)
+    return found
 
 
 def changes_numbers(override: Override) -> bool:

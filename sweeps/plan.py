@@ -51,6 +51,21 @@ class Plan:
         return [*self.overridden, f"seeds {self.file_seeds} replaced by {seeds}"]
 
 
+def plans(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) -> list[Plan]:
+    """One plan for each ablation that a command names, or that of its grid.
+
+    Raises:
+        ConfigError: as `plan`.
+    """
+    parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(arguments))
+    names = [value for o in parsed if o.key_or_group == "ablation" for value in values(o)]
+    if len(names) < 2 or len(set(names)) < len(names):
+        return [plan(loader, master, arguments)]
+    others = [str(o.input_line) for o in parsed if o.key_or_group != "ablation"]
+    chosen = [f"+ablation={name}" for name in names]
+    return [plan(loader, loader.load_sweep_config(master, [c]), [*others, c]) for c in chosen]
+
+
 def plan(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) -> Plan:
     """Expand, compose, type and compare every job before anything starts.
 
@@ -109,8 +124,8 @@ def _from_file(
     chosen = [value for o in parsed if o.key_or_group == "ablation" for value in values(o)]
     if len(chosen) != 1 or "ablation" not in master:
         raise ConfigError(
-            f"an ablation is one question: give one name, received {chosen}; "
-            f"run them one after the other"
+            f"+ablation names each question once, received {chosen}; give different names of "
+            f"sweeps/ablation"
         )
     if names:
         raise ConfigError(

@@ -17,9 +17,10 @@ from harness.machine.cluster import check_address, set_environment
 from harness.tracking import record
 from harness.tracking.none import NoTracking
 from harness.trial import clear, prepare, trial_folder
+from sweeps import comparable
 from sweeps.driver import driving
 from sweeps.manifest import write_manifest
-from sweeps.plan import Plan, plan
+from sweeps.plan import Plan, plans
 from sweeps.preview import preview
 from sweeps.schedule import Failure, run_jobs
 
@@ -27,17 +28,34 @@ from sweeps.schedule import Failure, run_jobs
 def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) -> None:
     """Run what a multirun asks for; the same command again continues where it stopped.
 
+    Several ablations run one after the other, each with its own plan and report; all are checked,
+    prepared and sealed before the first trial of any starts.
+
     Raises:
         ConfigError: the request is wrong; nothing was started.
         TrialsFailedError: some trials did not finish.
     """
     console = terminal.console()
-    planned = plan(loader, master, arguments)
-    check_address(planned.jobs[0].ray.address)
-    if planned.jobs[0].dry_run:
-        preview(planned, console)
+    questions = plans(loader, master, arguments)
+    for planned in questions:
+        comparable.check(planned)
+    check_address(questions[0].jobs[0].ray.address)
+    if questions[0].jobs[0].dry_run:
+        for planned in questions:
+            preview(planned, console)
         return
-    runs, planned, homes = _prepared(planned, console)
+    failed = []
+    for runs, planned, homes in [_prepared(planned, console) for planned in questions]:
+        try:
+            _run(runs, planned, homes, console)
+        except TrialsFailedError as error:
+            failed.append(f"{planned.ablation.name}: {error}" if len(questions) > 1 else str(error))
+    if failed:
+        raise TrialsFailedError("; ".join(failed))
+
+
+def _run(runs: Path, planned: Plan, homes: Mapping[str, Path], console: Console) -> None:
+    """The trials of one plan that have no result yet, and its report."""
     pending = [job for job in planned.jobs if standing.result(homes[trial_name(job)]) is None]
     done = len(planned.jobs) - len(pending)
     console.print(

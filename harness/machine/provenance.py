@@ -26,6 +26,13 @@ def git_state() -> tuple[str, bool]:
     return commit or "none", bool(_git("status", "--porcelain"))
 
 
+def changed_files() -> list[str]:
+    """Files in which the project's sources differ from their commit; [] without git."""
+    if not (_ROOT / ".git").exists():
+        return []
+    return [line.split(maxsplit=1)[-1] for line in _git("status", "--porcelain").splitlines()]
+
+
 def _git(*arguments: str) -> str:
     try:
         done = subprocess.run(

@@ -1,0 +1,95 @@
+"""What a plan must be for its variants to be compared: refused before anything starts."""
+
+from collections.abc import Sequence
+
+from harness.config import group_hash
+from harness.errors import ConfigError
+from harness.machine import provenance
+from harness.tasks import sets
+from sweeps.plan import Plan, differences
+
+# Files of a git tree that a message names.
+NAMED = 3
+
+
+def check(plan: Plan) -> None:
+    """Everything about a plan beyond the keys that differ.
+
+    Raises:
+        ConfigError: a variant that is the baseline, a factor that nobody changes, another budget,
+            another held-out set, or uncommitted code where that is not wanted.
+    """
+    _clean(plan)
+    _refuse_twins(plan)
+    _refuse_idle_factors(plan)
+    _refuse_other_budgets(plan)
+    _refuse_other_held_out_sets(plan)
+
+
+def _clean(plan: Plan) -> None:
+    changed = provenance.changed_files() if plan.jobs[0].sweep.require_clean else []
+    if changed:
+        raise ConfigError(
+            f"sweep.require_clean=true: the code's git tree has uncommitted changes "
+            f"({_few(changed)}); commit them, or set sweep.require_clean=false"
+        )
+
+
+def _refuse_twins(plan: Plan) -> None:
+    """An ablation file without factors asks for them: it compares a variant with itself."""
+    if not plan.grid and not plan.ablation.factors:
+        return
+    seen: dict[str, str] = {}
+    for label, config in plan.variants.items():
+        same = seen.setdefault(group_hash(config), label)
+        if same != label:
+            raise ConfigError(
+                f"{plan.ablation.name}: variants {same} and {label} are the same trials, spelled "
+                f"in two ways or different only in what changes no number; leave one out"
+            )
+
+
+def _refuse_idle_factors(plan: Plan) -> None:
+    """A grid's factors are what it sweeps; a file's are a promise."""
+    ablation = plan.ablation
+    base = plan.variants[ablation.baseline]
+    changed = sorted(
+        {key for config in plan.variants.values() for key in differences(base, config)}
+    )
+    idle = [
+        factor
+        for factor in ablation.factors
+        if not any(key == factor or key.startswith(f"{factor}.") for key in changed)
+    ]
+    if idle and not plan.grid:
+        raise ConfigError(
+            f"ablation {ablation.name}: no variant changes {', '.join(idle)}, which `factors` "
+            f"declares; leave it out or change it; what differs: {', '.join(changed) or 'nothing'}"
+        )
+
+
+def _refuse_other_budgets(plan: Plan) -> None:
+    base = plan.variants[plan.ablation.baseline].budget
+    for label, config in plan.variants.items():
+        if config.budget != base:
+            raise ConfigError(
+                f"{plan.ablation.name}: every variant gets the same budget; {label} has "
+                f"{config.budget.amount:g} {config.budget.unit.value}, {plan.ablation.baseline} "
+                f"{base.amount:g} {base.unit.value}"
+            )
+
+
+def _refuse_other_held_out_sets(plan: Plan) -> None:
+    own = {label: sets.digest(config.task.held_out()) for label, config in plan.variants.items()}
+    other = [label for label, digest in own.items() if digest != own[plan.ablation.baseline]]
+    if other:
+        raise ConfigError(
+            f"{plan.ablation.name}: {_few(other)} would be evaluated on other prompts than "
+            f"{plan.ablation.baseline}, so that nothing can be compared; give all variants one "
+            f"held-out set, or run a multirun for each"
+        )
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
