@@ -1,13 +1,13 @@
 """What the overrides of a command line say."""
 
 import dataclasses
-from random import Random
 from typing import Any
 
 from hydra.core.override_parser.types import Override, Transformer
 
 from harness.config import IDENTITY_IRRELEVANT
 from harness.errors import ConfigError
+from harness.maths import streams
 
 
 def values(override: Override) -> list[Any]:
@@ -41,8 +41,8 @@ def _listed(override: Override, transformer: Any) -> list[Any]:
         return list(override.sweep_iterator(transformer))
     plain = dataclasses.replace(override, _value=dataclasses.replace(sweep, shuffle=False))
     found = list(plain.sweep_iterator(transformer))
-    Random(str(override.input_line)).shuffle(found)
-    return found
+    order = streams.permutation(0, f"sweep/{override.input_line}", 0, len(found))
+    return [found[i] for i in order]
 
 
 def changes_numbers(override: Override) -> bool:
