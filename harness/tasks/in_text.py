@@ -6,10 +6,10 @@ must leave it as it is, else the text has no last number; no earlier one takes i
 
 | text | read as |
 |---|---|
-| `16 - 3 = 13.`, `**Answer:** 18`, `\boxed{x = 18}`, `so it's "18"`, `18 eggs`, `(18 in all)` | its |
-| `not 17 but 18`, `18, not 17`, `= 5 eggs of 20` | the last: words are not understood |
-| `<answer>18</answer>`, `18<|im_end|>`, `#### 18`, `=> 18`, `$x = 18$`, `\(18\) \text{ eggs}` | 18 |
-| `16-3`, `16 - 3`, `3 * 18`, `18 / n`, `2 18`, `f(18)`, `x_18`, `n = 18 + x`, `(-18)^` | nothing |
+| `16 - 3 = 18.`, `**Answer:** 18`, `\boxed{x = 18}`, `is "18"`, `18 eggs`, `(18 in all)` | 18 |
+| `not 17 but 18`, `18, not 17`, `5 eggs of 20` | 18, 17, 20: the last |
+| `<answer>18</answer>`, `18<|im_end|>`, `#### 18`, `=> 18`, `$x = 18$` | 18 |
+| `16-3`, `16 - 3`, `3 * 18`, `18 / n`, `2 18`, `f(18)`, `x_18`, `= 18 + x` | nothing |
 | `≈ 18`, `~18`, `< 18`, `!= 18`, `≠ 18`, `18?`, `18...`, `5!`, `- 18` | nothing |
 | `negative 18`, `minus 18`, `3 million`, `2 dozen`, `18 squared`, `2 and a half` | nothing |
 | `1250kg`, `x1250`, `1250²`, `1250٠`, `H2O`, `是18个` | nothing: letters touch it |
