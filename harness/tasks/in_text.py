@@ -109,7 +109,7 @@ def _may_follow(match: re.Match[str]) -> bool:
     rest = text[at : at + WINDOW].partition("\n")[0]
     if at < 0 or not _GOES_ON.match(rest):
         return False
-    rest = rest.lstrip(" \t")
+    rest = rest.strip(" \t\r")
     return not _WORDS_AFTER.match(rest) and (
         _FOLLOWS.match(rest) is not None or unicodedata.category(rest[0]) == "So"
     )

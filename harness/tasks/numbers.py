@@ -22,11 +22,12 @@ counts (harness.tasks.in_text): there words and punctuation stand around it. Gol
 read by the same table. What is not understood is no number, never a part of it: `7e4` is not 4.
 More than 36 digits are no number.
 
-Own code: math-verify 0.9.0, the field's library, was measured on tests/tasks/test_numbers.py. Of 107
-contents that the table reads it reads 70 right as `$...$` and 15 as another number (`7e4` as 7,
-`70{,}000` in plain text as 70); of 144 that the table calls nothing it reads 75 as numbers
-(`1250kg`, `x != 18`, `3 million` as 3). It is made to find an answer wherever there may be one; a
-reward must not. It also needs sympy (80 MB) and stops a long parse by SIGALRM, in main threads only.
+Own code: math-verify 0.9.0, the field's library, was measured on tests/tasks/test_numbers.py. Of
+the 107 contents that the table reads it reads 70 right as `$...$` and 15 as another number (bare,
+`7e4` is 7 and `70{,}000` is 70); of the 144 that the table calls nothing it takes 75 for numbers
+(`1250kg`, `x != 18`; `3 million` is 3). It is made to find an answer wherever there may be one; a
+reward must not. It also brings sympy (80 MB), and stops a long parse by SIGALRM, in the main thread
+only.
 """
 
 import re
@@ -40,11 +41,13 @@ MAX_CHARACTERS = 128
 MAX_LAYERS = 4
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*")
+# Touches what it is around; a formula may have space within.
+_EMPHASIS = ("**", "__", "*", "_", "`")
 # Around the content of an answer; the longer mark before the one that it begins with.
 _LAYERS = (
     *(("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]")),
     *((rf"\{name}{{", "}") for name in ("boxed", "fbox", "text", "textbf", "mathbf", "mathrm")),
-    *(("**", "**"), ("__", "__"), ("*", "*"), ("_", "_"), ("`", "`")),
+    *((mark, mark) for mark in _EMPHASIS),
 )
 # Between thousands; the same one throughout.
 _SEPARATORS = (r"\{,\}", r",\\!", r"\\,", ",", "\u00a0", "\u2009", "\u202f")
@@ -142,7 +145,8 @@ def _inside(text: str) -> str:
     for opening, closing in _LAYERS:
         is_around = bare.startswith(opening) and bare.endswith(closing)
         if is_around and len(bare) > len(opening + closing):
-            return bare[len(opening) : -len(closing)].strip()
+            inner = bare[len(opening) : -len(closing)]
+            return inner if closing in _EMPHASIS else inner.strip()
     return ""
 
 
