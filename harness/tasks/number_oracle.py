@@ -28,7 +28,7 @@ def worth(content: str) -> Fraction | None:
     text = normalize("NFKC", text) if re.search("[½⅓⅔¼-¾⅕-⅞]", text) else text
     text = re.sub(r"\\times|\\cdot|[×·⋅]|(?<=[0-9]) ?x ?(?=10)", "*", text).replace("⁄", "/")
     text = re.sub(r"\b0+(?=[0-9])", "", text.replace("{", "(").replace("}", ")"))
-    text = text.replace("^", "**").strip().strip("*").rstrip(".").strip()
+    text = text.replace("^", "**").strip(" \t\r\n*").rstrip("*. ")
     if re.search(r"[^-+*/().eE0-9 ]", text):
         return None
     try:

@@ -23,11 +23,11 @@ read by the same table. What is not understood is no number, never a part of it:
 More than 36 digits are no number.
 
 Own code: math-verify 0.9.0, the field's library, was measured on tests/tasks/test_numbers.py. Of
-the 107 contents that the table reads it reads 70 right as `$...$` and 15 as another number (bare,
-`7e4` is 7 and `70{,}000` is 70); of the 144 that the table calls nothing it takes 75 for numbers
-(`1250kg`, `x != 18`; `3 million` is 3). It is made to find an answer wherever there may be one; a
-reward must not. It also brings sympy (80 MB), and stops a long parse by SIGALRM, in the main thread
-only.
+the 107 contents that the table reads it reads 70 right as `$...$` and 15 as another number (bare:
+61 and 34, `7e4` as 7 and `70{,}000` as 70); of the 144 that the table calls nothing it takes 75 for
+numbers (bare: 94, `1250²` as 1250 and `1'250` as 1), and of a text `3 million` as 3. It is made to
+find an answer wherever there may be one; a reward must not. It also brings sympy (80 MB), and stops
+a long parse by SIGALRM, in the main thread only.
 """
 
 import re
