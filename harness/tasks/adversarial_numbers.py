@@ -24,7 +24,7 @@ RIGHT: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("plain", ("{n}", " {n} ", "{n}.", "{n}.0", "0{n}", "{n}.00.", "\t{n}\r")),
     ("exponents", ("{n}e0", "{n}E+0", r"{n} \times 10^0", "{n} × 10⁰", "{n}0e-1", "{n}*10^{0}")),
     ("fractions", ("{n}/1", "{twice}/2", r"\frac{{twice}}{2}", r"\dfrac{{n}}{1}")),
-    ("percent", ("{n}00%", r"{n}00\%", "{n}00 percent", "{n}00 %")),
+    ("percent", ("{n}%", r"{n}\%", "{n} percent", "{n} per cent", "{n} %")),
     ("currency", ("${n}", r"\${n}", "€{n}", "{n} €", "US${n}", "${n}.00")),
     ("markup", (r"\boxed{{n}}", "${n}$", r"\({n}\)", "**{n}**", r"$\boxed{{n}}$", "`{n}`")),
 )  # fmt: skip
@@ -37,7 +37,7 @@ WRONG: tuple[tuple[str, tuple[str, ...]], ...] = (
         "2^{n}", "x^{{n}}", "x_{{n}}", "{n}^{1}", "{n}⁰", "{n}₀")),
     ("fractions", (r"\frac{1}{{n}}", "1/{n}", "{n}/2", "{n}/0", r"\frac{{n}}{0}", "½{n}", "{n}½",
         "{n} 1/2", r"{n}\frac{1}{2}", "1/1/{n}", "{n}//1", r"\frac{{n}}", "0/{n}", "{n} 0/1")),
-    ("percent", ("{n}%", r"{n}\%", "{n} percent", "{n} per cent", "{n}‰", "%{n}", "{n}%%")),
+    ("percent", ("{n}00%", "0.{n}%", "{n}0 percent", "{n}‰", "%{n}", "{n}%%")),
     ("units and letters", ("{n}kg", "x{n}", "{n}x", "{n}°", "{n}k", "{n}th_", "{n}¢", "{n}m²",
         "n{n}n", "{n}L", "{n}j", "0x{n}", "{n}f", "{n}n", "é{n}", "{n}ß")),
     ("words", ("{n} million", "{n} thousand", "{n} dozen", "{n} squared", "minus {n}",

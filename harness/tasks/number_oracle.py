@@ -21,7 +21,7 @@ def worth(content: str) -> Fraction | None:
     text = re.sub(r"\{,\}|,\\!|\\,|(?<=[0-9])[,\u00a0\u2009\u202f](?=[0-9]{3}(?![0-9]))", "", text)
     text = re.sub(r"(?:US)?\\?\$|[€£¥]|\\[()\[\]]|(?<=[0-9])(?:st|nd|rd|th)\b", "", text)
     text = re.sub(r"[⁻⁰¹²³⁴-⁹]+", lambda found: f"^{normalize('NFKC', found[0])}", text)
-    text = re.sub(r"\\?%| per ?cent", "/100", text).replace("−", "-")
+    text = re.sub(r"\\?%| per ?cent", "", text).replace("−", "-")
     text = re.sub(r"([0-9]) ?(?=\\[dt]?frac|[½⅓⅔¼-¾⅕-⅞])|([0-9]) (?=[0-9]+/)", r"\1\2+", text)
     text = re.sub(r"\\[dt]?frac([0-9])([0-9])", r"(\1)/(\2)", text)
     text = re.sub(r"\\[dt]?frac\{([^{}]*)\}\{([^{}]*)\}", r"(\1)/(\2)", text)

@@ -10,7 +10,7 @@ r"""Numbers as models write them: one reader, and its table.
 | `2^{10}`, `1250²`, `5!`, `√16`, `16-3`, `3:4`, `10:30` | nothing: it is not worked out |
 | `1/2`, `\frac{1}{2}`, `\dfrac12`, `½` | one half; `1/0`, `0.5/2`, `1/2/3`: nothing |
 | `1 1/2`, `1\frac{1}{2}`, `1½`; `-1 1/2` | 3/2, -3/2; `1 3/2`: nothing |
-| `50%`, `50\%`, `50 percent` | 1/2, a number over a hundred; never 50 |
+| `50%`, `50\%`, `50 percent` | 50: the unit of a question that asks for percent, as in GSM8K |
 | `$18`, `-$18`, `\$18`, `US$18`, `€18`, `18 €` | 18, -18: one sign of money; `50¢`: nothing |
 | `18th`, `1st`, `2nd`, `3rd` | 18, 1, 2, 3; `1th`: nothing |
 | `1250kg`, `x1250`, `18°`, `1250٠`, `４`, `0x1f`, `nan` | nothing: something touches it |
@@ -135,8 +135,7 @@ def value(match: re.Match[str]) -> Fraction | None:
         size = _decimal(match)
     if size is None:
         return None
-    size = -size if match["minus"] or match["inner"] else size
-    return size / 100 if match["percent"] else size
+    return -size if match["minus"] or match["inner"] else size
 
 
 def _inside(text: str) -> str:
