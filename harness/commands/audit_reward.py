@@ -1,20 +1,22 @@
 """`python -m harness.audit_reward [fuzz=N] [KEY=VALUE ...]`: can the grader be fooled?
 
 Grades the adversarial set (harness.tasks.adversarial) on problems of the task, then N fuzzed
-responses, of which every accepted one is checked by an oracle that shares no code with the grader.
+responses, of which every accepted one is checked by an oracle that shares no code with the grader;
+the same then with written numbers (harness.tasks.adversarial_numbers), whatever the task.
 Exit code 1 when a verdict differs or a wrong answer is accepted, 2 when the request is wrong.
 """
 
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 
 from rich.console import Console
 from rich.table import Table
 
 from harness.cli import EXIT_USER_ERROR, composed
+from harness.commands import audit_numbers
+from harness.commands.tally import Tally
 from harness.errors import ConfigError
 from harness.machine import terminal
 from harness.maths import streams
@@ -42,21 +44,6 @@ FRAGMENTS = (
 )
 # Prompts and a right answer to each.
 Problems = Sequence[tuple[Prompt, str]]
-
-
-@dataclass
-class Tally:
-    """What happened to the responses of one category."""
-
-    cases: int = 0
-    accepted: int = 0
-    failures: list[str] = field(default_factory=list)
-
-    def count(self, verdict: str, failure: str) -> None:
-        self.cases += 1
-        self.accepted += verdict == CORRECT
-        if failure:
-            self.failures.append(failure)
 
 
 # --- responses ------------------------------------------------------------------------------------
@@ -204,6 +191,8 @@ def main() -> int:
         tallies = on_the_set(task, problems)
         count = int(amounts[-1]) if amounts else FUZZED
         tallies["fuzzed"] = on_fuzz(task, problems, config.seed, count)
+        tallies |= audit_numbers.on_the_set()
+        tallies["numbers, fuzzed"] = audit_numbers.on_fuzz(config.seed, count)
     except ConfigError as error:
         terminal.complain(error)
         return EXIT_USER_ERROR

@@ -6,8 +6,8 @@ worked line by line and ends with `#### 18`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from enum import Enum
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from harness import checks
 from harness.errors import ConfigError
 from harness.prompts import Grade, Prompt
-from harness.tasks import numbers, rows, sets
+from harness.tasks import in_text, numbers, rows, sets
 from harness.tasks.templates import Hashes, Question, Template, Worked
 
 COLUMNS = ("question", "answer")
@@ -39,12 +39,15 @@ class Method(Enum):
 
 @dataclass(frozen=True)
 class Gsm8k(sets.HasSets):
-    """GSM8K and its exact grading, by value: `18`, `18.`, `18.0` and `$18` are equal.
+    """GSM8K and its exact grading, by value: `18`, `18.`, `18.0`, `$18` and `36/2` are equal.
 
+    Numbers, gold ones as well, are read by the table of harness.tasks.numbers. What it does not
+    understand is wrong, never another number: `1250kg` and `7e99` are no answers.
     strict: the template's marked and closed answer, the last one if there are several, must be a
-    number (harness.tasks.numbers.number) and nothing else. With the template `hashes` that is the
-    rest of the line after the last `#### `; with tags, what is inside them.
-    flexible: the last number of the response, wherever it stands and whatever the template.
+    number and nothing else. With the template `hashes` that is the rest of the line after the last
+    `#### `; with tags, what is inside them.
+    flexible: the last number of the response (harness.tasks.in_text), wherever it stands and
+    whatever the template.
     A response without such a number is neither correct nor formatted; a number on which a cut
     response ends is none, for it may go on.
 
@@ -81,7 +84,7 @@ class Gsm8k(sets.HasSets):
 
     def grade(self, prompt: Prompt, response: str, finished: bool) -> Grade:
         value = self._value(response, finished)
-        correct = value is not None and value == Decimal(prompt.answer)
+        correct = value is not None and value == numbers.number(prompt.answer)
         return Grade(correct=correct, formatted=value is not None)
 
     def traces(self, seed: int, items: range) -> list[tuple[str, str]]:
@@ -94,9 +97,9 @@ class Gsm8k(sets.HasSets):
             for p in prompts
         ]
 
-    def _value(self, response: str, finished: bool) -> Decimal | None:
+    def _value(self, response: str, finished: bool) -> Fraction | None:
         if self.method is Method.FLEXIBLE:
-            return numbers.last_number(response, finished)
+            return in_text.last_number(response, finished)
         template: Template = self.template
         content = template.answer(response, finished)
         return None if content is None else numbers.number(content)
@@ -144,7 +147,7 @@ class Gsm8k(sets.HasSets):
             item=0,
             problem=asked,
             difficulty=max(1, len(work.strip().splitlines())),
-            answer=last.strip().replace(",", ""),
+            answer=numbers.written(value),
         )
 
 

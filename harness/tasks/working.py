@@ -5,7 +5,8 @@ left as it goes on its line. Beyond that grammar models write, and are understoo
 their LaTeX names, `2 x 3`, decimals and thousands (`1,200`), dollar signs, bold type, `\\boxed{`.
 
 What is not clearly one is no statement: `≈`, `!=`, variables, powers, factors without a sign
-between them, per cent, questions (`= 10?`), decimals that trail off (`3.33...`).
+between them, per cent, questions (`= 10?`), decimals that trail off (`3.33...`), results that touch
+a letter, a brace or another numeral (`= 5kg`, `= 7e4`, `= 70{,}000`, `= 5²`).
 """
 
 import re
@@ -243,11 +244,15 @@ def _operand_after(tokens: Sequence[_Token], first: int) -> int:
 
 
 def _is_unsure(last: _Token, after: _Token) -> bool:
-    """Whether a number is cut, asked for, a percentage, or a decimal that trails off."""
+    """Whether a number is cut, asked for, touched by what changes it, or trails off.
+
+    5%, 5kg, 5e4, 5² and 70{,}000 say another number than their first digits.
+    """
     if after.kind == "cut" or after.text[0] == "?":
         return True
     trails_off = "." in last.text and after.text.startswith(("..", "…"))
-    return after.start == last.end and (trails_off or after.text[0] == "%")
+    changes = after.text[0].isalnum() or after.text[0] in "%^_{"
+    return after.start == last.end and (trails_off or changes)
 
 
 def _leading_number(tokens: Sequence[_Token]) -> int:

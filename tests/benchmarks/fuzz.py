@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from harness.tasks.oracle import right
-from tests.tasks_audit.test_audit import PROMPT, RESPONSES, TAGGED
+from tests.commands.test_audit import PROMPT, RESPONSES, TAGGED
 
 ROUND = 2_000
 

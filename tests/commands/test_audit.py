@@ -1,19 +1,22 @@
 """The graders against an adversary: the shipped set, fuzzing, and an oracle of another kind."""
 
 import dataclasses
+import re
 import sys
 import time
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.commands import audit_reward
+from harness.commands import audit_numbers, audit_reward
 from harness.commands.audit_reward import on_fuzz, on_the_set, problems_of
-from harness.tasks import expressions
+from harness.tasks import expressions, numbers
 from harness.tasks.countdown import Countdown, CountdownAnswer
+from harness.tasks.number_oracle import worth
 from harness.tasks.oracle import right, solution
 from harness.tasks.templates import TinyZeroBase
 
@@ -125,6 +128,42 @@ def test_a_grader_that_accepts_wrong_answers_is_seen(
     out = capsys.readouterr().out
     assert "equals sign" in out
     assert "not formatted" in out
+
+
+def test_written_numbers_are_graded_as_expected() -> None:
+    tallies = audit_numbers.on_the_set()
+    assert sum(tally.cases for tally in tallies.values()) > 5_000
+    assert [failure for tally in tallies.values() for failure in tally.failures] == []
+    fuzzed = audit_numbers.on_fuzz(seed=1, count=10_000)
+    assert fuzzed.failures == []
+    assert 200 < fuzzed.accepted < fuzzed.cases / 10
+
+
+def digits_only(match: re.Match[str]) -> Fraction:
+    """What many checkers do: they pass over all but the digits."""
+    return Fraction("".join(re.findall("[0-9]", match[0])) or 0)
+
+
+def test_a_reader_of_other_numbers_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numbers, "value", digits_only)
+    tallies = audit_numbers.on_the_set()
+    failing = {category for category, tally in tallies.items() if tally.failures}
+    assert {"numbers: other values", "numbers: percent", "numbers, right: fractions"} <= failing
+    assert audit_numbers.on_fuzz(seed=1, count=2_000).failures != []
+
+
+@pytest.mark.parametrize(
+    ("content", "value"),
+    [
+        ("18", "18"), ("-1,250.5", "-2501/2"), ("70{,}000", "70000"), ("7e4", "70000"),
+        (r"$7 \times 10^{4}$", "70000"), ("7 × 10⁻²", "7/100"), (r"\frac{1}{2}", "1/2"),
+        ("1½", "3/2"), (r"1\frac12", "3/2"), ("1 1/2", "3/2"), ("50%", "50"), ("−$18", "-18"),
+        (r"\boxed{18}.", "18"), ("**18**", "18"), ("3rd", "3"), ("007", "7"), ("2+3*4", "14"),
+        ("1250kg", None), ("x1250", None), ("1/0", None), ("18 19", None), ("", None),
+    ],
+)  # fmt: skip
+def test_the_oracle_of_numbers(content: str, value: str | None) -> None:
+    assert worth(content) == (None if value is None else Fraction(value))
 
 
 def test_user_errors_are_one_line(

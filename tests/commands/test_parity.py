@@ -4,9 +4,11 @@ import ast
 import itertools
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ from harness.maths.tensor_ops import Reduction
 from harness.measure import evaluation
 from harness.rewards import cosine, overlong
 from harness.rewards.binary import Binary
-from harness.tasks import numbers
+from harness.tasks import in_text, numbers
 from harness.tasks.countdown import Countdown
 from harness.types import Grade
 from harness.windows.adaptive import Adaptive
@@ -144,12 +146,17 @@ def unmasked_gae(rewards: Tensor, values: Tensor, mask: Tensor, *more: Any) -> T
     return REAL_GAE(rewards, values, torch.ones_like(mask), *more)
 
 
+def first_digits(match: re.Match[str]) -> Fraction:
+    """What many checkers do: digits, and whatever else stands there is passed over."""
+    return Fraction("".join(re.findall("[0-9]", match[0])))
+
+
 class MeanOfSequences:
     RESPONSE_MEAN = Reduction.SEQUENCE_MEAN
 
 
 REAL_GAE, REAL_VALUE, REAL_SHAPED = returns.gae, returns.value_loss, cosine.shaped
-REAL_LAST = numbers.last_number
+REAL_LAST = in_text.last_number
 REAL_STD, REAL_KL = tensor_ops.group_std, tensor_ops.kl_estimate
 REAL_REDUCED, REAL_CLIPPED = tensor_ops.reduced, tensor_ops.clipped_policy_loss
 Plant = tuple[object, str, Any]
@@ -181,7 +188,11 @@ PLANTED: dict[str, list[Plant]] = {
     ],
     "gsm8k_score": [
         (numbers, "number", lambda content: None),
-        (numbers, "last_number", lambda text, finished: REAL_LAST(text.split(",")[0], True)),
+        (in_text, "last_number", lambda text, finished: REAL_LAST(text.split(",")[0], True)),
+    ],
+    "gsm8k_numbers": [
+        (numbers, "value", first_digits),
+        (in_text, "last_number", lambda text, finished: numbers.number(text.split()[-1])),
     ],
 }
 

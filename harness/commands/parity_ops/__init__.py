@@ -38,6 +38,7 @@ _ADAPTERS: tuple[Callable[[Inputs, Inputs], Outputs], ...] = (
     scores.countdown_score,
     scores.multiply_score,
     scores.gsm8k_score,
+    scores.gsm8k_numbers,
     scores.cosine_reward,
     scores.overlong_penalty,
     scores.pass_at_k,

@@ -38,6 +38,13 @@ def gsm8k_score(inputs: Inputs, params: Inputs) -> Outputs:
     return {"score": Binary().value(task.grade(prompt, inputs["response"], finished=True))}
 
 
+def gsm8k_numbers(inputs: Inputs, params: Inputs) -> Outputs:
+    prompt = Prompt(text="", item=0, problem="", difficulty=1, answer=inputs["answer"])
+    task = Gsm8k(template=Hashes(), method=Method(params["method"]))
+    grade = task.grade(prompt, inputs["response"], finished=True)
+    return {"correct": grade.correct, "formatted": grade.formatted}
+
+
 def cosine_reward(inputs: Inputs, params: Inputs) -> Outputs:
     names = ("correct_short", "correct_long", "wrong_short", "wrong_long", "exceed")
     reward = Cosine(*(params[f"r_{name}"] for name in names))
