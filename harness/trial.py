@@ -25,6 +25,7 @@ from harness.learner.sync import Synced
 from harness.learner.update import Models
 from harness.machine import files, provenance
 from harness.machine.process import log_file, terminable
+from harness.machine.progress import Unit, waiting
 from harness.measure.evaluation import Evaluator, kinds
 from harness.models.loading import Source
 from harness.preflight import (
@@ -140,8 +141,11 @@ def assemble(
     sampler = dataclasses.replace(source, dtype=computed_in(config.trainer.sharding, source.dtype))
     grader = Grader(task=config.task, limits=config.grading, folder=folder, ranks=ranks)
     grader.start()  # it imports the task while the models are loaded
-    started = _engines(config, sampler, tokenizer, pool + held_out, ranks)
-    models = _models(config, source, ranks)
+    critic = getattr(config.algorithm, "critic", None)
+    copies = 3 + (critic is not None and not critic.shared)  # of engine, policy and reference
+    with waiting(Unit.COPIES, "loading", f"{source.path}, {copies} copies", copies):
+        started = _engines(config, sampler, tokenizer, pool + held_out, ranks)
+        models = _models(config, source, ranks)
     engine = Synced(started, models.policy, sampler.dtype, config.rollout, pool)
     evaluator = Evaluator(
         engine=engine,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from harness.contract import accepted, scored
+from harness.machine.progress import Unit, waiting
 from harness.protocols import Reward
 from harness.rollout.collected import Collected
 from harness.rollout.engine import Request, RolloutConfig, Sampler, Stream
@@ -100,7 +101,9 @@ class Collector:
             for i, prompt in enumerate(prompts)
         ]
         sampling = self.rollout.sampling(window, plan.temperature)
-        with attempt.clock("gen"):
+        count = len(prompts) * size
+        wait = waiting(Unit.RESPONSES, "sampling", f"{count} responses", count)
+        with attempt.clock("gen"), wait:
             rollout = self.engine.generate(requests, sampling, stream)
         columns: dict[str, Tensor] = {}
         tokens = int(rollout.mask_BT.sum())

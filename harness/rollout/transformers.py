@@ -17,10 +17,12 @@ from torch import Tensor
 from harness import checks
 from harness.distributed.checksums import Noted, digest
 from harness.distributed.ranks import Ranks
+from harness.distributed.sharding import blocks
 from harness.errors import ContractError
 from harness.maths import streams
 from harness.models.loading import Source
 from harness.rollout.engine import Engine, Receipt, Request, Settings, Stream, rollout_of
+from harness.rollout.pace import Pace
 from harness.rollout.sampling import choose
 from harness.types import Prompt, Rollout, Sampling
 
@@ -73,6 +75,7 @@ class TransformersEngine:
         self.width = width
         self.max_rows = max_rows
         self.end = int(tokenizer.eos_token_id)
+        self.pace = Pace(blocks(model))
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Receipt:
         own, noted = dict(self.model.named_parameters()), Noted(weights)
@@ -140,8 +143,13 @@ class TransformersEngine:
 
     @torch.inference_mode()
     def _decode(self, requests: Sequence[Request], sampling: Sampling, stream: Stream) -> "_Rows":
-        logits_PV, mask_PL, cache = self._prefill(requests)
         items = [item for r in requests for item in r.items]
+        self.pace.plan(
+            len(items),
+            prompts=max(len(requests), MIN_ROWS) * self.width,
+            response=max(len(items), MIN_ROWS) * (sampling.max_new_tokens - 1),
+        )
+        logits_PV, mask_PL, cache = self._prefill(requests)
         prompt_R = [i for i, r in enumerate(requests) for _ in r.items]
         rows = _Rows.start(items, sampling, stream)
         prompt_R += prompt_R[:1] * (len(rows.row_R) - len(items))
@@ -158,6 +166,7 @@ class TransformersEngine:
             if keep_R is None:
                 break
             if len(keep_R) < len(mask_RL):
+                self.pace.spare((len(mask_RL) - len(keep_R)) * (sampling.max_new_tokens - 1 - t))
                 cache.batch_select_indices(keep_R.to(device))
                 mask_RL = mask_RL[keep_R.to(device)]
             mask_RL = torch.cat([mask_RL, torch.ones_like(mask_RL[:, :1])], dim=1)
@@ -172,6 +181,7 @@ class TransformersEngine:
                 .logits[:, -1]
                 .cpu()
             )
+        self.pace.finish()
         return rows
 
     def _ends(self, rows: "_Rows", tokens_R: Tensor, t: int, sampling: Sampling) -> Tensor:
