@@ -1,7 +1,7 @@
 """The transformers engine: exact to the bit whatever batch a response sits in.
 
-What makes it so (float32, one thread): every prompt is padded on the left to one fixed width;
-a decode call never has fewer than MIN_ROWS rows, below which the matrix kernels round otherwise;
+What makes it so (float32, one thread): every prompt is padded on the left to one fixed width; no
+matrix product has fewer than MIN_ROWS rows, below which the kernels round otherwise;
 each response draws from its own counter-based stream. Each prompt is prefilled once per group and
 finished responses leave the batch.
 """
@@ -75,6 +75,7 @@ class TransformersEngine:
         self.width = width
         self.max_rows = max_rows
         self.end = int(tokenizer.eos_token_id)
+        self._fewest = -(-MIN_ROWS // width)  # prompts whose positions are MIN_ROWS rows
         self.pace = Pace(blocks(model))
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Receipt:
@@ -123,7 +124,7 @@ class TransformersEngine:
     def _prefill(self, requests: Sequence[Request]) -> tuple[Tensor, Tensor, Any]:
         """Last-position logits (P,V), attention mask (P,width) and cache of the prompts."""
         texts = [r.prompt.text for r in requests]
-        texts += texts[:1] * (MIN_ROWS - len(texts))
+        texts += texts[:1] * (self._fewest - len(texts))
         encoded = self.tokenizer(
             texts,
             padding="max_length",
@@ -137,7 +138,7 @@ class TransformersEngine:
             attention_mask=mask_PL,
             position_ids=(mask_PL.cumsum(-1) - 1).clamp(min=0),
             use_cache=True,
-            logits_to_keep=1,
+            logits_to_keep=-(-MIN_ROWS // len(texts)),  # the output layer's rows, MIN_ROWS as well
         )
         return out.logits[:, -1].cpu(), mask_PL, out.past_key_values
 
@@ -146,7 +147,7 @@ class TransformersEngine:
         items = [item for r in requests for item in r.items]
         self.pace.plan(
             len(items),
-            prompts=max(len(requests), MIN_ROWS) * self.width,
+            prompts=max(len(requests), self._fewest) * self.width,
             response=max(len(items), MIN_ROWS) * (sampling.max_new_tokens - 1),
         )
         logits_PV, mask_PL, cache = self._prefill(requests)
