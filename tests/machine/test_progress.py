@@ -32,7 +32,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
 
 
 def console(terminal: bool) -> Console:
-    return Console(file=io.StringIO(), force_terminal=terminal, width=100, soft_wrap=True, markup=False, highlight=False)
+    return Console(
+        file=io.StringIO(),
+        force_terminal=terminal,
+        width=100,
+        soft_wrap=True,
+        markup=False,
+        highlight=False,
+    )
 
 
 def text(of: Console) -> str:
@@ -141,10 +148,14 @@ def test_work_belongs_to_the_innermost_wait_of_its_unit(clock: Clock) -> None:
 
 def test_an_error_ends_the_wait_and_is_not_said_to_be_its_end(clock: Clock) -> None:
     pipe = console(terminal=False)
-    with shown_on(pipe), pytest.raises(ValueError, match="broken"):  # noqa: SIM117
+
+    def broken() -> None:
         with waiting(Unit.RESPONSES, "evaluating", "many", 100):
             spend(clock, 10, 1)
             raise ValueError("broken")
+
+    with shown_on(pipe), pytest.raises(ValueError, match="broken"):
+        broken()
     assert text(pipe) == "evaluating many: about 2 min\n"
 
 
