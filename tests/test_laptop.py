@@ -90,8 +90,6 @@ def test_the_first_step_is_learnt_from_within_three_minutes(tmp_path: Path, qwen
     cpu = used.ru_utime + used.ru_stime
     print(f"first step: {cpu:.0f} CPU s, {seconds:.0f} s, {used.ru_maxrss / 1e6:.1f} GB\n{said}")
     assert cpu < CORES * MINUTES * 60
-    assert "evaluating 16 prompts x 1 response: about" in said
-    assert "shorter with less of task.eval_size, rollout.max_new_tokens" in said
 
 
 def _last_step(work: Path) -> int:
