@@ -56,14 +56,14 @@ def test_every_recipe_is_typed_fits_its_gpus_and_says_what_was_not_run(
 
 
 def test_the_laptop_recipe_fits_a_laptop_and_a_first_look(composed: Callable[..., Any]) -> None:
-    """16 held-out prompts, one response each, then steps of 16 responses of at most 48 tokens."""
+    """16 held-out prompts, one response each, then steps of 16 responses of at most 32 tokens."""
     config = composed(f"+recipe={LAPTOP}")
     parts = estimate(shape(config.model.path), config, torch.float32, prompt=64)
     assert sum(parts.values()) < LAPTOP_GB * 1e9
     assert (config.trainer.device.value, config.trainer.threads) == ("cpu", 2)
     assert (len(config.task.held_out()), config.evaluation.pass_k) == (16, 0)
     responses = config.trainer.prompts_per_step * config.algorithm.group_size
-    assert (responses, config.rollout.max_new_tokens) == (16, 48)
+    assert (responses, config.rollout.max_new_tokens) == (16, 32)
 
 
 def test_the_sizes_are_those_of_the_models_on_the_hub() -> None:

@@ -142,14 +142,18 @@ class TransformersEngine:
         )
         return out.logits[:, -1].cpu(), mask_PL, out.past_key_values
 
+    def _plan(self, prompts: int, responses: int, sampling: Sampling) -> None:
+        """What passes through the model at most, padding included."""
+        self.pace.plan(
+            responses,
+            max(prompts, self._fewest) * self.width,
+            max(responses, MIN_ROWS) * (sampling.max_new_tokens - 1),
+        )
+
     @torch.inference_mode()
     def _decode(self, requests: Sequence[Request], sampling: Sampling, stream: Stream) -> "_Rows":
         items = [item for r in requests for item in r.items]
-        self.pace.plan(
-            len(items),
-            prompts=max(len(requests), self._fewest) * self.width,
-            response=max(len(items), MIN_ROWS) * (sampling.max_new_tokens - 1),
-        )
+        self._plan(len(requests), len(items), sampling)
         logits_PV, mask_PL, cache = self._prefill(requests)
         prompt_R = [i for i, r in enumerate(requests) for _ in r.items]
         rows = _Rows.start(items, sampling, stream)
