@@ -18,9 +18,11 @@ from rich.console import Console
 from harness.config import TrialConfig, trial_name
 from harness.errors import ConfigError, HarnessError
 from harness.machine import terminal
+from harness.machine.progress import shown_on
 from harness.measure import collapse
 from harness.tracking import record
 from harness.typed import typed
+from harness.view import View
 
 EXIT_USER_ERROR = 2
 EXIT_TRIALS_FAILED = 1
@@ -129,27 +131,15 @@ def _single(node: DictConfig) -> None:
 
     console = terminal.console()
     if config.dry_run:
-        _show_memory(console, config)
+        with shown_on(console):
+            _show_memory(console, config)
         return
-    if config.fresh:  # nothing is thrown away unless the trial can be run and recorded
-        config.tracking.prepare(prepare(config)[0], names(config).experiment)
-        clear(config)
-    seen: list[int] = []
-
-    def observe(step: int, progress: float, metrics: Any) -> None:
-        if not seen:
-            console.print(f"trial {trial_name(config)}")
-        seen.append(step)
-        if "eval/accuracy" in metrics:
-            console.print(
-                f"step {step:>5}  {progress:>4.0%} of the budget   held-out accuracy "
-                f"{metrics['eval/accuracy']:.3f}   response length "
-                f"{metrics['eval/response_length/mean']:.1f}   "
-                f"KL to base {metrics['eval/kl']:.3f}"
-            )
-
-    result = run_trial(config, observe)
-    if not seen:
+    with View(console, trial_name(config)) as view:
+        if config.fresh:  # nothing is thrown away unless the trial can be run and recorded
+            config.tracking.prepare(prepare(config)[0], names(config).experiment)
+            clear(config)
+        result = run_trial(config, view.observe)
+    if not view.steps:
         console.print(f"trial {trial_name(config)} finished before; fresh=true starts over")
     _show_end(console, trial_folder(config), result)
 

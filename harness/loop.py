@@ -23,6 +23,7 @@ from harness.learner.batching import mini_batches
 from harness.learner.sync import Synced
 from harness.learner.update import Models, estimates, update
 from harness.machine.clock import IMPORTED_S
+from harness.machine.progress import Unit, waiting
 from harness.maths.tensor_ops import on_last_token
 from harness.measure.evaluation import Evaluator
 from harness.protocols import Controller, Curriculum, Window
@@ -128,13 +129,15 @@ def train(parts: Parts) -> dict[str, float]:
             batch, advantages_BT, estimated = estimates(algorithm, batch)
         metrics = step_metrics(sampled, batch, advantages_BT, window)
         trainer.mismatch.check(metrics)
-        with clock("update_actor"):
+        responses = len(rollout.texts)
+        wait = waiting(
+            Unit.RESPONSES, "learning", f"from {responses} responses", responses * trainer.epochs
+        )
+        with clock("update_actor"), wait:
             updates = [
                 update(models, algorithm, rollout, batch, advantages_BT, rows_b)
                 for epoch in range(trainer.epochs)
-                for rows_b in mini_batches(
-                    len(rollout.texts), trainer.mini_batches, seed, state.step, epoch
-                )
+                for rows_b in mini_batches(responses, trainer.mini_batches, seed, state.step, epoch)
             ]
         with clock("update_weights"):
             synced = parts.engine.load(models.policy)
@@ -257,9 +260,8 @@ def _evaluated(parts: Parts, clock: Clock) -> dict[str, float]:
     """Metrics of an evaluation; keeps the best checkpoint and the per-prompt results."""
     state, config = parts.state, parts.config
     with clock("testing"):
-        metrics, table = parts.evaluator.sampled(state.step)
-        if config.evaluation.pass_k and state.progress(config.budget) in (0, 1):
-            metrics |= parts.evaluator.at_an_end(state.step)
+        at_an_end = config.evaluation.pass_k > 0 and state.progress(config.budget) in (0, 1)
+        metrics, table = parts.evaluator.measured(state.step, at_an_end)
     parts.run.table(state.step, table)
     if metrics["eval/accuracy"] > state.best:
         state.best = metrics["eval/accuracy"]

@@ -4,7 +4,7 @@ import copy
 import dataclasses
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from harness.learner.sync import Synced
 from harness.learner.update import Models
 from harness.machine import files, provenance
 from harness.machine.process import log_file, terminable
+from harness.machine.progress import Unit, Wait, waiting
 from harness.measure.evaluation import Evaluator, kinds
 from harness.models.loading import Source
 from harness.rollout.collect import Collector
@@ -134,8 +135,9 @@ def assemble(
     sampler = dataclasses.replace(source, dtype=computed_in(config.trainer.sharding, source.dtype))
     grader = Grader(task=config.task, limits=config.grading, folder=folder, ranks=ranks)
     grader.start()  # it imports the task while the models are loaded
-    started = _engines(config, sampler, tokenizer, pool + held_out, ranks)
-    models = _models(config, source, ranks)
+    with _loading(config, source):
+        started = _engines(config, sampler, tokenizer, pool + held_out, ranks)
+        models = _models(config, source, ranks)
     engine = Synced(started, models.policy, sampler.dtype, config.rollout, pool)
     evaluator = Evaluator(
         engine=engine,
@@ -164,6 +166,13 @@ def assemble(
         declared=declared_metrics(config),
         observe=observe,
     )
+
+
+def _loading(config: TrialConfig, source: Source) -> AbstractContextManager[Wait]:
+    """The wait for the models of engine, policy, reference and critic."""
+    critic = getattr(config.algorithm, "critic", None)
+    copies = 3 + (critic is not None and not critic.shared)
+    return waiting(Unit.COPIES, "loading", f"{source.path}, {copies} copies", copies)
 
 
 def _engines(

@@ -14,6 +14,7 @@ from harness.errors import ConfigError, TrialsFailedError
 from harness.identity import Identity, at_seed, identity_of
 from harness.machine import shown, terminal
 from harness.machine.cluster import check_address, set_environment
+from harness.machine.progress import shown_on
 from harness.tracking import record
 from harness.tracking.none import NoTracking
 from harness.trial import clear, prepare, trial_folder
@@ -100,7 +101,8 @@ def _prepared(planned: Plan, console: Console) -> tuple[Path, Plan, dict[str, Pa
     Returns:
         The absolute output folder, the plan with it, and the folder of each trial's record.
     """
-    sources = {label: prepare(config) for label, config in planned.variants.items()}
+    with shown_on(console):
+        sources = {label: prepare(config) for label, config in planned.variants.items()}
     runs = sources[planned.ablation.baseline][0]
     jobs = [dataclasses.replace(job, runs=str(runs)) for job in planned.jobs]
     models = {label: source for label, (_, source) in sources.items()}

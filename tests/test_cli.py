@@ -54,7 +54,6 @@ BAD = [
     (["trainer.sharding.offload=true"], ["offload", "trainer.sharding.fsdp=true"]),
     (["trainer.sharding.precision=bfloat16"], ["precision", "trainer.sharding.fsdp=true"]),
     (["algorithm=ppo", "algorithm.dual_clip=1.1"], ["algorithm.dual_clip", "1.1", "null is off"]),
-    (["-m", "dry_run=true"], ["dry_run=true", "-m"]),
     (["algorithm=["], ["no viable"]),
     (["algorithm.clip_low"], ["algorithm.clip_low"]),
 ]

@@ -30,6 +30,7 @@ LAYERS = (
     ("loop", "standing"),
     ("trial",),
     ("launch",),
+    ("view",),
     ("cli",),
     ("__main__",),
     ("commands",),

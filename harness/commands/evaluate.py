@@ -25,6 +25,7 @@ from harness.errors import ConfigError, HarnessError
 from harness.launch import in_group
 from harness.learner.policy import Policy
 from harness.machine import digests, terminal
+from harness.machine.progress import shown_on
 from harness.measure.evaluation import Evaluator
 from harness.preflight import check_context, evaluation_sampling
 from harness.rollout.engine import Request, Stream
@@ -123,9 +124,7 @@ def measured(config: TrialConfig) -> dict[str, float]:
     """All held-out metrics of a checkpoint but its distance from a base, which it does not know."""
     check_context(config, config.model.prepare(config.task, config.runs))
     evaluator = evaluator_of(config, config.task.held_out())
-    metrics, _ = evaluator.sampled(step=0)
-    if config.evaluation.pass_k:
-        metrics |= evaluator.at_an_end(step=0)
+    metrics, _ = evaluator.measured(step=0, at_an_end=config.evaluation.pass_k > 0)
     return {key: value for key, value in metrics.items() if key != "eval/kl"}
 
 
@@ -155,7 +154,7 @@ def main() -> int:
                 "name a checkpoint: python -m harness.evaluate runs/checkpoints/TRIAL/final"
             )
         config = config_of(Path(arguments[0]), overrides, trust)
-        with in_group(config, None, 0):
+        with in_group(config, None, 0), shown_on(console):
             _answer(console, config, text)
     except ConfigError as error:
         terminal.complain(error)

@@ -23,6 +23,7 @@ from harness.distributed.sharding import Device, Layout, local, placed, resharde
 from harness.errors import ConfigError
 from harness.learner.batching import Packed, packed, passes, row_lengths
 from harness.learner.scorer import Hidden, Scorer
+from harness.machine.progress import Unit, advance
 from harness.types import Rollout
 
 
@@ -153,6 +154,7 @@ class Learner:
                 column_BT = columns.setdefault(name, column_BT)
                 if part.counts:
                     column_BT[part.rows_b, : made[name].shape[1]] = made[name]
+            advance(Unit.RESPONSES, part.counts * len(part.rows_b) * layout.ranks.count)
         resharded(self.module)
         return [layout.ranks.added(columns[name]) for name in names]
 

@@ -11,6 +11,7 @@ import torch
 
 from harness.errors import EngineError
 from harness.learner.policy import Policy
+from harness.machine.progress import Unit, waiting
 from harness.rollout.engine import Request, RolloutConfig, Stream
 from harness.rollout.spread import Spread
 from harness.types import Prompt, Rollout, Sampling
@@ -98,8 +99,10 @@ class Synced:
         """Mean |log-prob difference| of a few responses, engine against trainer."""
         sampling = Sampling(temperature=self.model.temperature, max_new_tokens=PROBE_TOKENS)
         stream = Stream(seed=0, name="sync", step=0)  # a resumed trial repeats its gaps
-        rollout = self.generate(self.probe, sampling, stream)
-        logprobs_BT, _ = self.model.score(rollout)
+        count = len(self.probe)
+        with waiting(Unit.RESPONSES, "checking", f"the sampler on {count} responses", 2 * count):
+            rollout = self.generate(self.probe, sampling, stream)
+            logprobs_BT, _ = self.model.score(rollout)
         gap = float((logprobs_BT - rollout.logprobs_BT)[rollout.mask_BT].abs().mean())
         allowed = self.rollout.sync_tolerance or TOLERANCE[self.dtype]
         if not gap <= allowed:

@@ -13,6 +13,7 @@ from harness.learner.batching import Packed, packed, passes, row_lengths
 from harness.learner.critic import Critic
 from harness.learner.finite import Gradients, check_logprobs
 from harness.learner.policy import Learner, Policy
+from harness.machine.progress import Unit, advance
 from harness.maths.tensor_ops import (
     Counts,
     Reduction,
@@ -125,6 +126,7 @@ def update(
         totals.add_terms(_descended(made, mini, counts))
         means = {**made.diagnostics, "actor/entropy": current["entropy_BT"]}
         totals.add_means(means, mini.mask_BT, counts)
+        advance(Unit.RESPONSES, len(part.rows_b) * layout.ranks.count)
     norm, rate = models.policy.step(batch.progress)
     gradients.check(norm, algorithm, batch.progress, layout.ranks)
     metrics = {**layout.ranks.summed(totals.values), "actor/grad_norm": norm, "actor/lr": rate}

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from harness.learner.policy import Policy
+from harness.machine.progress import Unit, waiting
 from harness.maths.tensor_ops import KL, kl_estimate, masked_mean
 from harness.measure.behaviour import behaviour_metrics
 from harness.protocols import Task
@@ -17,6 +18,9 @@ from harness.rollout.engine import Request, RolloutConfig, Sampler, Stream
 from harness.rollout.grading import Grader
 from harness.schema import Metric
 from harness.types import Grade, Prompt, Rollout, Sampling
+
+# Each sampled response is read by policy and reference, which takes about as long as sampling it.
+SCORED = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +36,25 @@ class Evaluator:
     temperature: float
     pass_k: int
     seed: int
+
+    def measured(self, step: int, at_an_end: bool) -> tuple[dict[str, float], dict[str, list[Any]]]:
+        """All metrics of an evaluation, shown as one wait, and the table of `sampled`.
+
+        Args:
+            at_an_end: whether training begins or ends here, and pass_k asks for more.
+        """
+        prompts, samples, keys = len(self.task.held_out()), 1, "task.eval_size"
+        if at_an_end:
+            samples += 1 + self.pass_k + (self.task.early_stop is not None)
+            keys += ", evaluation.pass_k"
+        words = f"{prompts} prompts x {samples} response{'s' if samples > 1 else ''}"
+        total = prompts * (samples + SCORED)
+        keys += ", rollout.max_new_tokens"
+        with waiting(Unit.RESPONSES, "evaluating", words, total, keys):
+            metrics, table = self.sampled(step)
+            if at_an_end:
+                metrics |= self.at_an_end(step)
+        return metrics, table
 
     def sampled(self, step: int) -> tuple[dict[str, float], dict[str, list[Any]]]:
         """Metrics of one sample per prompt, and the table of all responses."""

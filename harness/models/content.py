@@ -12,11 +12,12 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from harness import config
 from harness.errors import ConfigError
 from harness.machine import files
+from harness.machine.progress import Unit, advance, waiting
 
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "*.index.json", "adapter_config.json")
 SETTINGS = ("config.json", "generation_config.json")
@@ -29,6 +30,8 @@ TOKENIZER = (
 KEPT = "digests.json"
 # Smaller files are hashed in less time than a file of digests is written in.
 KEPT_FROM_BYTES = 1 << 24
+# Read at once of a large file.
+READ_BYTES = 1 << 20
 # A file that changed so short a time ago may change again without its times telling.
 SETTLED_NS = 2_000_000_000
 LOCK_WAIT_S = 30.0
@@ -87,7 +90,7 @@ def sha256(file: Path, kept: Path) -> str:
             known = _read(kept).get(name)
             if isinstance(known, dict) and known.get("state") == state:
                 return str(known["sha256"])
-            found = hashlib.file_digest(handle, "sha256").hexdigest()
+            found = _hashed(handle, state["size"])
             settled = time.time_ns() - max(state["mtime_ns"], state["ctime_ns"]) > SETTLED_NS
             if settled and _state(handle.fileno()) == state:
                 _keep(kept, name, {"state": state, "sha256": found})
@@ -97,6 +100,15 @@ def sha256(file: Path, kept: Path) -> str:
             f"model file {str(file)!r} cannot be read ({error.strerror}); make it readable or "
             f"choose another model.path"
         ) from error
+
+
+def _hashed(handle: BinaryIO, size: int) -> str:
+    digest, buffer = hashlib.sha256(), bytearray(READ_BYTES)
+    with waiting(Unit.BYTES, "reading", f"{Path(handle.name).name}, {size / 1e9:.1f} GB", size):
+        while count := handle.readinto(buffer):  # type: ignore[attr-defined]
+            digest.update(memoryview(buffer)[:count])
+            advance(Unit.BYTES, count)
+    return digest.hexdigest()
 
 
 def _state(descriptor: int) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """Load a causal language model and its tokenizer from a Hugging Face folder or hub name."""
 
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,8 +15,12 @@ from transformers.utils import logging as transformers_logging
 
 from harness import config
 from harness.errors import ConfigError
+from harness.machine.progress import Unit, advance
+from harness.models.download import Download
 
 transformers_logging.disable_progress_bar()  # three bars for every checkpoint hide our own lines
+# How transformers calls the loop over a checkpoint's tensors.
+TENSORS = "Loading weights"
 
 # What transformers raises for a missing, foreign or broken folder.
 FAILURES = (
@@ -70,6 +74,7 @@ class Source:
                 dtype=self.dtype,
                 attn_implementation=self.attention,
                 weights_only=True,  # of files that are pickles
+                tqdm_class=Download,
                 **DATA_ONLY,
             )
         return model.eval()
@@ -95,6 +100,22 @@ class Source:
         if tokenizer.pad_token is None:  # padding is masked: any token will do
             tokenizer.pad_token = tokenizer.eos_token
         return tokenizer
+
+
+def _ticked(items: Collection[Any]) -> Iterator[Any]:
+    for item in items:
+        yield item
+        advance(Unit.COPIES, 1 / len(items))
+
+
+def _bar(factory: Callable[..., Any], arguments: Any, options: Any) -> Any:
+    """What transformers gets where it asks for a bar: our own for a checkpoint's tensors."""
+    if options.get("desc") == TENSORS:
+        return _ticked(arguments[0])
+    return factory(*arguments, **options)
+
+
+transformers_logging.set_tqdm_hook(_bar)
 
 
 class Model(Protocol):

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from scipy.special import ndtri
 from torch import Tensor
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from harness import checks, config
 from harness.errors import ConfigError
-from harness.machine import code, files, terminal
+from harness.machine import code, files
+from harness.machine.progress import Unit, advance, waiting
 from harness.maths import streams
 from harness.models import content, vocabulary
 from harness.models.loading import Source
@@ -220,17 +220,8 @@ def _train(model: Any, warm_up: WarmUp, batches: Iterator[tuple[Tensor, Tensor]]
         weight_decay=0.0,
         fused=True,
     )
-    columns = (TextColumn("base model"), BarColumn(), TextColumn("loss {task.fields[loss]}"))
-    console = terminal.console()
-    console.print(f"making the base model: {warm_up.steps} steps of warm-up, once, then cached")
-    with Progress(
-        *columns,
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as progress:
-        bar = progress.add_task("warm-up", total=warm_up.steps, loss="-")
+    words = f"the base model, once: {warm_up.steps} steps of warm-up"
+    with waiting(Unit.STEPS, "making", words, warm_up.steps):
         for step, (tokens_BL, labels_BL) in enumerate(batches):
             for group in optimizer.param_groups:
                 group["lr"] = warm_up.learning_rate * _schedule(step, warm_up)
@@ -245,8 +236,7 @@ def _train(model: Any, warm_up: WarmUp, batches: Iterator[tuple[Tensor, Tensor]]
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(model.parameters(), warm_up.clip)
             optimizer.step()
-            if step % 50 == 0:
-                progress.update(bar, completed=step, loss=f"{loss.item():.3f}")
+            advance(Unit.STEPS)
 
 
 def _schedule(step: int, warm_up: WarmUp) -> float:

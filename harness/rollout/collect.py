@@ -2,12 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from harness.contract import accepted, scored
+from harness.machine.progress import Unit, Wait, waiting
 from harness.protocols import Reward
 from harness.rollout.collected import Collected
 from harness.rollout.engine import Request, RolloutConfig, Sampler, Stream
@@ -100,7 +102,7 @@ class Collector:
             for i, prompt in enumerate(prompts)
         ]
         sampling = self.rollout.sampling(window, plan.temperature)
-        with attempt.clock("gen"):
+        with attempt.clock("gen"), _shown(len(prompts) * size):
             rollout = self.engine.generate(requests, sampling, stream)
         columns: dict[str, Tensor] = {}
         tokens = int(rollout.mask_BT.sum())
@@ -141,6 +143,10 @@ class Collector:
                 step=attempt.step,
             )
             return grades, scored(self.reward, graded, f"at step {attempt.step}")
+
+
+def _shown(count: int) -> AbstractContextManager[Wait]:
+    return waiting(Unit.RESPONSES, "sampling", f"{count} responses", count)
 
 
 def _groups(part: Collected) -> int:

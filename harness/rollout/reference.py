@@ -17,6 +17,7 @@ from torch import Tensor
 
 from harness.contract import scored
 from harness.distributed.ranks import ALONE, Ranks
+from harness.machine.progress import Unit, waiting
 from harness.protocols import Reward
 from harness.rollout.engine import Request, RolloutConfig, Sampler, Stream
 from harness.rollout.grading import Grader
@@ -125,11 +126,13 @@ class ReferenceScores:
             for p in prompts
         ]
         self.to_base()
-        rollout = self.engine.generate(
-            requests,
-            self.rollout.sampling(self.rollout.max_new_tokens),
-            Stream(seed=seed, name="reference", step=0),
-        )
+        count = len(prompts) * samples
+        with waiting(Unit.RESPONSES, "sampling", f"{count} responses of the base", count):
+            rollout = self.engine.generate(
+                requests,
+                self.rollout.sampling(self.rollout.max_new_tokens),
+                Stream(seed=seed, name="reference", step=0),
+            )
         self.to_policy()
         lines = []
         for i, prompt in enumerate(prompts):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from harness.distributed.ranks import Ranks
+from harness.machine.progress import weighted
 from harness.rollout.engine import Engine, Receipt, Request, Stream
 from harness.types import Rollout, Sampling
 
@@ -29,7 +30,8 @@ class Spread:
 
     def generate(self, requests: Sequence[Request], sampling: Sampling, stream: Stream) -> Rollout:
         own = Ranks(self.ranks.rank // self.together, self.engines).share(requests)
-        part = self.engine.generate(own, sampling, stream) if own else None
+        with weighted(self.engines):
+            part = self.engine.generate(own, sampling, stream) if own else None
         speaks = self.ranks.rank % self.together == 0
         parts = [p for p in self.ranks.gathered(part if speaks else None) if p is not None]
         return parts[0] if len(parts) == 1 else Rollout.joined(parts)

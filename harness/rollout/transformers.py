@@ -1,7 +1,7 @@
 """The transformers engine: exact to the bit whatever batch a response sits in.
 
-What makes it so (float32, one thread): every prompt is padded on the left to one fixed width;
-a decode call never has fewer than MIN_ROWS rows, below which the matrix kernels round otherwise;
+What makes it so (float32, one thread): every prompt is padded on the left to one fixed width; no
+matrix product has fewer than MIN_ROWS rows, below which the kernels round otherwise;
 each response draws from its own counter-based stream. Each prompt is prefilled once per group and
 finished responses leave the batch.
 """
@@ -17,10 +17,12 @@ from torch import Tensor
 from harness import checks
 from harness.distributed.checksums import Noted, digest
 from harness.distributed.ranks import Ranks
+from harness.distributed.sharding import blocks
 from harness.errors import ContractError
 from harness.maths import streams
 from harness.models.loading import Source
 from harness.rollout.engine import Engine, Receipt, Request, Settings, Stream, rollout_of
+from harness.rollout.pace import Pace
 from harness.rollout.sampling import choose
 from harness.types import Prompt, Rollout, Sampling
 
@@ -73,6 +75,8 @@ class TransformersEngine:
         self.width = width
         self.max_rows = max_rows
         self.end = int(tokenizer.eos_token_id)
+        self._fewest = -(-MIN_ROWS // width)  # prompts whose positions are MIN_ROWS rows
+        self.pace = Pace(blocks(model))
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> Receipt:
         own, noted = dict(self.model.named_parameters()), Noted(weights)
@@ -120,7 +124,7 @@ class TransformersEngine:
     def _prefill(self, requests: Sequence[Request]) -> tuple[Tensor, Tensor, Any]:
         """Last-position logits (P,V), attention mask (P,width) and cache of the prompts."""
         texts = [r.prompt.text for r in requests]
-        texts += texts[:1] * (MIN_ROWS - len(texts))
+        texts += texts[:1] * (self._fewest - len(texts))
         encoded = self.tokenizer(
             texts,
             padding="max_length",
@@ -134,14 +138,23 @@ class TransformersEngine:
             attention_mask=mask_PL,
             position_ids=(mask_PL.cumsum(-1) - 1).clamp(min=0),
             use_cache=True,
-            logits_to_keep=1,
+            logits_to_keep=-(-MIN_ROWS // len(texts)),  # the output layer's rows, MIN_ROWS as well
         )
         return out.logits[:, -1].cpu(), mask_PL, out.past_key_values
 
+    def _plan(self, prompts: int, responses: int, sampling: Sampling) -> None:
+        """What passes through the model at most, padding included."""
+        self.pace.plan(
+            responses,
+            max(prompts, self._fewest) * self.width,
+            max(responses, MIN_ROWS) * (sampling.max_new_tokens - 1),
+        )
+
     @torch.inference_mode()
     def _decode(self, requests: Sequence[Request], sampling: Sampling, stream: Stream) -> "_Rows":
-        logits_PV, mask_PL, cache = self._prefill(requests)
         items = [item for r in requests for item in r.items]
+        self._plan(len(requests), len(items), sampling)
+        logits_PV, mask_PL, cache = self._prefill(requests)
         prompt_R = [i for i, r in enumerate(requests) for _ in r.items]
         rows = _Rows.start(items, sampling, stream)
         prompt_R += prompt_R[:1] * (len(rows.row_R) - len(items))
@@ -158,6 +171,7 @@ class TransformersEngine:
             if keep_R is None:
                 break
             if len(keep_R) < len(mask_RL):
+                self.pace.spare((len(mask_RL) - len(keep_R)) * (sampling.max_new_tokens - 1 - t))
                 cache.batch_select_indices(keep_R.to(device))
                 mask_RL = mask_RL[keep_R.to(device)]
             mask_RL = torch.cat([mask_RL, torch.ones_like(mask_RL[:, :1])], dim=1)
@@ -172,6 +186,7 @@ class TransformersEngine:
                 .logits[:, -1]
                 .cpu()
             )
+        self.pace.finish()
         return rows
 
     def _ends(self, rows: "_Rows", tokens_R: Tensor, t: int, sampling: Sampling) -> Tensor:

@@ -14,6 +14,8 @@ from harness.config import Grading
 from harness.curricula.order import next_prompts
 from harness.distributed.sharding import Layout
 from harness.learner.policy import Policy
+from harness.machine import progress
+from harness.machine.progress import Wait
 from harness.measure.evaluation import Evaluator, _by_kind, _lengths, _table, kinds, pass_at_k
 from harness.models.loading import Source
 from harness.rollout.engine import Request, Stream
@@ -233,6 +235,39 @@ def test_what_is_measured_at_an_end(evaluator: Evaluator, task: Countdown) -> No
 
 
 # --- the order of training prompts ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("at_an_end", "words", "keys", "total"),
+    [
+        # each response is sampled, and one per prompt is read by policy and reference: 64 x (1 + 2)
+        (False, "64 prompts x 1 response", "task.eval_size, rollout.max_new_tokens", 192),
+        # one sampled, one greedy, three of pass@3, one that may not stop early: 64 x (6 + 2)
+        (
+            True,
+            "64 prompts x 6 responses",
+            "task.eval_size, evaluation.pass_k, rollout.max_new_tokens",
+            512,
+        ),
+    ],
+)
+def test_an_evaluation_is_one_wait_that_is_over_at_its_end(
+    evaluator: Evaluator,
+    monkeypatch: pytest.MonkeyPatch,
+    at_an_end: bool,
+    words: str,
+    keys: str,
+    total: float,
+) -> None:
+    seen: list[Wait] = []
+    monkeypatch.setattr(progress, "BAR_S", 0.0)
+    monkeypatch.setattr(progress, "LOOK_S", 0.0)
+    monkeypatch.setattr(progress, "_look", lambda wait, now: seen.append(wait))
+    metrics, _ = evaluator.measured(2, at_an_end)
+    assert (seen[0].words, seen[0].keys) == (f"evaluating {words}", keys)
+    assert seen[0].total == total
+    assert seen[0].done == pytest.approx(total)
+    assert ("eval/pass_at_k" in metrics) is at_an_end
 
 
 def test_each_pass_shows_every_prompt_once(task: Countdown) -> None:
