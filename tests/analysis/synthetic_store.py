@@ -266,6 +266,7 @@ FULL = Plan(
     arms([Trial("reinforce", 3, 0.5, status="FAILED"), Trial("grpo", 3, 0.5, status=None)]),
     PREDICTIONS,
 )
+SOUND = Plan("sound", arms([]), PREDICTIONS)
 SINGLE = Plan("one_variant", [Trial("grpo", s, a) for s, a in enumerate(GRPO[:2])])
 DEAD = Plan(
     "all_failed",
