@@ -8,7 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.ablation import Relation
-from analysis.stats import ALPHA, Claim, FloatArray, Outcome, Verdict, decide, welch
+from analysis.stats import (
+    ALPHA,
+    Claim,
+    FloatArray,
+    Outcome,
+    Verdict,
+    decide,
+    directed_p,
+    holm,
+    welch,
+    welch_terms,
+)
 
 SUPPORTED, REFUTED, UNDECIDED = Outcome.SUPPORTED, Outcome.REFUTED, Outcome.UNDECIDED
 GREATER, LESS, EQUAL = Relation.GREATER, Relation.LESS, Relation.EQUAL
@@ -181,3 +192,23 @@ def test_interval_p_and_verdict_say_the_same(family: list[Claim]) -> None:
         assert verdict.outcome is shown
         assert (verdict.p < ALPHA) == (shown is not UNDECIDED)
         assert not math.isnan(d.low)
+
+
+def test_studies_at_once_are_decided_like_one_by_one() -> None:
+    """The calibration computes 40,000 studies at once; here 30 of them go through `decide`."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(30, 4, 3)) + 3, rng.normal(size=(30, 4, 3))
+    relations, margins = [EQUAL, GREATER, LESS, EQUAL], [3.0, 0.5, 0.1, 0.5]
+    columns = [
+        directed_p(relation, margin, welch_terms(x[:, i], y[:, i]))
+        for i, (relation, margin) in enumerate(zip(relations, margins, strict=True))
+    ]
+    p, agrees = (np.stack(part, axis=-1) for part in zip(*columns, strict=True))
+    shown = np.where(holm(p) < ALPHA, np.where(agrees, "supported", "refuted"), "undecided")
+    found = [
+        [v.outcome.value for v in decide(list(map(Claim, relations, margins, a, b)))]
+        for a, b in zip(x, y, strict=True)
+    ]
+
+    assert found == shown.tolist()
+    assert {word for study in found for word in study} == {"supported", "refuted", "undecided"}
