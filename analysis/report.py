@@ -25,8 +25,8 @@ CURVES_NOTE = (
 )
 FOREST_NOTE = (
     "Diamond and bar: difference and interval, one for each prediction, of the level at which its "
-    "verdict was taken; where there is no verdict, each alone at 95 %. Dots: seeds. Dotted red: "
-    "the margins of the predictions."
+    "verdict was taken; a difference that no verdict is about, alone at 95 %. Dots: seeds. Dotted "
+    "red: the margins of the predictions."
 )
 
 
