@@ -102,6 +102,8 @@ class Ablation:
         overrides: applied to every variant alike.
         factors: the only config keys that may differ between a variant and the baseline.
         primary: metric and checkpoint rule of the result.
+        paired: compare variants seed by seed. It pays where variants at one seed go together
+            (correlation above about .25); declare it before the run, never after a look at it.
     """
 
     name: str
@@ -115,6 +117,7 @@ class Ablation:
     primary: Primary = field(default_factory=Primary)
     predictions: list[Prediction] = field(default_factory=list)
     overrides: list[str] = field(default_factory=list)
+    paired: bool = False
 
     def __post_init__(self) -> None:
         checks.name("ablation.name", self.name)

@@ -45,6 +45,7 @@ def named(p: Prediction) -> str:
 def _claims(a: Ablation, b: Ablation) -> list[str]:
     """What is said beforehand about the result. Without a prediction a question is but a label."""
     found = _fields("primary", plain(a.primary), plain(b.primary))
+    found += _field("paired", a.paired, b.paired)
     if a.predictions or b.predictions:
         for key in ("question", "hypothesis", "baseline"):
             found += _field(key, getattr(a, key), getattr(b, key))

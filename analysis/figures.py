@@ -22,6 +22,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from analysis import frame
 from analysis.frame import Axis
 from analysis.stats import Difference, FloatArray
+from analysis.units import is_share
 from harness.machine import shown
 from harness.schema import METRICS
 
@@ -42,6 +43,7 @@ STYLE: Any = {  # matplotlib types its settings as a dict of 300 literal keys
 }
 # Line styles repeat the colours, for print in grey and for colour-blind readers.
 DASHES: list[Literal["-", "--", "-.", ":"]] = ["-", "--", "-.", ":"]
+BAR_GAP = 0.15  # rows between two intervals of one row
 AXIS_LABELS = {Axis.STEPS: "training step", Axis.TOKENS: "sampled training tokens"}
 UNITS = {"1": "share", "nats": "nats per token"}
 
@@ -78,13 +80,14 @@ class Contrast:
     """One row of a forest plot.
 
     Attributes:
-        difference: None in the baseline's own row, which shows its seeds only.
+        differences: with the interval of the level at which each verdict on this row was taken;
+            none in the baseline's own row, which shows its seeds only.
         points: each seed of the variant minus the baseline's mean, shape (n,).
         margins: signed margins of the predictions about this row.
     """
 
     variant: str
-    difference: Difference | None
+    differences: list[Difference]
     points: FloatArray
     margins: list[float]
 
@@ -174,7 +177,8 @@ def _curve_panel(
         legend=False,
         ax=ax,
     )
-    band = frame.mean_band(lines if axis is Axis.STEPS else frame.on_grid(lines))
+    shared = lines if axis is Axis.STEPS else frame.on_grid(lines)
+    band = frame.mean_band(shared, is_share(panel.metric))
     for i, label in enumerate(labels):
         own = band.filter(pl.col("variant") == label)
         x, colour = own["x"].to_numpy(), palette[label]
@@ -227,9 +231,10 @@ def _forest_panel(
         ax.scatter(contrast.points, _beside(y, len(contrast.points)), s=14, color=colour, alpha=0.7)
         for margin in contrast.margins:
             ax.vlines(margin, y - 0.4, y + 0.4, color="#b00020", linestyle=":", linewidth=1.5)
-        if d := contrast.difference:
-            ax.hlines(y, d.low, d.high, color=colour, linewidth=2)
-            ax.plot([d.value], [y], "D", color=colour, markersize=6)
+        heights = y - BAR_GAP * np.arange(len(contrast.differences))
+        for height, d in zip(heights, contrast.differences, strict=True):
+            ax.hlines(height, d.low, d.high, color=colour, linewidth=2)
+            ax.plot([d.value], [height], "D", color=colour, markersize=6)
     ax.xaxis.set_major_locator(MaxNLocator(7))
     ax.set_yticks(range(len(contrasts)), [drawable(c.variant) for c in contrasts])
     ax.set_ylim(len(contrasts) - 0.45, -0.55)

@@ -106,11 +106,15 @@ def on_grid(lines: pl.DataFrame) -> pl.DataFrame:
     return pl.concat(parts)
 
 
-def mean_band(lines: pl.DataFrame) -> pl.DataFrame:
+def mean_band(lines: pl.DataFrame, share: bool = False) -> pl.DataFrame:
     """Mean over seeds and its 95 % t interval at every x, per variant.
 
     Stops where the variant's shortest trial ended: beyond it the mean would change because
     seeds drop out.
+
+    Args:
+        lines: columns of `seed_lines`.
+        share: whether the values lie in [0, 1]; the band then does as well.
 
     Returns:
         variant, x, mean, low, high, n; low and high are NaN where n < 2.
@@ -120,7 +124,7 @@ def mean_band(lines: pl.DataFrame) -> pl.DataFrame:
     for key, group in shared.sort("variant", "x", "seed").group_by(
         "variant", "x", maintain_order=True
     ):
-        e = stats.mean_interval(group["value"].to_numpy())
+        e = stats.mean_interval(group["value"].to_numpy(), share=share)
         rows.append((*key, e.mean, e.low, e.high, e.n))
     schema = {"variant": pl.String, "x": pl.Float64, "mean": pl.Float64}
     schema |= {"low": pl.Float64, "high": pl.Float64, "n": pl.Int64}

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from enum import Enum
 
-import numpy as np
 import polars as pl
 
 from analysis import seal, stats
@@ -69,8 +68,8 @@ def _seeds(study: Study) -> Gate:
     level, note = Level.OK, ""
     if fewest < stats.MIN_SEEDS_CONFIRM:
         level, note = Level.WARN, "; fewer than 5 is a screening, not a confirmation"
-    if fewest < stats.MIN_SEEDS_P:
-        level, note = Level.FAIL, "; fewer than 3 gives no p-value"
+    if fewest < stats.MIN_SEEDS_VERDICT:
+        level, note = Level.FAIL, "; fewer than 3 gives no verdict"
     return Gate("Enough seeds per variant", level, _listed(counts) + note)
 
 
@@ -117,7 +116,7 @@ def _spread(study: Study) -> Gate:
     frozen = [
         label
         for label in study.labels
-        if len(x := study.values(study.primary, label)) > 1 and np.ptp(x) == 0
+        if len(x := study.values(study.primary, label)) > 1 and stats.no_spread(x)
     ]
     detail = "results differ between seeds"
     if frozen:

@@ -19,6 +19,7 @@ MARKS = {
     "supported": "good",
     "undecided": "fair",
     "refuted": "bad",
+    "withheld": "fair",
     "FAILED": "bad",
     "MISSING": "bad",
     "KILLED": "bad",

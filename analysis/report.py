@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from rich.console import RenderableType
 
-from analysis import appendix, figures, page, seal, sections, tables
+from analysis import appendix, figures, page, record, seal, sections, tables
 from analysis.ablation import Prediction, Relation
 from analysis.figures import Contrast
+from analysis.findings import Findings, findings
 from analysis.frame import Axis
 from analysis.study import Study, compare, read_study
 from analysis.summary import summary
@@ -23,8 +24,9 @@ CURVES_NOTE = (
     "be cut."
 )
 FOREST_NOTE = (
-    "Diamond and bar: difference and its 95 % Welch interval. Dots: seeds. Dotted red: the margins "
-    "of the predictions."
+    "Diamond and bar: difference and interval, one for each prediction, of the level at which its "
+    "verdict was taken; a difference that no verdict is about, alone at 95 %. Dots: seeds. Dotted "
+    "red: the margins of the predictions."
 )
 
 
@@ -45,7 +47,7 @@ class Report:
 
 
 def build(runs: Path, name: str) -> Report:
-    """Write `runs/reports/<name>/`: report.md, report.html and the figures.
+    """Write `runs/reports/<name>/`: report.md, report.html, report.json and the figures.
 
     A pure function of the manifest and the MLflow store: the same input gives the same bytes.
     Files are written beside the folder and moved into it, so a reader never sees half of one.
@@ -58,11 +60,13 @@ def build(runs: Path, name: str) -> Report:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".report-") as scratch:
         new = Path(scratch)
-        drawn = draw(study, new)
-        markdown = write(study, drawn)
+        found = findings(study)
+        drawn = draw(study, found, new)
+        markdown = write(study, found, drawn)
         (new / "report.md").write_text(markdown, encoding="utf-8")
         html = page.render(markdown, name, new, drawn)
         (new / "report.html").write_text(html, encoding="utf-8")
+        (new / "report.json").write_text(record.written(study, found), encoding="utf-8")
         folder.mkdir(exist_ok=True)
         for path in sorted(new.iterdir()):
             os.replace(path, folder / path.name)
@@ -71,7 +75,7 @@ def build(runs: Path, name: str) -> Report:
     return Report(*files, summary(study), empty, study.manifest.command)
 
 
-def draw(study: Study, folder: Path) -> set[str]:
+def draw(study: Study, found: Findings, folder: Path) -> set[str]:
     """Save every figure of the report and return their names; none if no trial finished."""
     drawn = {}
     if not study.metrics.is_empty():
@@ -80,14 +84,14 @@ def draw(study: Study, folder: Path) -> set[str]:
         drawn[TOKENS_PNG] = figures.learning_curves(*curves, Axis.TOKENS, figures.PANELS)
         if figures.BEHAVIOUR[0].metric in set(study.metrics["metric"]):
             drawn[BEHAVIOUR_PNG] = figures.learning_curves(*curves, Axis.STEPS, figures.BEHAVIOUR)
-    if panels := _forest(study):
+    if panels := _forest(study, found):
         drawn[FOREST_PNG] = figures.differences(panels, study.labels, study.baseline)
     for name, figure in drawn.items():
         figures.save(figure, folder / name)
     return set(drawn)
 
 
-def _forest(study: Study) -> dict[str, list[Contrast]]:
+def _forest(study: Study, found: Findings) -> dict[str, list[Contrast]]:
     """Rows of the forest plot for the primary and every predicted metric that has results."""
     predicted = [p.metric for p in study.manifest.ablation.predictions]
     panels = {}
@@ -95,11 +99,12 @@ def _forest(study: Study) -> dict[str, list[Contrast]]:
         base = study.values(metric, study.baseline)
         if not len(base) or not study.others:
             continue
-        rows = [Contrast(study.baseline, None, base - np.mean(base), [])]
+        rows = [Contrast(study.baseline, [], base - np.mean(base), [])]
         for label in study.others:
             points = study.values(metric, label) - np.mean(base)
-            d = compare(study, metric, label).difference
-            rows.append(Contrast(label, d, points, _margins(study, metric, label)))
+            decided = [f.verdict.difference for f in found.about(metric, label, study.baseline)]
+            drawn = decided or [compare(study, metric, label).difference]
+            rows.append(Contrast(label, drawn, points, _margins(study, metric, label)))
         panels[metric] = rows
     return panels
 
@@ -122,12 +127,12 @@ def _signed_margins(p: Prediction) -> list[float]:
     }[p.relation]
 
 
-def write(study: Study, drawn: set[str]) -> str:
+def write(study: Study, found: Findings, drawn: set[str]) -> str:
     """The report in Markdown; `drawn` names the figures that exist."""
-    parts = [sections.head(study), sections.predictions(study)]
+    parts = [sections.head(study, found), sections.predictions(study, found)]
     if FOREST_PNG in drawn:
         parts += [f"![Differences from the baseline]({FOREST_PNG})", FOREST_NOTE]
-    parts.append(tables.final(study))
+    parts.append(tables.final(study, found))
     if STEPS_PNG in drawn:
         parts += [
             "## Learning curves",

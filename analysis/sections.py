@@ -3,18 +3,23 @@
 import math
 
 from analysis import frame, stats, text
-from analysis.ablation import Checkpoint, Prediction, Relation
+from analysis.ablation import Checkpoint
+from analysis.findings import Finding, Findings, resolved
 from analysis.gates import Gate, Level, gates
-from analysis.stats import Outcome, Verdict
-from analysis.study import Study, compare, verdicts
+from analysis.stats import Outcome
+from analysis.study import Study
+from analysis.units import is_share
 
 
-def head(study: Study) -> str:
+def head(study: Study, found: Findings) -> str:
     """Title, question, and the answer in one paragraph."""
     ablation = study.manifest.ablation
     checks = [gate.level for gate in gates(study)]
     trust = f"Trust gates: {checks.count(Level.FAIL)} FAIL, {checks.count(Level.WARN)} WARN."
-    sentences = [_effects(study), _detectable(study), _screening(study), _tally(study), trust]
+    if found.barred:
+        trust += f" No verdict is given: {text.prose(found.barred)}."
+    sentences = [_effects(study, found), _resolution(study, found), _screening(study)]
+    sentences += [_tally(found), trust]
     return "\n\n".join(
         [
             f"# {text.prose(ablation.name)}",
@@ -24,11 +29,12 @@ def head(study: Study) -> str:
     )
 
 
-def _effects(study: Study) -> str:
+def _effects(study: Study, found: Findings) -> str:
     """The primary metric of every variant, beside the baseline."""
     metric = study.primary
-    base = stats.mean_interval(study.values(metric, study.baseline))
-    untrained = stats.mean_interval(frame.base_values(study.metrics, metric))
+    share = is_share(metric)
+    base = stats.mean_interval(study.values(metric, study.baseline), share=share)
+    untrained = stats.mean_interval(frame.base_values(study.metrics, metric), share=share)
     before = f"base model before training {text.number(untrained.mean, metric)}"
     if not study.others:
         return (
@@ -36,42 +42,56 @@ def _effects(study: Study) -> str:
             f"{text.estimate(base, metric)} (mean and 95 % t interval, n = {text.seeds(base.n)}; "
             f"{before}); there is no other variant to compare it with."
         )
-    effects = "; ".join(_effect(study, label) for label in study.others)
+    effects = "; ".join(_effect(study, found, label) for label in study.others)
     return (
         f"{text.code(metric)}, difference from {text.code(study.baseline)} "
-        f"({text.number(base.mean, metric)}; {before}) with 95 % Welch interval: {effects}."
+        f"({text.number(base.mean, metric)}; {before}) with the {_test(study)} interval that its "
+        f"verdict was taken from: {effects}."
     )
 
 
-def _effect(study: Study, label: str) -> str:
+def _test(study: Study) -> str:
+    return "paired" if study.paired else "Welch"
+
+
+def _effect(study: Study, found: Findings, label: str) -> str:
+    """`grpo` **+0.070 [+0.037, +0.103]** (98.75 %; greater than 0.020: supported; n = ...)."""
     metric = study.primary
-    d = compare(study, metric, label).difference
-    n, m = d.n
-    reading = "no difference shown"
-    if math.isnan(d.value):
-        reading = "no result"
-    elif math.isnan(d.low):
-        reading = "no interval"
-    elif d.low > 0 or d.high < 0:
-        reading = "higher" if d.low > 0 else "lower"
-    shown = text.difference(d, metric)
-    return f"{text.code(label)} **{shown}** ({reading}, n = {n} and {text.seeds(m)})"
+    shown = [
+        f"**{text.difference(f.verdict.difference, metric)}** "
+        f"({text.percent(f.verdict.difference.level)}; {_reading(f)})"
+        for f in found.about(metric, label, study.baseline)
+    ]
+    n, m = (len(study.values(metric, arm)) for arm in (label, study.baseline))
+    return f"{text.code(label)} {' and '.join(shown)}, n = {n} and {text.seeds(m)}"
 
 
-def _detectable(study: Study) -> str:
-    """What the study could not have seen on the primary metric."""
-    sizes = [compare(study, study.primary, label).detectable for label in study.others]
-    known = sorted(size for size in sizes if not math.isnan(size))
+def _reading(f: Finding) -> str:
+    return "no result" if math.isnan(f.verdict.difference.value) else f.reading
+
+
+def _resolution(study: Study, found: Findings) -> str:
+    """What the study could not have seen on the primary metric, by the tests that it used."""
     if not study.others:
         return ""
-    if not known:
+    about = [f for x in study.others for f in found.about(study.primary, x, study.baseline)]
+    apart, alike = resolved(about, equal=False), resolved(about, equal=True)
+    if not apart and not alike:
         return "The spread over seeds is unknown, so what could have been detected is unknown too."
-    least, most = (text.number(size, study.primary) for size in (known[0], known[-1]))
-    size = most if least == most else f"{least} to {most}"
+    could_not = []
+    if apart:
+        could_not.append(f"detected true differences smaller than {_range(apart, study.primary)}")
+    if alike:
+        could_not.append(f"shown equality within margins below {_range(alike, study.primary)}")
     return (
-        f"At this spread and number of seeds it could not reliably have detected true differences "
-        f"smaller than {size} (80 % power, two-sided .05)."
+        f"At this spread and number of seeds it could not reliably have {' or '.join(could_not)} "
+        f"(80 % power, {_test(study)} test at the level of the verdict)."
     )
+
+
+def _range(sizes: list[float], metric: str) -> str:
+    least, most = (text.number(size, metric) for size in (sizes[0], sizes[-1]))
+    return most if least == most else f"{least} to {most}"
 
 
 def _screening(study: Study) -> str:
@@ -81,66 +101,60 @@ def _screening(study: Study) -> str:
     return f"With fewer than {stats.MIN_SEEDS_CONFIRM} seeds in a variant this is a screening."
 
 
-def _tally(study: Study) -> str:
-    found = [v.outcome for v in verdicts(study)]
-    if not found:
+def _tally(found: Findings) -> str:
+    outcomes = [f.verdict.outcome for f in found.predicted]
+    if not outcomes:
         return "No prediction was written down, so nothing here is confirmatory."
-    counts = ", ".join(f"{found.count(o)} {o.value}" for o in Outcome if o in found)
-    noun = "prediction" if len(found) == 1 else "predictions"
-    return f"Of {len(found)} {noun}: {counts}."
+    counts = ", ".join(f"{outcomes.count(o)} {o.value}" for o in Outcome if o in outcomes)
+    noun = "prediction" if len(outcomes) == 1 else "predictions"
+    return f"Of {len(outcomes)} {noun}: {counts}."
 
 
-def predictions(study: Study) -> str:
+def predictions(study: Study, found: Findings) -> str:
     """Hypothesis, then one row per prediction with its verdict."""
     parts = ["## Predictions", f"**Hypothesis.** {text.prose(study.manifest.ablation.hypothesis)}"]
-    planned = study.manifest.ablation.predictions
-    if not planned:
+    if not found.predicted:
         return "\n\n".join([*parts, "No predictions were written down before the run."])
-    tested = verdicts(study)
-    header = ["prediction", "verdict", "difference", "margin", "p (Holm)", "n", "because"]
-    rows = [
-        _prediction_row(p, v, adjusted)
-        for p, v, adjusted in zip(planned, tested, _adjusted(tested), strict=True)
-    ]
+    header = ["prediction", "verdict", "difference", "level", "p (Holm)", "n", "could show"]
+    rows = [_prediction_row(f) for f in found.predicted]
     method = (
-        "Difference: variant minus its baseline over seeds, 95 % Welch interval (90 % for *equal*, "
-        "which is two one-sided tests at .05). Supported: the interval lies wholly on the "
-        "predicted side of the margin. Refuted: wholly on the other side. The verdict uses the "
-        "unadjusted interval; p belongs to the same rule and is adjusted by Holm over the "
-        "predictions that have one (at least 3 seeds per variant). It says how firmly the interval "
-        "excludes the margin, on either side; a verdict with p above .05 does not survive the "
-        "number of predictions."
+        f"Difference: variant minus its baseline over seeds, {_test(study)} interval of the level "
+        f"at which the verdict was taken. Holm's procedure over the {len(rows)} predictions holds "
+        f"the chance of any false verdict at .05. Supported: the interval lies wholly on the "
+        f"predicted side of the margin; refuted: wholly on the other. An *equal* with its estimate "
+        f"inside the margin is two one-sided tests, hence the narrower interval. p: of the "
+        f"direction decided, or of the nearer one, adjusted; below .05 exactly where there is a "
+        f"verdict. Could show: the true difference beyond the margin, or for *equal* the margin, "
+        f"that this test shows with 80 % power at this spread, with the interval that the spread's "
+        f"own error gives it. No verdict is given below {stats.MIN_SEEDS_VERDICT} seeds, without a "
+        f"spread over seeds, or under a trust gate that says FAIL."
     )
-    return "\n\n".join([*parts, text.table(header, rows), method])
+    return "\n\n".join([*parts, text.table([*header, "because"], rows), *_withheld(found), method])
 
 
-def _adjusted(tested: list[Verdict]) -> list[float | None]:
-    adjusted = iter(stats.holm([v.p for v in tested if v.p is not None]))
-    return [None if v.p is None else next(adjusted) for v in tested]
-
-
-def claim(p: Prediction) -> str:
-    """A prediction in words, `grpo − reinforce on eval/accuracy is greater than 0.020`."""
-    words = {
-        Relation.GREATER: f"greater than {text.number(p.margin, p.metric)}",
-        Relation.LESS: f"less than {text.number(-p.margin, p.metric)}",
-        Relation.EQUAL: f"within ±{text.number(p.margin, p.metric)}",
-    }
-    return f"{p.variant} − {p.baseline} on {p.metric} is {words[p.relation]}"
-
-
-def _prediction_row(p: Prediction, v: Verdict, adjusted: float | None) -> list[str]:
-    shown = v.narrow if p.relation is Relation.EQUAL else v.difference
-    n, m = v.difference.n
+def _prediction_row(f: Finding) -> list[str]:
+    verdict = f.verdict
+    n, m = verdict.difference.n
     return [
-        text.prose(claim(p)),
-        v.outcome.value,
-        text.difference(shown, p.metric),
-        text.number(p.margin, p.metric),
-        text.p_value(adjusted),
+        text.prose(f.claim),
+        f.word,
+        text.difference(verdict.difference, f.metric),
+        text.percent(verdict.difference.level),
+        text.p_value(verdict.p),
         f"{n} and {m}",
-        text.prose(p.because),
+        text.resolution(verdict.resolution, f.metric),
+        text.prose(f.prediction.because if f.prediction else ""),
     ]
+
+
+def _withheld(found: Findings) -> list[str]:
+    """Why verdicts are withheld, one line per prediction."""
+    lines = [
+        f"- Withheld, {text.prose(f.claim)}: {text.prose(f.verdict.reason)}."
+        for f in found.predicted
+        if f.verdict.reason
+    ]
+    return ["\n".join(lines)] if lines else []
 
 
 def methods(study: Study) -> str:
@@ -150,6 +164,8 @@ def methods(study: Study) -> str:
     facts = [
         f"Baseline {text.code(ablation.baseline)}; seeds {ablation.seeds}; the seed is the "
         f"replicate, so every n counts seeds.",
+        f"Variants are compared {'seed by seed' if ablation.paired else 'as groups of seeds'} "
+        f"({_test(study)} t test), as the plan declares.",
         f"Budget: {ablation.budget.amount:,.0f} {ablation.budget.unit.value} per trial.",
         f"Result of a trial: its values at {rule} evaluation of {text.code(study.primary)}.",
         f"Claims are conditional on one base model {text.code(manifest.model_hash)} and one "

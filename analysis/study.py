@@ -9,7 +9,8 @@ import polars as pl
 from analysis import frame, load, stats
 from analysis.ablation import Manifest
 from analysis.revisions import History
-from analysis.stats import Difference, Estimate, FloatArray, Verdict
+from analysis.stats import Difference, Estimate, FloatArray
+from analysis.units import is_share, limit
 from harness.measure import collapse
 from harness.measure.collapse import Collapse
 
@@ -98,9 +99,30 @@ class Study:
             steps.setdefault(step, {})[metric] = value
         return list(steps.items())
 
+    @property
+    def paired(self) -> bool:
+        """Whether the plan says that seeds are compared one by one."""
+        return self.manifest.ablation.paired
+
     def values(self, metric: str, variant: str) -> FloatArray:
         """Results of one metric, shape (n,), ordered by seed."""
         return frame.values(self.results, metric, variant)
+
+    def common(self, metric: str, variant: str, baseline: str) -> tuple[FloatArray, FloatArray]:
+        """Results of two variants at the seeds that have both, shape (n,) each, by seed."""
+        rows = self.results.filter(pl.col("metric") == metric)
+        own, base = (
+            rows.filter(pl.col("variant") == label).select("seed", "value")
+            for label in (variant, baseline)
+        )
+        both = own.join(base, on="seed", suffix="_base").sort("seed")
+        return both["value"].to_numpy(), both["value_base"].to_numpy()
+
+    def arms(self, metric: str, variant: str, baseline: str) -> tuple[FloatArray, FloatArray]:
+        """Results of two variants as the declared test takes them, all seeds or common ones."""
+        if self.paired:
+            return self.common(metric, variant, baseline)
+        return self.values(metric, variant), self.values(metric, baseline)
 
 
 @dataclass(frozen=True)
@@ -110,7 +132,8 @@ class Comparison:
     Attributes:
         difference: variant minus baseline.
         g: Hedges g; NaN without spread.
-        detectable: smallest true difference that 80 % of such studies would find; NaN if unknown.
+        detectable: smallest true difference that 80 % of such studies would find with this test
+            alone at .05; NaN if unknown.
     """
 
     estimate: Estimate
@@ -121,21 +144,14 @@ class Comparison:
 
 def compare(study: Study, metric: str, variant: str) -> Comparison:
     """A variant against the ablation's baseline, on one metric."""
-    own, base = study.values(metric, variant), study.values(metric, study.baseline)
+    own, base = study.arms(metric, variant, study.baseline)
+    test = stats.paired if study.paired else stats.welch
     return Comparison(
-        stats.mean_interval(own),
-        stats.welch(own, base),
+        stats.mean_interval(study.values(metric, variant), share=is_share(metric)),
+        test(own, base, limit=limit(metric)),
         stats.hedges_g(own, base),
-        stats.minimum_detectable(len(own), len(base), stats.pooled_sd(own, base)),
+        stats.detectable(own, base, stats.ALPHA, study.paired).value,
     )
-
-
-def verdicts(study: Study) -> list[Verdict]:
-    """One verdict per prediction, in the file's order."""
-    return [
-        stats.verdict(p, study.values(p.metric, p.variant), study.values(p.metric, p.baseline))
-        for p in study.manifest.ablation.predictions
-    ]
 
 
 def read_study(runs: Path, name: str) -> Study:

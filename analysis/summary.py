@@ -5,38 +5,55 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis import text
+from analysis.findings import Finding, Findings, findings
 from analysis.gates import Level, gates
-from analysis.sections import claim
 from analysis.stats import Outcome
-from analysis.study import Study, compare, verdicts
+from analysis.study import Study, compare
 from harness.machine import shown
 
-STYLES = {Outcome.SUPPORTED: "green", Outcome.REFUTED: "red", Outcome.UNDECIDED: "yellow"}
+STYLES = {
+    Outcome.SUPPORTED: "green",
+    Outcome.REFUTED: "red",
+    Outcome.UNDECIDED: "yellow",
+    Outcome.WITHHELD: "yellow",
+}
 
 
 def summary(study: Study) -> RenderableType:
     """Result per variant, then one line per prediction and per failed gate."""
-    metric = study.primary
+    metric, found = study.primary, findings(study)
     table = Table(title=_plain(study.manifest.ablation.name), title_justify="left")
     table.add_column("variant")
-    for header in ("n", f"{metric} [95 % t]", f"vs {study.baseline} [95 % Welch]"):
+    for header in ("n", f"{metric} [95 % t]", f"vs {study.baseline}"):
         table.add_column(_plain(header), justify="right")
+    table.add_column("verdict")
     for label in study.labels:
-        c = compare(study, metric, label)
-        beside = "baseline" if label == study.baseline else text.difference(c.difference, metric)
-        cells = [label, str(c.estimate.n), text.estimate(c.estimate, metric), beside]
+        e = compare(study, metric, label).estimate
+        beside = ["baseline", ""] if label == study.baseline else _beside(study, found, label)
+        cells = [label, str(e.n), text.estimate(e, metric), *beside]
         table.add_row(*map(_plain, cells))
-    planned = study.manifest.ablation.predictions
-    lines = [
-        Text.assemble((f"{v.outcome.value}: ", STYLES[v.outcome]), shown.line(claim(p)))
-        for p, v in zip(planned, verdicts(study), strict=True)
-    ]
+    lines = [_line(f) for f in found.predicted]
     failed = [
         Text.assemble(("FAIL: ", "red"), shown.line(f"{gate.question}: {gate.detail}"))
         for gate in gates(study)
         if gate.level is Level.FAIL
     ]
     return Group(table, *lines, *failed)
+
+
+def _beside(study: Study, found: Findings, label: str) -> list[str]:
+    """The difference with the interval of its verdict, and the verdict."""
+    about = found.about(study.primary, label, study.baseline)
+    d = about[0].verdict.difference
+    interval = f"{text.difference(d, study.primary)} {text.percent(d.level)}"
+    return [interval, ", ".join(f.word for f in about)]
+
+
+def _line(f: Finding) -> Text:
+    """`supported: grpo − reinforce on eval/accuracy is greater than 0.020 (p 0.004)`."""
+    note = f.verdict.reason or f"p {text.p_value(f.verdict.p)}"
+    words = shown.line(f"{f.claim} ({note})")
+    return Text.assemble((f"{f.word}: ", STYLES[f.verdict.outcome]), words)
 
 
 def _plain(words: str) -> Text:

@@ -3,8 +3,10 @@
 import math
 
 from analysis import frame, stats, text
+from analysis.findings import Findings
 from analysis.stats import FloatArray
 from analysis.study import Study, compare
+from analysis.units import is_share, limit
 from harness.schema import EVAL, METRICS
 
 TRAINING_REWARD = "critic/score/mean"
@@ -36,17 +38,20 @@ TAUGHT = [
 ]
 
 
-def final(study: Study) -> str:
+def final(study: Study, found: Findings) -> str:
     """Result of every variant on every metric, with its difference from the baseline."""
     planned = {p.metric for p in study.manifest.ablation.predictions}
     known = set(study.results["metric"])
     shown = [m for m in METRICS if m in known and (m in EVAL or m == TRAINING_REWARD)]
     first = [study.primary, *(m for m in METRICS if m in planned and m != study.primary)]
     rest = [m for m in shown if m not in first]
+    test = "paired" if study.paired else "Welch"
     method = (
-        "Mean over seeds with its 95 % t interval; difference from the baseline with its 95 % "
-        "Welch interval; g: Hedges' g; detectable: smallest true difference found with 80 % power "
-        "at this spread and n (two-sided .05). A trial in which a metric does not exist, such as "
+        f"Mean over seeds with its 95 % t interval, that of a share on the logit scale; difference "
+        f"from the baseline with its 95 % {test} interval, each alone: verdicts are taken over "
+        f"their family, above; g: Hedges' g; detectable: smallest true difference that the {test} "
+        f"test finds with 80 % power at this spread and n (alone at two-sided .05). A trial in "
+        "which a metric does not exist, such as "
         "the length of wrong responses when none is wrong, reduces n."
     )
     parts = ["## Results", "### Primary and predicted metrics", _results(study, first), method]
@@ -57,7 +62,8 @@ def final(study: Study) -> str:
             "exclude 0 by chance.",
             _results(study, rest),
         ]
-    return "\n\n".join([*parts, equal_tokens(study)])
+    parts += [pairing(found), equal_tokens(study)]
+    return "\n\n".join(part for part in parts if part)
 
 
 def _results(study: Study, metrics: list[str]) -> str:
@@ -77,6 +83,33 @@ def _results(study: Study, metrics: list[str]) -> str:
     return text.table(header, rows)
 
 
+def pairing(found: Findings) -> str:
+    """What variants at one seed have in common, and what comparing them seed by seed is worth."""
+    every = [*found.predicted, *found.compared]
+    pairs = {(f.metric, f.variant, f.baseline): f.pairing for f in every}
+    rows = [
+        [
+            text.code(metric),
+            text.prose(f"{variant} − {baseline}"),
+            str(p.n),
+            text.plain(p.correlation, 2),
+            text.number(p.apart, metric),
+            text.number(p.together, metric),
+        ]
+        for (metric, variant, baseline), p in pairs.items()
+    ]
+    if not rows:
+        return ""
+    header = ["metric", "difference", "common seeds", "correlation", "± unpaired", "± paired"]
+    method = (
+        "Variants at one seed share prompts and random numbers. Correlation of their results over "
+        "the common seeds; half width of the 95 % interval of the difference by Welch and seed by "
+        "seed. Which of them a verdict uses was declared before the run (`paired`); few seeds tell "
+        "a correlation only roughly, and choosing by it afterwards would not be a test."
+    )
+    return "\n\n".join(["### Pairing by seed", text.table(header, rows), method])
+
+
 def equal_tokens(study: Study) -> str:
     """The primary metric where the trial with the fewest sampled tokens ended."""
     tokens, rows = frame.at_equal_tokens(study.metrics, study.primary)
@@ -86,21 +119,23 @@ def equal_tokens(study: Study) -> str:
     arms = {
         label: rows.filter(variant=label).sort("seed")["value"].to_numpy() for label in study.labels
     }
+    share, most = is_share(study.primary), limit(study.primary)
     lines = [
         [
             text.prose(label),
-            text.estimate(stats.mean_interval(x), study.primary),
+            text.estimate(stats.mean_interval(x, share=share), study.primary),
             str(len(x)),
             "baseline"
             if label == study.baseline
-            else text.difference(stats.welch(x, arms[study.baseline]), study.primary),
+            else text.difference(stats.welch(x, arms[study.baseline], limit=most), study.primary),
         ]
         for label, x in arms.items()
     ]
     header = ["variant", f"{text.prose(study.primary)} [95 %]", "n", "difference [95 %]"]
     method = (
         f"Every trial read at {tokens:,.0f} sampled tokens, where the one with the fewest ended; "
-        f"interpolated linearly between its evaluations, never beyond the last."
+        f"interpolated linearly between its evaluations, never beyond the last. Welch intervals, "
+        f"each alone at 95 %; no verdict is taken here."
     )
     return "\n\n".join([title, text.table(header, lines), method])
 
@@ -122,8 +157,7 @@ def taught(study: Study) -> str:
 
 
 def _shown(x: FloatArray, metric: str) -> str:
-    e = stats.mean_interval(x)
-    return text.number(e.mean, metric) if e.low == e.high else text.estimate(e, metric)
+    return text.estimate(stats.mean_interval(x, share=is_share(metric)), metric)
 
 
 def _accuracies(study: Study) -> str:

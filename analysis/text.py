@@ -3,8 +3,9 @@
 import math
 import re
 from collections.abc import Sequence
+from decimal import Decimal
 
-from analysis.stats import Difference, Estimate
+from analysis.stats import Difference, Estimate, Resolution
 from harness.machine import shown
 from harness.schema import METRICS
 
@@ -14,6 +15,7 @@ DECIMALS = {"tokens": 1}
 DEFAULT_DECIMALS = 3
 SHORT_HASH = 12
 SMALLEST_P = 0.001
+NOTHING = 1e-12  # what rounding leaves of a difference that is none
 # What Markdown acts on inside a line: emphasis, code, links, images, struck text, HTML, entities,
 # and a backslash that would escape what follows it.
 _SPECIAL = re.compile(r"[*`\[~]|<(?! |$)|&(?=#?\w+;)|\\(?=[!-/:-@\[-`{-~]|$)")
@@ -24,33 +26,66 @@ _NUMBERED = re.compile(r"^(\d{1,9})([.)])(?= |$)")
 _AT_AN_END = re.compile(r"^[#>+=-]|(?<= )#+$")
 
 
-def decimals(metric: str) -> int:
-    """Decimals that a metric is shown with."""
-    return DECIMALS.get(METRICS[metric].unit, DEFAULT_DECIMALS)
+def decimals(metric: str, scale: float = math.nan) -> int:
+    """Decimals that a metric is shown with: its own, or as many as one digit of `scale` takes.
+
+    What is not zero never prints as zero, and an interval never as a point.
+    """
+    own = DECIMALS.get(METRICS[metric].unit, DEFAULT_DECIMALS)
+    if not abs(scale) >= NOTHING or math.isinf(scale):
+        return own
+    return max(own, -math.floor(math.log10(abs(scale))))
 
 
 def number(value: float, metric: str) -> str:
     """A value in its metric's decimals; a dash for NaN."""
-    return NONE if math.isnan(value) else f"{value:z.{decimals(metric)}f}"
+    return _shown([value], metric, value)[0]
 
 
 def signed(value: float, metric: str) -> str:
     """A difference, always with its sign; a dash for NaN."""
-    return NONE if math.isnan(value) else f"{value:+z.{decimals(metric)}f}"
+    return _shown([value], metric, value, "+")[0]
+
+
+def exact(value: float, metric: str) -> str:
+    """A number that somebody chose, with all its digits, `0.020` or `0.00001`."""
+    written = max(0, -int(Decimal(repr(value)).normalize().as_tuple().exponent))
+    return f"{value:z.{max(decimals(metric), written)}f}"
 
 
 def estimate(e: Estimate, metric: str) -> str:
-    """Mean and interval, `0.880 [0.870, 0.890]`; the mean alone without an interval."""
-    if math.isnan(e.low):
+    """Mean and interval, `0.880 [0.870, 0.890]`; the mean alone without one or of zero width."""
+    if math.isnan(e.low) or e.low == e.high:
         return number(e.mean, metric)
-    return f"{number(e.mean, metric)} [{number(e.low, metric)}, {number(e.high, metric)}]"
+    return _interval(e.mean, e.low, e.high, metric)
 
 
 def difference(d: Difference, metric: str) -> str:
     """Signed difference and interval, `+0.045 [+0.020, +0.070]`."""
     if math.isnan(d.low):
         return signed(d.value, metric)
-    return f"{signed(d.value, metric)} [{signed(d.low, metric)}, {signed(d.high, metric)}]"
+    return _interval(d.value, d.low, d.high, metric, "+")
+
+
+def resolution(r: Resolution, metric: str) -> str:
+    """What could have been shown, with its own uncertainty; a dash where it is unknown."""
+    return NONE if math.isnan(r.value) else _interval(r.value, r.low, r.high, metric)
+
+
+def _interval(value: float, low: float, high: float, metric: str, sign: str = "") -> str:
+    shown, *bounds = _shown([value, low, high], metric, (high - low) / 2, sign)
+    return f"{shown} [{', '.join(bounds)}]"
+
+
+def _shown(values: Sequence[float], metric: str, scale: float, sign: str = "") -> list[str]:
+    """Numbers with the same decimals; a dash for NaN."""
+    places = decimals(metric, scale)
+    return [NONE if math.isnan(v) else f"{v:{sign}z.{places}f}" for v in values]
+
+
+def percent(level: float) -> str:
+    """A level, `95 %` or `98.33 %`."""
+    return f"{100 * level:.4g} %"
 
 
 def plain(value: float, places: int) -> str:

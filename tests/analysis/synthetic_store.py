@@ -57,6 +57,7 @@ class Plan:
     primary: Primary = field(default_factory=Primary)
     factors: list[str] = field(default_factory=lambda: ["algorithm"])
     deviations: list[str] = field(default_factory=list)
+    paired: bool = False
     differs: dict[str, Any] = field(
         default_factory=lambda: {"algorithm.normalize_std": [False, True]}
     )
@@ -81,6 +82,7 @@ def manifest(plan: Plan) -> Manifest:
         budget=Budget(amount=STEPS),
         primary=plan.primary,
         predictions=plan.predictions,
+        paired=plan.paired,
     )
     jobs = [
         Job(
@@ -266,6 +268,7 @@ FULL = Plan(
     arms([Trial("reinforce", 3, 0.5, status="FAILED"), Trial("grpo", 3, 0.5, status=None)]),
     PREDICTIONS,
 )
+SOUND = Plan("sound", arms([]), PREDICTIONS)
 SINGLE = Plan("one_variant", [Trial("grpo", s, a) for s, a in enumerate(GRPO[:2])])
 DEAD = Plan(
     "all_failed",

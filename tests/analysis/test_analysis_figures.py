@@ -44,9 +44,10 @@ def test_every_seed_and_every_mean_is_drawn(metrics: pl.DataFrame, axis: Axis) -
 def test_forest_shows_interval_seeds_and_margins(tmp_path: Path) -> None:
     base, other = np.array([0.1, 0.2, 0.3]), np.array([0.4, 0.5, 0.7])
     d = welch(other, base)
+    narrow = d.at(0.9)
     rows = [
-        Contrast("reinforce", None, base - 0.2, []),
-        Contrast("grpo", d, other - 0.2, [-0.1, 0.1]),
+        Contrast("reinforce", [], base - 0.2, []),
+        Contrast("grpo", [d, narrow], other - 0.2, [-0.1, 0.1]),
     ]
     paths = [tmp_path / "a.png", tmp_path / "b.png"]
     for path in paths:
@@ -57,6 +58,7 @@ def test_forest_shows_interval_seeds_and_margins(tmp_path: Path) -> None:
     segments = [c.get_segments() for c in axes.collections if hasattr(c, "get_segments")]
     bounds = [segment[:, 0].tolist() for group in segments for segment in group]
     assert [d.low, d.high] in bounds
+    assert [narrow.low, narrow.high] in bounds
     assert [0.1, 0.1] in bounds
     assert paths[0].read_bytes() == paths[1].read_bytes()
     assert plt.get_fignums() == []

@@ -1,6 +1,7 @@
 """From a real MLflow store to the report."""
 
 import dataclasses
+import json
 import re
 import subprocess
 import sys
@@ -11,13 +12,15 @@ import pytest
 import synthetic_store as store
 from mlflow.entities import Metric
 from rich.console import Console
-from synthetic_store import DEAD, FULL, SINGLE, Plan, Trial
+from synthetic_store import DEAD, FULL, SINGLE, SOUND, Plan, Trial
 
-from analysis import load
+from analysis import load, text
 from analysis.__main__ import main
 from analysis.ablation import Checkpoint, Primary
+from analysis.findings import findings
 from analysis.gates import Gate, Level, gates
 from analysis.report import Report, build
+from analysis.stats import Difference
 from analysis.study import NO_RESULT, read_study
 from harness.errors import ConfigError
 
@@ -37,10 +40,14 @@ DOUBTFUL = Plan(
 )
 
 
+# A comparison that no prediction speaks of, and predictions of another metric; pairs declared.
+PAIRED = dataclasses.replace(SOUND, name="paired", predictions=SOUND.predictions[1:2], paired=True)
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("study") / "runs"
-    client = store.write(folder, [FULL, SINGLE, DEAD, DOUBTFUL])
+    client = store.write(folder, [FULL, SOUND, SINGLE, DEAD, DOUBTFUL, PAIRED])
     experiment = client.get_experiment_by_name(DOUBTFUL.name).experiment_id
     stranger = client.create_run(experiment, tags={"trial": "old__s0__00000000"}, run_name="old")
     run_id = stranger.info.run_id
@@ -67,6 +74,19 @@ def markdown(report: Report) -> str:
     return report.markdown.read_text("utf-8")
 
 
+@pytest.fixture(scope="module")
+def sound(runs: Path) -> Report:
+    """A study without a failed gate."""
+    return build(runs, SOUND.name)
+
+
+def printed(report: Report) -> str:
+    console = Console(width=140)
+    with console.capture() as capture:
+        console.print(report.summary)
+    return capture.get()
+
+
 def section(markdown: str, title: str) -> str:
     """Text of one second-level section."""
     return re.split(r"^## ", markdown.split(f"\n## {title}\n")[1], flags=re.MULTILINE)[0]
@@ -78,37 +98,116 @@ def rows(text: str, start: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
 
 
-def test_answer_recovers_the_planted_difference(markdown: str) -> None:
-    # .880 - .810 = .070; s = .01 each: half = t(4; .975) * .01 * sqrt(2/3) = .0227.
-    answer = markdown.split("**Answer.**")[1].split("\n")[0]
+# .880 - .810 = .070; s = .01 each: se = .01 * sqrt(2/3) = .0081650, df = 4. p of the four
+# predictions alone: .05 above the margin is 6.124 se, .0036; 10 tokens, se .8165, on the wrong
+# side of 0, 12.25 se, .00025; kl, s = .002, inside .01 by 6.124 se of .001633, one-sided .0018;
+# .02 outside of .05, 2.449 se, .0705. Holm: .0036 * 2, .00025 * 4, .0018 * 3, .0705. Tested at
+# .05 / 2, / 4, / 3, / 1, and equal inside at twice that: t(4) = 3.4954, 4.3147, 3.1863, 2.7764.
+LEVELS = ["97.5 %", "98.75 %", "96.67 %", "95 %"]
+INTERVALS = [
+    "+0.070 [+0.041, +0.099]",
+    "+10.0 [+6.5, +13.5]",
+    "+0.000 [-0.005, +0.005]",
+    "+0.070 [+0.047, +0.093]",
+]
+VERDICTS = ["supported", "refuted", "supported", "undecided"]
 
-    assert "+0.070 [+0.047, +0.093]" in answer
-    assert "n = 3 and 3 seeds" in answer
+
+def test_answer_recovers_the_planted_difference(sound: Report) -> None:
+    answer = sound.markdown.read_text("utf-8").split("**Answer.**")[1].split("\n")[0]
+
+    assert (
+        "**+0.070 [+0.041, +0.099]** (97.5 %; greater than 0.020: supported) and "
+        "**+0.070 [+0.047, +0.093]** (95 %; within ±0.050: undecided), n = 3 and 3 seeds"
+    ) in answer
     assert "(0.810; base model before training 0.334)" in answer
-    # 3.0709 pooled standard deviations at 3 + 3 seeds.
-    assert "smaller than 0.031" in answer
+    # 4.52 standard deviations of .01 at .025 with 3 + 3 seeds, and 3.16 for equal at .05.
+    assert "detected true differences smaller than 0.045 or shown equality" in answer
+    assert "within margins below 0.032 (80 % power, Welch test" in answer
     assert "2 supported, 1 refuted, 1 undecided" in answer
     assert "screening" in answer
 
 
-def test_every_prediction_gets_its_verdict(markdown: str) -> None:
-    table = rows(section(markdown, "Predictions"), "grpo −")
+def test_every_prediction_gets_its_verdict(sound: Report) -> None:
+    table = rows(section(sound.markdown.read_text("utf-8"), "Predictions"), "grpo −")
 
-    assert [row[1] for row in table] == ["supported", "refuted", "supported", "undecided"]
-    assert [row[2] for row in table] == [
-        "+0.070 [+0.047, +0.093]",
-        "+10.0 [+7.7, +12.3]",
-        "+0.000 [-0.003, +0.003]",
-        "+0.070 [+0.053, +0.087]",
-    ]
-    assert all(row[6] == r"dividing by std \| scales" for row in table)
+    assert [row[1] for row in table] == VERDICTS
+    assert [row[2] for row in table] == INTERVALS
+    assert [row[3] for row in table] == LEVELS
+    assert [row[4] for row in table] == ["0.007", "0.001", "0.005", "0.070"]
+    assert all(row[7] == r"dividing by std \| scales" for row in table)
+
+
+def test_page_terminal_and_json_say_the_same(sound: Report) -> None:
+    data = json.loads((sound.html.parent / "report.json").read_text("utf-8"))
+    found = data["predictions"]
+
+    assert [p["verdict"] for p in found] == VERDICTS
+    assert [p["p"] for p in found] == pytest.approx([0.0072, 0.0010, 0.0054, 0.0705], abs=5e-5)
+    for p, interval, level in zip(found, INTERVALS, LEVELS, strict=True):
+        d = Difference(**p["difference"])
+        assert text.difference(d, p["metric"]) == interval
+        assert text.percent(d.level) == level
+    lines = [line for line in printed(sound).splitlines() if "grpo −" in line]
+    assert [line.split(":")[0] for line in lines] == VERDICTS
+    assert "(p 0.007)" in lines[0]
+    assert data["comparisons"] == []
+    assert data["withheld"] == ""
+
+
+def test_a_failed_gate_withholds_every_verdict_everywhere(report: Report, markdown: str) -> None:
+    """Two of eight trials are missing."""
+    reason = "trust gate FAIL: All planned trials finished"
+    data = json.loads((report.html.parent / "report.json").read_text("utf-8"))
+
+    assert data["withheld"] == reason
+    assert {(p["verdict"], p["reason"], p["p"]) for p in data["predictions"]} == {
+        ("withheld", reason, None)
+    }
+    table = rows(section(markdown, "Predictions"), "grpo −")
+    assert {row[1] for row in table} == {"withheld"}
+    assert f"No verdict is given: {reason}." in markdown.split("\n## ")[0]
+    assert "Of 4 predictions: 4 withheld." in markdown
+    lines = [line for line in printed(report).splitlines() if "grpo −" in line]
+    assert all(line.startswith("withheld: ") and reason in line for line in lines)
+    assert len(lines) == 4
+    assert not re.search(r"supported\b|\((higher|lower)", markdown.split("Holm's procedure")[0])
+
+
+def test_pairing_is_reported_either_way_and_used_where_declared(runs: Path, sound: Report) -> None:
+    """Wrong responses are longer by the seed's number in both arms: correlation 1."""
+    apart = section(sound.markdown.read_text("utf-8"), "Results")
+    together = build(runs, PAIRED.name).markdown.read_text("utf-8")
+
+    row = rows(apart.split("### Pairing by seed")[1], "`eval/response_length/wrong`")[0]
+    assert row[1:] == ["grpo − reinforce", "3", "+1.00", "2.3", "–"]
+    assert "as groups of seeds (Welch t test)" in sound.markdown.read_text("utf-8")
+    assert "seed by seed (paired t test)" in together
+    assert "the difference is the same at every seed" in together
+    # All three seeds differ by .07 in accuracy as well.
+    data = json.loads((runs / "reports" / PAIRED.name / "report.json").read_text("utf-8"))
+    assert data["test"] == "paired t"
+    assert [c["verdict"] for c in data["comparisons"]] == ["withheld"]
+
+
+def test_an_arm_that_no_prediction_speaks_of_is_compared(runs: Path) -> None:
+    study = read_study(runs, SOUND.name)
+    silent = dataclasses.replace(study.manifest.ablation, predictions=[])
+    manifest = dataclasses.replace(study.manifest, ablation=silent)
+    history = dataclasses.replace(study.history, revisions=[manifest])
+    found = findings(dataclasses.replace(study, history=history))
+
+    assert found.predicted == []
+    assert [(f.variant, f.reading) for f in found.compared] == [("grpo", "higher")]
+    assert findings(study).compared == [], "a prediction on the primary metric speaks of it"
 
 
 def test_result_table_shows_mean_effect_and_detectable(markdown: str) -> None:
-    # g = J * .07 / .01 with J = 1 - 3 / 15 = .8.
+    # g = J * .07 / .01 with J = 1 - 3 / 15 = .8. Detectable: 3.507 standard deviations. Interval
+    # of a share: logit(.88) = 1.99243 ± 4.30265 * .01 / sqrt(3) / (.88 * .12) = .23524.
     row = rows(section(markdown, "Results"), "`eval/accuracy` | grpo")[0]
 
-    assert row[2:] == ["0.880 [0.855, 0.905]", "3", "+0.070 [+0.047, +0.093]", "+5.60", "0.031"]
+    assert row[2:] == ["0.880 [0.853, 0.903]", "3", "+0.070 [+0.047, +0.093]", "+5.60", "0.035"]
 
 
 def test_before_and_after_has_the_base_in_four_ways(markdown: str) -> None:
@@ -154,7 +253,7 @@ def test_page_stands_alone_and_escapes_responses(report: Report) -> None:
     assert "@import" not in html
     assert "<script" not in html
     assert "&lt;script&gt;alert(0)" in html
-    assert '<td class="good">supported</td>' in html
+    assert '<td class="fair">withheld</td>' in html
 
 
 def test_same_store_gives_the_same_bytes(report: Report, runs: Path) -> None:
@@ -169,20 +268,20 @@ def test_same_store_gives_the_same_bytes(report: Report, runs: Path) -> None:
         "curves_tokens.png",
         "differences.png",
         "report.html",
+        "report.json",
         "report.md",
     ]
     assert not list((runs / "reports").glob(".report-*"))
 
 
-def test_summary_has_result_and_verdicts(report: Report) -> None:
-    console = Console(width=120)
-    with console.capture() as capture:
-        console.print(report.summary)
-    text = capture.get()
+def test_summary_has_result_and_verdicts(sound: Report) -> None:
+    shown = printed(sound)
 
-    assert "0.880 [0.855, 0.905]" in text
-    assert "+0.070 [+0.047, +0.093]" in text
-    assert "supported: grpo − reinforce on eval/accuracy is greater than 0.020" in text
+    assert "0.880 [0.853, 0.903]" in shown
+    assert "+0.070 [+0.041, +0.099] 97.5 %" in shown
+    assert "supported, undecided" in shown
+    assert "supported: grpo − reinforce on eval/accuracy is greater than 0.020 (p 0.007)" in shown
+    assert '<td class="good">supported</td>' in sound.html.read_text("utf-8")
 
 
 def test_one_variant_without_predictions(runs: Path) -> None:
@@ -199,7 +298,7 @@ def test_nothing_finished_still_makes_a_report(runs: Path) -> None:
 
     assert built.empty == ["reinforce", "grpo"]
     assert main(["report", DEAD.name, "--runs", str(runs)]) == 1, "a planned arm is empty"
-    assert "(no result, n = 0 and 0 seeds)" in text
+    assert "no result), n = 0 and 0 seeds" in text
     assert "KILLED" in section(text, "Failed or missing trials")
     assert "No evaluation table is stored." in text
 
@@ -293,7 +392,9 @@ def test_pages_of_runs_are_all_read(runs: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_unknown_names_say_what_is_valid(runs: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="valid: all_failed, doubtful, one_variant, std"):
+    with pytest.raises(
+        ConfigError, match="valid: all_failed, doubtful, one_variant, paired, sound, std"
+    ):
         build(runs, "nope")
     with pytest.raises(ConfigError, match=r"'nope' is not in the MLflow store; valid: .*doubtful"):
         load.load_experiment(load.open_store(runs), "nope", runs)

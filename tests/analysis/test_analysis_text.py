@@ -15,7 +15,8 @@ NAN = math.nan
     ("value", "metric", "expected"),
     [
         (0.07, "eval/accuracy", "+0.070"),
-        (-0.0001, "eval/accuracy", "+0.000"),
+        (-0.0001, "eval/accuracy", "-0.0001"),
+        (-1e-17, "eval/accuracy", "+0.000"),
         (-3.26, "eval/response_length/wrong", "-3.3"),
         (NAN, "eval/accuracy", "–"),
     ],
@@ -24,8 +25,33 @@ def test_differences_carry_a_sign(value: float, metric: str, expected: str) -> N
     assert text.signed(value, metric) == expected
 
 
+@pytest.mark.parametrize(
+    ("value", "low", "high", "expected"),
+    [
+        # Half width .0227: its first digit is the second decimal, so three are enough.
+        (0.07, 0.0473, 0.0927, "+0.070 [+0.047, +0.093]"),
+        (4e-6, 1e-6, 7e-6, "+0.000004 [+0.000001, +0.000007]"),
+        (0.0, -0.0004, 0.0004, "+0.0000 [-0.0004, +0.0004]"),
+    ],
+)
+def test_an_interval_never_prints_as_a_point(
+    value: float, low: float, high: float, expected: str
+) -> None:
+    d = Difference(value, low, high, 1.0, 4.0, 0.5, (3, 3))
+    assert text.difference(d, "eval/accuracy") == expected
+
+
+@pytest.mark.parametrize(
+    ("margin", "expected"),
+    [(0.02, "0.020"), (1e-5, "0.00001"), (0.0125, "0.0125"), (3, "3.000"), (0.0, "0.000")],
+)
+def test_a_margin_prints_all_its_digits(margin: float, expected: str) -> None:
+    assert text.exact(margin, "eval/accuracy") == expected
+
+
 def test_interval_is_left_out_where_there_is_none() -> None:
     assert text.estimate(Estimate(0.5, NAN, NAN, 1), "eval/accuracy") == "0.500"
+    assert text.estimate(Estimate(0.5, 0.5, 0.5, 3), "eval/accuracy") == "0.500"
     alone = Difference(0.5, NAN, NAN, NAN, NAN, NAN, (1, 1))
     assert text.difference(alone, "eval/accuracy") == "+0.500"
 

@@ -21,6 +21,7 @@ from markdown_it.token import Token
 from analysis import figures, frame, load, page, report, text
 from analysis.ablation import Manifest, Prediction, Relation, Variant
 from analysis.figures import Contrast
+from analysis.findings import findings
 from analysis.frame import Axis
 from analysis.revisions import History
 from analysis.study import FINISHED, Study
@@ -203,7 +204,7 @@ class Skeleton(HTMLParser):
 
 def made(changed: Study) -> tuple[str, str]:
     """Markdown and page of a study; its figures are not there, so the page names them."""
-    markdown = report.write(changed, FIGURES)
+    markdown = report.write(changed, findings(changed), FIGURES)
     return markdown, page.render(markdown, changed.manifest.ablation.name, Path())
 
 
@@ -352,7 +353,7 @@ def test_figures_draw_labels_without_a_warning(tmp_path: Path) -> None:
         for step in range(2)
     ]
     metrics = pl.DataFrame(rows, schema=load.METRICS, orient="row")
-    contrasts = [Contrast(label, None, np.array([0.1]), []) for label in labels]
+    contrasts = [Contrast(label, [], np.array([0.1]), []) for label in labels]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         curves = figures.learning_curves(metrics, labels, Axis.STEPS, figures.PANELS)

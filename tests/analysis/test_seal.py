@@ -113,6 +113,7 @@ def test_a_chain_that_was_rewritten_with_new_hashes_is_caught_by_the_runs(runs: 
         ({"primary": Primary(checkpoint=Checkpoint.BEST)}, "primary: checkpoint last -> best"),
         ({"hypothesis": "As it turned out."}, "-> 'As it turned out.'"),
         ({"question": "Does it hurt?"}, "-> 'Does it hurt?'"),
+        ({"paired": True}, "paired False -> True"),
         ({"baseline": "grpo"}, "baseline reinforce -> grpo"),
     ],
 )

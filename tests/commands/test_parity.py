@@ -12,10 +12,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from analysis import stats
+from analysis.stats import aggregates, differences, exact, families
 from harness import kl
 from harness.algorithms.a_star_po import AStarPo
 from harness.algorithms.cispo import Cispo
@@ -235,6 +238,25 @@ PLANTED |= {
         (statistics, "fmean", lambda values: 0.0),
     ],
     "weighted_ce_weights": [(returns, "STD_EPSILON", 0.1), (returns, "MEAN_FLOOR", 9.0)],
+}
+
+PLANTED |= {
+    "welch_t": [(differences, "welch_error", lambda a, b, n, m: (np.sqrt(a + b), n + m - 2.0))],
+    "paired_t": [(differences, "paired_terms", differences.welch_terms)],
+    "permutation_exact": [(exact, "_apart", lambda x, y, axis: np.max(x, axis) - np.max(y, axis))],
+    "paired_sign_flip_exact": [
+        (exact, "_apart", lambda x, y, axis: np.max(x, axis) - np.max(y, axis)),
+    ],
+    "holm": [(families, "_among", lambda p: p.shape[-1])],  # Bonferroni
+    "benjamini_hochberg": [(stats, "benjamini_hochberg", stats.holm)],
+    "iqm": [(aggregates, "TRIMMED", 0.1)],
+    "optimality_gap": [(stats, "optimality_gap", lambda scores, top: top - np.mean(scores))],
+    "performance_profile": [
+        (stats, "performance_profile", lambda x, taus: (x[..., None] >= taus).mean((0, 1))),
+    ],
+    "probability_of_improvement": [
+        (stats, "probability_of_improvement", lambda x, y: (x[:, None] > y[None]).mean()),
+    ],
 }
 
 

@@ -7,7 +7,7 @@ tests hold every adapter to ten lines.
 
 from collections.abc import Callable
 
-from harness.commands.parity_ops import algorithms, scores, tensors, values
+from harness.commands.parity_ops import algorithms, scores, statistics, tensors, values
 from harness.commands.parity_ops.common import Inputs, Outputs
 
 __all__ = ["OPS", "Inputs", "Outputs"]
@@ -42,5 +42,15 @@ _ADAPTERS: tuple[Callable[[Inputs, Inputs], Outputs], ...] = (
     scores.cosine_reward,
     scores.overlong_penalty,
     scores.pass_at_k,
+    statistics.welch_t,
+    statistics.paired_t,
+    statistics.permutation_exact,
+    statistics.paired_sign_flip_exact,
+    statistics.holm,
+    statistics.benjamini_hochberg,
+    statistics.iqm,
+    statistics.optimality_gap,
+    statistics.performance_profile,
+    statistics.probability_of_improvement,
 )
 OPS = {adapter.__name__: adapter for adapter in _ADAPTERS}

@@ -1,0 +1,53 @@
+"""report.json: the verdicts and what they rest on, for programs. NaN and infinity are null."""
+
+import json
+import math
+from typing import Any
+
+from analysis import stats
+from analysis.findings import Finding, Findings
+from analysis.fixed import plain
+from analysis.gates import gates
+from analysis.study import Study, compare
+
+
+def written(study: Study, found: Findings) -> str:
+    """The file's text: the same numbers, words and levels as in the page, unrounded."""
+    manifest = study.manifest
+    data = {
+        "name": manifest.ablation.name,
+        "question": manifest.ablation.question,
+        "seal": manifest.seal,
+        "revision": manifest.revision,
+        "primary": plain(manifest.ablation.primary),
+        "baseline": study.baseline,
+        "test": "paired t" if study.paired else "Welch t",
+        "adjustment": "Holm within predictions, and within comparisons",
+        "alpha": stats.ALPHA,
+        "withheld": found.barred,
+        "gates": [plain(gate) for gate in gates(study)],
+        "results": [
+            {"variant": label, **plain(compare(study, study.primary, label).estimate)}
+            for label in study.labels
+        ],
+        "predictions": [_finding(f) for f in found.predicted],
+        "comparisons": [_finding(f) for f in found.compared],
+    }
+    return json.dumps(_finite(data), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _finding(f: Finding) -> dict[str, Any]:
+    verdict = plain(f.verdict)
+    shown = {"metric": f.metric, "variant": f.variant, "baseline": f.baseline, "verdict": f.word}
+    claimed = plain(f.prediction) if f.prediction else {}
+    keys = ("reason", "p", "alone", "difference", "resolution")
+    return claimed | shown | {key: verdict[key] for key in keys} | {"pairing": plain(f.pairing)}
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no word for NaN and infinity."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,80 @@
+"""Statistics on arrays that hold one value per seed; pure functions.
+
+The seed is the replicate: every `n` counts seeds, never prompts or tokens. Arrays are shape (n,),
+finite, in the metric's unit; where a docstring says (..., n), leading axes are studies that are
+computed at once, which is how the calibration runs what the report runs. Nothing here raises on
+few or equal values: what cannot be computed is NaN, and NaN never decides anything.
+
+- Fewer than 2 seeds in an arm: no spread, so no interval and no p-value.
+- Fewer than 3, or an arm whose seeds all give the same value: no verdict, whatever the means are
+  (`verdicts.decide`). Seeds that change nothing usually mean that the seed is not used, and then
+  they are one replicate and not n.
+"""
+
+from analysis.stats.aggregates import (
+    iqm,
+    optimality_gap,
+    performance_profile,
+    probability_of_improvement,
+)
+from analysis.stats.differences import (
+    Difference,
+    Terms,
+    correlation,
+    hedges_g,
+    paired,
+    paired_terms,
+    welch,
+    welch_terms,
+)
+from analysis.stats.exact import permutation_p, sign_flip_p
+from analysis.stats.families import ALPHA, benjamini_hochberg, holm, local_alphas
+from analysis.stats.intervals import LEVEL, Estimate, FloatArray, mean_interval, no_spread
+from analysis.stats.power import POWER, Resolution, attainable, detectable
+from analysis.stats.verdicts import (
+    MIN_SEEDS_VERDICT,
+    Claim,
+    Outcome,
+    Verdict,
+    decide,
+    directed_p,
+)
+
+MIN_SEEDS_CONFIRM = 5  # below this a study is a screening: at n = 3 only d > 3 sd is detectable
+
+__all__ = [
+    "ALPHA",
+    "LEVEL",
+    "MIN_SEEDS_CONFIRM",
+    "MIN_SEEDS_VERDICT",
+    "POWER",
+    "Claim",
+    "Difference",
+    "Estimate",
+    "FloatArray",
+    "Outcome",
+    "Resolution",
+    "Terms",
+    "Verdict",
+    "attainable",
+    "benjamini_hochberg",
+    "correlation",
+    "decide",
+    "detectable",
+    "directed_p",
+    "hedges_g",
+    "holm",
+    "iqm",
+    "local_alphas",
+    "mean_interval",
+    "no_spread",
+    "optimality_gap",
+    "paired",
+    "paired_terms",
+    "performance_profile",
+    "permutation_p",
+    "probability_of_improvement",
+    "sign_flip_p",
+    "welch",
+    "welch_terms",
+]

@@ -1,0 +1,161 @@
+"""The one place where a verdict is taken: claims of one family in, verdicts out."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from analysis.ablation import Relation
+from analysis.stats.differences import Difference, Terms, paired, welch
+from analysis.stats.families import ALPHA, holm, local_alphas
+from analysis.stats.intervals import FloatArray, no_spread
+from analysis.stats.power import Resolution, attainable, detectable
+
+# At n = 2 Welch has about one degree of freedom, and one of two seeds is half of the evidence.
+MIN_SEEDS_VERDICT = 3
+
+
+class Outcome(Enum):
+    """What the data say about a claim; WITHHELD where they cannot be asked."""
+
+    SUPPORTED = "supported"
+    REFUTED = "refuted"
+    UNDECIDED = "undecided"
+    WITHHELD = "withheld"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim about d = variant - baseline, with the data to test it.
+
+    Attributes:
+        relation, margin: greater: d > margin; less: d < -margin; equal: |d| < margin.
+        variant, baseline: shapes (n,) and (m,); the same seeds in the same order where `paired`.
+        paired: whether seeds are compared one by one; declared before the run.
+        limit: largest |d| that can be, 1 for shares.
+    """
+
+    relation: Relation
+    margin: float
+    variant: FloatArray
+    baseline: FloatArray
+    paired: bool = False
+    limit: float = math.inf
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A claim that was tested together with the others of its family.
+
+    Attributes:
+        reason: why it is withheld, else "".
+        difference: with the interval of the level at which it was decided: it excludes the margin
+            (greater, less, refuted equal) or lies inside it (supported equal) exactly where there
+            is a verdict.
+        p: Holm's adjusted p-value of the direction decided, or of the nearer one where none is;
+            below ALPHA exactly where there is a verdict. None where withheld.
+        alone: the same p-value before the adjustment.
+        resolution: what the same test, at that level and this spread, shows with 80 % power: a
+            true difference that far beyond the margin, or for equal the margin itself at d = 0.
+    """
+
+    outcome: Outcome
+    reason: str
+    difference: Difference
+    p: float | None
+    alone: float | None
+    resolution: Resolution
+
+
+def directed_p(
+    relation: Relation, margin: float, terms: Terms
+) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """p-value of the direction in which each estimate lies, and whether it is the claim's.
+
+    Against d <= margin or d >= margin for greater and less: twice the one-sided p, since both
+    directions are tested. For equal, inside: the larger p of two one-sided tests (Schuirmann 1987),
+    each at the whole level since both must hold. Outside: twice the one-sided p beyond the nearer
+    margin.
+
+    Args:
+        relation, margin: of one claim.
+        terms: its differences, shape (...) each.
+    """
+    distance = {
+        Relation.GREATER: terms.value - margin,
+        Relation.LESS: -margin - terms.value,
+        Relation.EQUAL: margin - np.abs(terms.value),
+    }[relation]
+    agrees = distance > 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        tail = special.stdtr(terms.df, -np.abs(distance) / terms.error)
+    one_sided = agrees & (relation is Relation.EQUAL)
+    return np.where(one_sided, tail, 2 * tail), agrees
+
+
+def decide(claims: Sequence[Claim], barred: str = "") -> list[Verdict]:
+    """A verdict on every claim of one family, in the given order.
+
+    Holm's procedure over all claims holds the chance of any false verdict at ALPHA. A claim that
+    is withheld counts in the family like one with p = 1: that its data went missing makes the
+    others no more certain.
+
+    Args:
+        claims: the family, as it was planned.
+        barred: why no verdict may be given at all; "" if one may.
+    """
+    if not claims:
+        return []
+    found = [(paired if c.paired else welch)(c.variant, c.baseline, limit=c.limit) for c in claims]
+    reasons = ["; ".join(filter(None, [barred, _lacking(c)])) for c in claims]
+    tested = [
+        (1.0, False) if reason else _tested(c, d)
+        for c, d, reason in zip(claims, found, reasons, strict=True)
+    ]
+    alone = np.array([p for p, _ in tested])
+    adjusted, alphas = holm(alone), local_alphas(alone)
+    return [
+        _verdict(claim, found[i], reasons[i], tested[i], float(adjusted[i]), float(alphas[i]))
+        for i, claim in enumerate(claims)
+    ]
+
+
+def _tested(claim: Claim, d: Difference) -> tuple[float, bool]:
+    terms = Terms(np.asarray(d.value), np.asarray(d.error), np.asarray(d.df))
+    p, agrees = directed_p(claim.relation, claim.margin, terms)
+    return float(p), bool(agrees)
+
+
+def _lacking(claim: Claim) -> str:
+    """What the data of a claim lack for a verdict, "" for nothing."""
+    n, m = len(claim.variant), len(claim.baseline)
+    if min(n, m) < MIN_SEEDS_VERDICT:
+        return f"n = {n} and {m}, a verdict needs {MIN_SEEDS_VERDICT} seeds"
+    for arm, x in (("variant", claim.variant), ("baseline", claim.baseline)):
+        if no_spread(x):
+            return f"all seeds of the {arm} give the same value"
+    if claim.paired and no_spread(claim.variant - claim.baseline):
+        return "the difference is the same at every seed"
+    return ""
+
+
+def _verdict(
+    claim: Claim, d: Difference, reason: str, tested: tuple[float, bool], p: float, alpha: float
+) -> Verdict:
+    """One claim at the level at which its family decides it."""
+    alone, agrees = tested
+    equal = claim.relation is Relation.EQUAL
+    inside = equal and abs(d.value) < claim.margin
+    shown = d.at(1 - 2 * alpha if inside else 1 - alpha)
+    size = attainable if equal else detectable
+    resolution = size(claim.variant, claim.baseline, alpha, claim.paired)
+    if reason:
+        return Verdict(Outcome.WITHHELD, reason, shown, None, None, resolution)
+    outcome = Outcome.UNDECIDED
+    if p < ALPHA:
+        outcome = Outcome.SUPPORTED if agrees else Outcome.REFUTED
+    return Verdict(outcome, "", shown, p, alone, resolution)
