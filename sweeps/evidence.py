@@ -23,20 +23,23 @@ def lines(planned: Plan, records: Sequence[Record]) -> Iterator[str]:
     base = past[ablation.baseline]
     unknown = []
     for label in (label for label in ablation.labels if label != ablation.baseline):
-        sd = stats.pooled_sd(np.array(past[label]), np.array(base))
-        found = stats.minimum_detectable(n, n, sd)
+        own = past[label]
+        known = min(len(own), len(base)) > 1
+        sds = (float(np.std(own, ddof=1)), float(np.std(base, ddof=1))) if known else (0.0, 0.0)
+        found = stats.expected_detectable(sds, n, stats.ALPHA)
         if found > 0:
             yield (
                 f"{label}: {n} seeds detect a difference of {number(found, metric)} in {metric} "
                 f"from {ablation.baseline} with 80 % power, by the spread of {len(base)} and "
-                f"{len(past[label])} finished seeds"
+                f"{len(own)} finished seeds"
             )
         else:
             unknown.append(label)
     if unknown:
         yield (
             f"what {n} seeds can detect is known once two seeds of {ablation.baseline} and of the "
-            f"variant have finished and differ; not yet of {', '.join(unknown)}"
+            f"variant have finished and differ, and 3 seeds at least are planned; not yet of "
+            f"{', '.join(unknown)}"
         )
 
 

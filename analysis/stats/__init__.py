@@ -30,7 +30,7 @@ from analysis.stats.differences import (
 from analysis.stats.exact import permutation_p, sign_flip_p
 from analysis.stats.families import ALPHA, benjamini_hochberg, holm, local_alphas
 from analysis.stats.intervals import LEVEL, Estimate, FloatArray, mean_interval, no_spread
-from analysis.stats.power import POWER, Resolution, attainable, detectable
+from analysis.stats.power import POWER, Resolution, attainable, detectable, expected_detectable
 from analysis.stats.verdicts import (
     MIN_SEEDS_VERDICT,
     Claim,
@@ -62,6 +62,7 @@ __all__ = [
     "decide",
     "detectable",
     "directed_p",
+    "expected_detectable",
     "hedges_g",
     "holm",
     "iqm",

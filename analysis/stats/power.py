@@ -133,11 +133,32 @@ def _smallest(
     else:
         sds = (float(np.std(variant, ddof=1)), float(np.std(baseline, ddof=1)))
         design = welch_design(sds, (len(variant), len(baseline)))
-    chance, upper = shows(design), design.true
+    return _uncertain(_reached(shows(design), design.true), float(found.df))
+
+
+def expected_detectable(sds: tuple[float, float], n: int, alpha: float) -> float:
+    """Smallest true difference that Welch's test will find with 80 % power: for planning.
+
+    Args:
+        sds: standard deviations over seeds that are expected of the two arms.
+        n: planned seeds of each.
+        alpha: level of the two-sided test.
+
+    Returns:
+        In the unit of `sds`; NaN where nothing could be shown (n < 3) or no spread is known.
+    """
+    if n < MIN_SEEDS or not max(sds) > 0:
+        return math.nan
+    design = welch_design(sds, (n, n))
+    return _reached(design.shows_difference(alpha), design.true)
+
+
+def _reached(chance: Chance, start: float) -> float:
+    """The size, at least 0, at which a growing chance is POWER."""
+    upper = start
     while chance(upper) < POWER:
         upper *= 2
-    size = float(optimize.brentq(lambda x: chance(x) - POWER, 0.0, upper))
-    return _uncertain(size, float(found.df))
+    return float(optimize.brentq(lambda x: chance(x) - POWER, 0.0, upper))
 
 
 def _uncertain(size: float, df: float) -> Resolution:

@@ -198,6 +198,7 @@ def test_what_welch_can_show_in_standard_deviations(n: int, apart: float, alike:
     x = unit(n)
 
     assert stats.detectable(x, x, 0.05).value == pytest.approx(apart, abs=0.01)
+    assert stats.expected_detectable((1.0, 1.0), n, 0.05) == pytest.approx(apart, abs=0.01)
     assert stats.attainable(x, x, 0.05).value == pytest.approx(alike, abs=0.02)
 
 
