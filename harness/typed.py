@@ -6,6 +6,7 @@ registry: any importable dataclass works, so another package can add a variant.
 
 import dataclasses
 import importlib
+import math
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any, get_args, get_origin, get_type_hints
@@ -15,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from harness.blame import said
 from harness.errors import ConfigError, HarnessError
+from harness.wording import expected, given, unknown
 
 TARGET = "_target_"
 # Keys whose value is the import path of a function.
@@ -43,7 +45,7 @@ def typed(node: Mapping[str, Any] | DictConfig, path: str = "", cls: type | None
     prefix = f"{path}." if path else ""
     for key in plain:
         if key not in names:
-            raise ConfigError(f"unknown key {prefix + key!r}; valid: {', '.join(sorted(names))}")
+            raise ConfigError(unknown("key", key, names, prefix))
     hints = get_type_hints(cls)
     children = {
         key: _child(value, prefix + key, hints[key])
@@ -87,12 +89,10 @@ def _construct(cls: type, rest: dict[str, Any], children: dict[str, Any], path: 
         names = ", ".join(prefix + key for key in absent)
         raise ConfigError(f"required key not set: {names}; set it with {prefix}{absent[0]}=VALUE")
     try:
-        merged: Any = OmegaConf.merge(OmegaConf.structured(cls), rest)
-        values = {key: _converted(merged[key]) for key in rest}
-    except OmegaConfBaseException as error:
-        key = ".".join(part for part in (path, error.full_key) if part)
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"{key or 'config'}: {reason}") from error
+        schema: Any = OmegaConf.structured(cls)
+        values = {key: _merged(schema, key, value, path) for key, value in rest.items()}
+    except OmegaConfBaseException as error:  # a field of a type that OmegaConf does not know
+        raise ConfigError(f"{path or 'config'}: {str(error).splitlines()[0]}") from error
     try:
         return cls(**values, **children)
     except HarnessError:
@@ -103,8 +103,20 @@ def _construct(cls: type, rest: dict[str, Any], children: dict[str, Any], path: 
         ) from error
 
 
-def _converted(value: Any) -> Any:
-    return OmegaConf.to_container(value) if isinstance(value, (DictConfig, ListConfig)) else value
+def _merged(schema: Any, key: str, value: Any, path: str) -> Any:
+    """One field's value in the field's own type; no number is NaN or infinite."""
+    where = f"{path}.{key}" if path else key
+    try:
+        made = OmegaConf.merge(schema, {key: value})[key]
+    except OmegaConfBaseException as error:
+        hint = get_type_hints(OmegaConf.get_type(schema))[key]
+        raise ConfigError(f"{where} must be {expected(hint)}, received {given(value)}") from error
+    plain = OmegaConf.to_container(made) if isinstance(made, (DictConfig, ListConfig)) else made
+    parts = plain.values() if isinstance(plain, dict) else plain
+    for part in parts if isinstance(plain, (dict, list)) else [plain]:
+        if isinstance(part, float) and not math.isfinite(part):
+            raise ConfigError(f"{where} must be finite, received {given(value)}")
+    return plain
 
 
 def _enumerated(value: Any, hint: Any, path: str) -> Any:
@@ -117,8 +129,7 @@ def _enumerated(value: Any, hint: Any, path: str) -> Any:
     try:
         return hint(value)
     except ValueError as error:
-        valid = ", ".join(str(member.value) for member in hint)
-        raise ConfigError(f"{path}: {value!r} is no choice; valid: {valid}") from error
+        raise ConfigError(f"{path} must be {expected(hint)}, received {given(value)}") from error
 
 
 def _is_node(value: Any) -> bool:
@@ -150,7 +161,7 @@ def _child(value: Any, path: str, hint: Any) -> Any:
     if isinstance(value, Mapping) and hint == dict[str, Any]:
         return {str(name): _child(item, f"{path}.{name}", Any) for name, item in value.items()}
     if not isinstance(value, Mapping):
-        raise ConfigError(f"{path} must be a mapping with {TARGET}, received {value!r}")
+        raise ConfigError(f"{path} must be a mapping with {TARGET}, received {given(value)}")
     made = typed(value, path, cls)
     if cls is not None and not isinstance(made, cls):
         raise ConfigError(f"{path} must be a {cls.__name__}, received a {type(made).__name__}")

@@ -17,7 +17,7 @@ PACKAGES = ("harness", "analysis", "sweeps")
 # The folders and modules of harness, lower first. A module imports only lower layers, or modules of
 # its own folder.
 LAYERS = (
-    ("errors",),
+    ("errors", "wording"),
     ("blame",),
     ("schema", "checks", "typed", "distributed"),
     ("maths", "machine", "prompts"),
@@ -29,7 +29,7 @@ LAYERS = (
     ("measure", "preflight", "testing", "identity"),
     ("loop", "standing"),
     ("trial",),
-    ("launch",),
+    ("launch", "refusals"),
     ("cli",),
     ("__main__",),
     ("commands",),
@@ -51,7 +51,7 @@ CONFINED = {
     ),
     "mlflow": ("harness/tracking*", "analysis/load.py"),
     "vllm": ("harness/rollout/vllm_library.py",),
-    "hydra": ("harness/__main__.py", "harness/cli.py", "sweeps/*"),
+    "hydra": ("harness/__main__.py", "harness/cli.py", "harness/refusals.py", "sweeps/*"),
     "matplotlib": ("analysis/figures.py",),
     "seaborn": ("analysis/figures.py",),
     "torch": ("harness/*", "sweeps/*"),

@@ -66,10 +66,11 @@ class Optimizer:
     def __post_init__(self) -> None:
         checks.above("trainer.optimizer.learning_rate", self.learning_rate, 0)
         checks.above("trainer.optimizer.clip", self.clip, 0)
-        if not 0 <= self.warmup <= 1:
-            raise ConfigError(
-                f"trainer.optimizer.warmup is a share and must be in [0, 1], received {self.warmup}"
-            )
+        checks.decay("trainer.optimizer.beta1", self.beta1)
+        checks.decay("trainer.optimizer.beta2", self.beta2)
+        checks.above("trainer.optimizer.epsilon", self.epsilon, 0)
+        checks.at_least("trainer.optimizer.weight_decay", self.weight_decay, 0)
+        checks.part("trainer.optimizer.warmup", self.warmup)
 
     def rate(self, progress: float) -> float:
         """Learning rate when the share `progress` of the budget is used; it starts at a tenth."""
