@@ -11,13 +11,14 @@ from typing import Any
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from harness.config import TrialConfig, trial_name
 from harness import refusals
+from harness.config import TrialConfig, trial_name
 from harness.errors import ConfigError, HarnessError
 from harness.machine import terminal
 from harness.measure import collapse
@@ -89,6 +90,22 @@ def composed(overrides: Sequence[str]) -> TrialConfig:
         raise ConfigError(refusals.one_line(error, overrides)) from error
     config: TrialConfig = typed(node)
     return config
+
+
+def changed(node: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A plain config with some values replaced, as the command line would replace them.
+
+    Args:
+        overrides: `key.path=value`; keys that the config lacks are refused when it is typed.
+    """
+    config: Any = OmegaConf.create(dict(node))
+    try:
+        for override in OverridesParser.create().parse_overrides(list(overrides)):
+            OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(refusals.one_line(error, overrides)) from error
+    plain: Any = OmegaConf.to_container(config)
+    return {str(key): value for key, value in plain.items()}
 
 
 def labelled(config: DictConfig, choices: Any, variant: str = "", ablation: str = "") -> DictConfig:

@@ -68,6 +68,8 @@ def one_line(error: BaseException, overrides: Sequence[str]) -> str:
         )
     if found := re.match(r"(\S+) appears more than once in the final defaults list", text):
         return f"{found[1]!r} is chosen already; leave the + out: {found[1]}=NAME"
+    if found := re.search(r"full_key: hydra.runtime.choices.(\w+)", text):
+        return f"{found[1]} needs exactly one choice; name it: {found[1]}=NAME"
     if found := re.search(r"An item is already at '([^']+)'", text):
         return f"{found[1]!r} is there already; leave the + out: {found[1]}=VALUE"
     return _joined(text)

@@ -35,6 +35,7 @@ from harness.preflight import (
     check_sampling,
     evaluation_sampling,
 )
+from harness.rehearsal import rehearse
 from harness.rollout.collect import Collector
 from harness.rollout.grading import Grader
 from harness.rollout.reference import ReferenceScores
@@ -65,6 +66,7 @@ def prepare(config: TrialConfig) -> tuple[Path, Source]:
     with blamed("task", config.task, "pool"):
         config.task.pool()
     config.model.check(config.task)
+    rehearse(config)
     config.tracking.check(Path(config.runs))
     runs = files.writable_folder(Path(config.runs), "runs")
     source = config.model.prepare(config.task, str(runs))

@@ -7,7 +7,7 @@ registry: any importable dataclass works, so another package can add a variant.
 import dataclasses
 import importlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -16,11 +16,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from harness.blame import said
 from harness.errors import ConfigError, HarnessError
-from harness.wording import expected, given, unknown
+from harness.wording import documented, expected, given, unknown
 
 TARGET = "_target_"
 # Keys whose value is the import path of a function.
-FUNCTIONS = ("grader",)
+FUNCTIONS = ("grader", "function")
 
 
 def typed(node: Mapping[str, Any] | DictConfig, path: str = "", cls: type | None = None) -> Any:
@@ -77,6 +77,33 @@ def imported(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield from imported(value, where)
 
 
+def function(path: str, key: str) -> Callable[..., Any]:
+    """The function at an import path.
+
+    Args:
+        path: `package.module.function`, importable from where the command is started.
+        key: config key of it, for messages.
+
+    Raises:
+        ConfigError: it cannot be imported, or is none.
+    """
+    module, _, name = path.rpartition(".")
+    try:
+        if not module:
+            raise ImportError("it names no module")
+        found = getattr(importlib.import_module(module), name)
+    except (Exception, SystemExit) as error:  # importing runs the module, which may raise anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigError(
+            f"{key}: cannot import {path!r} ({reason}); name a function as "
+            f"package.module.function, importable from where the command is started"
+        ) from error
+    if not callable(found):
+        raise ConfigError(f"{key}: {path!r} is no function")
+    made: Callable[..., Any] = found
+    return made
+
+
 def _construct(cls: type, rest: dict[str, Any], children: dict[str, Any], path: str) -> Any:
     """Type-check the fields that are no nodes against the dataclass and build it."""
     fields = [f for f in dataclasses.fields(cls) if f.init]
@@ -86,7 +113,10 @@ def _construct(cls: type, rest: dict[str, Any], children: dict[str, Any], path: 
     absent += sorted(key for key, value in rest.items() if value == "???")
     if absent:
         prefix = f"{path}." if path else ""
-        names = ", ".join(prefix + key for key in absent)
+        about = documented(cls)
+        names = ", ".join(
+            f"{prefix}{key} ({about[key]})" if key in about else prefix + key for key in absent
+        )
         raise ConfigError(f"required key not set: {names}; set it with {prefix}{absent[0]}=VALUE")
     try:
         schema: Any = OmegaConf.structured(cls)
@@ -107,11 +137,14 @@ def _merged(schema: Any, key: str, value: Any, path: str) -> Any:
     """One field's value in the field's own type; no number is NaN or infinite."""
     where = f"{path}.{key}" if path else key
     try:
-        made = OmegaConf.merge(schema, {key: value})[key]
+        whole: Any = OmegaConf.merge(schema, {key: value})
+        made = whole[key]
     except OmegaConfBaseException as error:
         hint = get_type_hints(OmegaConf.get_type(schema))[key]
         raise ConfigError(f"{where} must be {expected(hint)}, received {given(value)}") from error
-    plain = OmegaConf.to_container(made) if isinstance(made, (DictConfig, ListConfig)) else made
+    plain: Any = (
+        OmegaConf.to_container(made) if isinstance(made, (DictConfig, ListConfig)) else made
+    )
     parts = plain.values() if isinstance(plain, dict) else plain
     for part in parts if isinstance(plain, (dict, list)) else [plain]:
         if isinstance(part, float) and not math.isfinite(part):

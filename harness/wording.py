@@ -4,6 +4,8 @@ No library's own words reach a user: `must be a number, received 'abc'` whatever
 """
 
 import dataclasses
+import inspect
+import re
 import types
 from collections.abc import Collection
 from difflib import get_close_matches
@@ -14,6 +16,21 @@ from typing import Any, Union, get_args, get_origin
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 # Beside the words of a list or a mapping.
 MANY = {int: "whole numbers", float: "numbers", bool: "true or false", str: "texts"}
+
+
+def documented(cls: type) -> dict[str, str]:
+    """What a class's own docstring says of its fields, by name: its `Attributes:` section.
+
+    An entry may go over several lines and may be about several fields: `a, b: text`.
+    """
+    _, _, section = (inspect.getdoc(cls) or "").partition("Attributes:\n")
+    section = re.split(r"\n\S", section)[0]
+    entries = re.findall(r"^    (\w+(?:, \w+)*): (\S.*(?:\n     .*)*)", section, flags=re.MULTILINE)
+    return {
+        name: " ".join(text.split()).rstrip(".")
+        for names, text in entries
+        for name in names.split(", ")
+    }
 
 
 def unknown(what: str, name: str, valid: Collection[str], prefix: str = "") -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -34,6 +35,9 @@ GROUP_FILES = sorted(
     for path in CONF.glob("*/**/*.yaml")
     if path.parent.name != "recipe"  # files over several groups, not choices of one: test_recipes
 )
+# Numbers that may be below 0: targets of a task, and what a reward or a part of it is worth.
+SIGNED = {"target_low", "target_high", "correct", "long"}
+SIGNED |= {"correct_short", "correct_long", "wrong_short", "wrong_long", "exceed"}
 SECTIONS = ("task", "reward", "window", "curriculum", "algorithm", "model", "rollout")
 SECTIONS += ("trainer", "tracking")
 
@@ -356,6 +360,21 @@ def test_yaml_composes_and_types(path: str) -> None:
     if "_target_" in own:  # the others only choose among existing ones
         assert f"{type(part).__module__}.{type(part).__qualname__}" == own["_target_"]
     assert config_hash(typed(resolved(config))) == config_hash(config)
+    for key, value in flattened(resolved(config)).items():
+        if type(value) in (int, float) and not re.search(r"\.[0-9]+$", key):
+            _refuses_what_is_no_number(resolved(config), key)
+
+
+def _refuses_what_is_no_number(plain: dict[str, Any], key: str) -> None:
+    """One kind of message whatever is wrong; only some numbers may be negative."""
+    for value in ("abc", math.nan, *([] if key.split(".")[-1] in SIGNED else [-1])):
+        with pytest.raises(ConfigError) as refusal:
+            typed(with_leaf(plain, key, value))
+        words = str(refusal.value)
+        assert re.search(r"must be|at least|is a share", words), words
+        assert "received" in words
+        if not isinstance(value, str) or "weights" not in key:
+            assert key.split(".")[-1] in words, words
 
 
 @pytest.mark.parametrize("path", ABLATIONS, ids=lambda path: path.stem)

@@ -27,7 +27,7 @@ LAYERS = (
     ("tasks", "rollout"),
     ("rewards", "algorithms", "learner"),
     ("measure", "preflight", "testing", "identity"),
-    ("loop", "standing"),
+    ("loop", "standing", "rehearsal"),
     ("trial",),
     ("launch", "refusals"),
     ("cli",),

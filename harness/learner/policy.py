@@ -20,7 +20,6 @@ from torch.distributed.fsdp import register_fsdp_forward_method
 from harness import checks
 from harness.distributed.checksums import added, digest, sums
 from harness.distributed.sharding import Device, Layout, local, placed, resharded, whole
-from harness.errors import ConfigError
 from harness.learner.batching import Packed, packed, passes, row_lengths
 from harness.learner.scorer import Hidden, Scorer
 from harness.types import Rollout
