@@ -119,8 +119,7 @@ def _construct(cls: type, rest: dict[str, Any], children: dict[str, Any], path: 
         )
         raise ConfigError(f"required key not set: {names}; set it with {prefix}{absent[0]}=VALUE")
     try:
-        schema: Any = OmegaConf.structured(cls)
-        values = {key: _merged(schema, key, value, path) for key, value in rest.items()}
+        values = _merged(OmegaConf.structured(cls), rest, path)
     except OmegaConfBaseException as error:  # a field of a type that OmegaConf does not know
         raise ConfigError(f"{path or 'config'}: {str(error).splitlines()[0]}") from error
     try:
@@ -133,23 +132,42 @@ def _construct(cls: type, rest: dict[str, Any], children: dict[str, Any], path: 
         ) from error
 
 
-def _merged(schema: Any, key: str, value: Any, path: str) -> Any:
-    """One field's value in the field's own type; no number is NaN or infinite."""
-    where = f"{path}.{key}" if path else key
+def _merged(schema: Any, rest: dict[str, Any], path: str) -> dict[str, Any]:
+    """Fields' values in the fields' own types; no number is NaN or infinite."""
+    prefix = f"{path}." if path else ""
     try:
-        whole: Any = OmegaConf.merge(schema, {key: value})
-        made = whole[key]
+        whole: Any = OmegaConf.merge(schema, rest)
     except OmegaConfBaseException as error:
-        hint = get_type_hints(OmegaConf.get_type(schema))[key]
-        raise ConfigError(f"{where} must be {expected(hint)}, received {given(value)}") from error
-    plain: Any = (
-        OmegaConf.to_container(made) if isinstance(made, (DictConfig, ListConfig)) else made
-    )
-    parts = plain.values() if isinstance(plain, dict) else plain
-    for part in parts if isinstance(plain, (dict, list)) else [plain]:
-        if isinstance(part, float) and not math.isfinite(part):
-            raise ConfigError(f"{where} must be finite, received {given(value)}")
-    return plain
+        hints = get_type_hints(OmegaConf.get_type(schema))
+        for key, value in rest.items():
+            if not _fits(schema, key, value):
+                raise ConfigError(
+                    f"{prefix}{key} must be {expected(hints[key])}, received {given(value)}"
+                ) from error
+        raise
+    made = {key: _plain_value(whole[key]) for key in rest}
+    for key, value in made.items():
+        if not _finite(value):
+            raise ConfigError(f"{prefix}{key} must be finite, received {given(rest[key])}")
+    return made
+
+
+def _fits(schema: Any, key: str, value: Any) -> bool:
+    try:
+        OmegaConf.merge(schema, {key: value})
+    except OmegaConfBaseException:
+        return False
+    return True
+
+
+def _plain_value(value: Any) -> Any:
+    return OmegaConf.to_container(value) if isinstance(value, (DictConfig, ListConfig)) else value
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, (list, dict)):
+        return all(map(_finite, value.values() if isinstance(value, dict) else value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _enumerated(value: Any, hint: Any, path: str) -> Any:
