@@ -13,8 +13,8 @@ from harness.machine import files
 from harness.preflight import evaluation_sampling
 from harness.tasks import sets
 from harness.tracking import Names
-from harness.tracking.record import CONFIG
-from harness.tracking.recording import recording
+from harness.tracking.record import CONFIG, Status
+from harness.tracking.writer import Writer
 
 # The experiment of evaluations, and their folder below `runs`.
 EXPERIMENT = "evaluations"
@@ -55,10 +55,10 @@ class Results:
         decoding = dataclasses.asdict(evaluation_sampling(config))
         return {
             "checkpoint": str(self.checkpoint),
-            "held-out set": sets.digest(config.task.held_out())[:16],
+            "held_out_set": sets.digest(config.task.held_out())[:16],
             "decoding": " ".join(f"{key}={value}" for key, value in decoding.items()),
-            "k of pass@k": str(config.evaluation.pass_k),
-            "samples per prompt": str(self.samples or config.evaluation.pass_k or 1),
+            "pass_k": str(config.evaluation.pass_k),
+            "samples": str(self.samples or config.evaluation.pass_k or 1),
             "seed": str(config.seed),
         }
 
@@ -81,9 +81,11 @@ class Results:
         folder.mkdir(parents=True)
         (folder / CONFIG).write_text(json.dumps(resolved(self.config), indent=1))
         names = Names(folder.name, trial, EXPERIMENT)
+        writer = Writer(folder)
+        writer.start(self.facts(), seal="")
+        writer.table(0, self.table)
+        writer.step(0, self.metrics)
+        writer.end(Status.FINISHED)
         self.config.tracking.prepare(runs, EXPERIMENT)
-        with recording(folder, runs, self.config.tracking, names, self.facts(), "") as run:
-            run.table(0, self.table)
-            run.log(0, self.metrics)
-            run.finish()
+        self.config.tracking.publish(folder, runs, names)
         return folder
