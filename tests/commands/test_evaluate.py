@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 import harness.rollout
 import harness.tasks
-from harness.commands import trust
+from harness.commands import evaluate, trust
 from harness.commands.evaluate import (
     SHOWN_SAMPLES,
     config_of,
@@ -91,6 +92,22 @@ def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
         config_of(tmp_path, [])
 
 
+def test_help_documents_every_key(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for word in evaluate.HELP:
+        monkeypatch.setattr(sys, "argv", ["evaluate", word])
+        assert evaluate.main() == 0
+        out = capsys.readouterr().out
+        for key in evaluate.OWN_KEYS:
+            assert f"\n  {key}=" in out
+        for other in ("evaluation.pass_k=", "rollout.top_p=", "task=", "seed=", "tracking="):
+            assert f"\n  {other}" in out
+    monkeypatch.setattr(sys, "argv", ["evaluate"])
+    assert evaluate.main() == 2
+    assert "--help" in capsys.readouterr().err
+
+
 def test_the_command_prints_a_table_and_refuses_in_one_line(
     final: tuple[Path, dict[str, float]], tmp_path: Path
 ) -> None:
@@ -104,7 +121,9 @@ def test_the_command_prints_a_table_and_refuses_in_one_line(
     written = json.loads((tmp_path / "out.json").read_text())
     assert written["metrics"]["eval/accuracy"] == final[1]["eval/accuracy"]
     assert len(written["responses"]) == 48
-    (run,) = store.runs(tmp_path / "runs", "evaluations")
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("evaluations")
+    (run,) = client.search_runs([experiment.experiment_id])
     assert run.data.metrics["eval/accuracy"] == final[1]["eval/accuracy"]
     settings["args"] = [*call, "task=nope"]
     refused = subprocess.run(**settings, cwd=tmp_path, capture_output=True, text=True)
@@ -276,6 +295,14 @@ def test_a_path_that_hides_where_it_leads_is_refused_even_with_trust(
     tell(received, task=jsonl(path=path))
     assert "leads elsewhere" in refusal(received)
     assert "leads elsewhere" in refusal(received, trusted=True)
+
+
+def test_a_stored_seed_and_evaluation_are_data(received: Path) -> None:
+    tell(received, seed="0 task=jsonl", evaluation={"pass_k": 3})
+    config = config_of(received / "final", [])
+    assert (config.seed, config.evaluation.pass_k, type(config.task)) == (0, 3, Countdown)
+    tell(received, evaluation={"pass_k": "${oc.env:SECRET}"})
+    assert "would be filled in here" in refusal(received, trusted=True)
 
 
 def test_what_would_be_filled_in_here_is_refused(
