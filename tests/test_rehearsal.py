@@ -54,7 +54,7 @@ def own(
 
     def build(grader: str, *overrides: str) -> Any:
         task = ("task=jsonl", "task.path=q.jsonl", f"task.grader=mine_to_try.{grader}")
-        return composed(*task, "grading.wall_seconds=1", *overrides)
+        return composed(*task, "task/template=plain", "grading.wall_seconds=1", *overrides)
 
     return build
 
@@ -144,8 +144,6 @@ def test_each_part_of_a_mixture_is_tried() -> None:
     from harness.rehearsal import _rows
 
     class Mixed:
-        tasks: dict[str, Any] = {}
-
         def pool(self) -> tuple[Prompt, ...]:
             base = {"problem": "p", "difficulty": 1, "answer": "7"}
             return tuple(
