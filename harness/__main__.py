@@ -23,6 +23,12 @@ def use_sweeper_plugin() -> None:
         hydra_plugins.__path__.append(folder)
 
 
+def use_modules_beside() -> None:
+    """Let the console script import what lies where it is started, as `python -m` does."""
+    if not sys.flags.safe_path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+
+
 def main() -> None:
     """Compose the config and run what it asks for; exit code 2 when the request is wrong."""
     # One thread per trial: two processes of two threads on two cores run ten times slower.
@@ -31,6 +37,7 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, we word the message
     use_sweeper_plugin()
+    use_modules_beside()
     from harness.cli import run
 
     sys.exit(run())

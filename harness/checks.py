@@ -7,15 +7,15 @@ from harness.errors import ConfigError
 MAX_NAME = 100  # characters; a folder's name may have 255 bytes on most systems
 
 
-def at_least(name: str, value: float, minimum: float) -> None:
-    """Raise ConfigError unless value >= minimum."""
-    if not value >= minimum:
+def at_least(name: str, value: float | None, minimum: float) -> None:
+    """Raise ConfigError unless value >= minimum; None is a switch that is off."""
+    if value is not None and not value >= minimum:
         raise ConfigError(f"{name} must be at least {minimum}, received {value}")
 
 
-def above(name: str, value: float, bound: float) -> None:
-    """Raise ConfigError unless value > bound."""
-    if not value > bound:
+def above(name: str, value: float | None, bound: float) -> None:
+    """Raise ConfigError unless value > bound; None is a switch that is off."""
+    if value is not None and not value > bound:
         raise ConfigError(f"{name} must be above {bound}, received {value}")
 
 
@@ -23,6 +23,18 @@ def share(name: str, value: float) -> None:
     """Raise ConfigError unless 0 < value <= 1."""
     if not 0 < value <= 1:
         raise ConfigError(f"{name} is a share and must be in (0, 1], received {value}")
+
+
+def part(name: str, value: float) -> None:
+    """Raise ConfigError unless 0 <= value <= 1."""
+    if not 0 <= value <= 1:
+        raise ConfigError(f"{name} is a share and must be in [0, 1], received {value}")
+
+
+def decay(name: str, value: float) -> None:
+    """Raise ConfigError unless 0 <= value < 1: the factor of a running mean."""
+    if not 0 <= value < 1:
+        raise ConfigError(f"{name} must be in [0, 1), received {value}")
 
 
 def name(key: str, value: str) -> None:

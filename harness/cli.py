@@ -1,8 +1,9 @@
 """Command line of one trial, and the wording of errors."""
 
+import dataclasses
 import errno
-import re
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ from typing import Any
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
+from harness import refusals
 from harness.config import TrialConfig, trial_name
 from harness.errors import ConfigError, HarnessError
 from harness.machine import terminal
@@ -28,25 +31,34 @@ EXIT_USER_ERROR = 2
 EXIT_TRIALS_FAILED = 1
 # A full disk, a used-up quota, a limit on file sizes.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# Group choices under which a trial is found.
+# Groups of which a trial has one file each, and those under whose choices it is found.
+GROUPS = tuple(f.name for f in dataclasses.fields(TrialConfig) if f.type is Any)
 LABELLED_GROUPS = ("algorithm", "task", "model")
 
 
 def run() -> int:
     """Run what the command line asks for; returns the exit code."""
     terminal.tolerate()  # Hydra prints too: --help, --cfg job
-    composed: list[DictConfig] = []
+    composed: list[tuple[DictConfig, Any]] = []
     try:
-        hydra.main(config_path="pkg://conf", config_name="config", version_base="1.3")(
-            lambda config: composed.append(labelled(config, HydraConfig.get().runtime.choices))
-        )()
+        refusals.check_arguments(sys.argv[1:])
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", refusals.NO_PATH)
+            hydra.main(config_path="pkg://conf", config_name="config", version_base="1.3")(
+                lambda config: composed.append((config, HydraConfig.get().runtime.choices))
+            )()
         if composed:
-            _single(composed[0])
+            _single(labelled(*composed[0]))
     except ConfigError as error:
         terminal.complain(error)
         return EXIT_USER_ERROR
-    except (HydraException, OmegaConfBaseException) as error:
-        terminal.complain(one_line(error, sys.argv[1:]))
+    except (HydraException, OmegaConfBaseException, UserWarning) as error:
+        terminal.complain(refusals.one_line(error, sys.argv[1:]))
+        return EXIT_USER_ERROR
+    except ValueError as error:
+        if not str(error).startswith(refusals.NO_CHOICE):
+            raise
+        terminal.complain(refusals.no_choice(sys.argv[1:]))
         return EXIT_USER_ERROR
     except HarnessError as error:
         terminal.complain(error)
@@ -77,41 +89,38 @@ def composed(overrides: Sequence[str]) -> TrialConfig:
         with hydra.initialize_config_module("conf", version_base="1.3"):
             node = hydra.compose("config", overrides=list(overrides))
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(one_line(error, overrides)) from error
+        raise ConfigError(refusals.one_line(error, overrides)) from error
     config: TrialConfig = typed(node)
     return config
 
 
+def changed(node: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A plain config with some values replaced, as the command line would replace them.
+
+    Args:
+        overrides: `key.path=value`; keys that the config lacks are refused when it is typed.
+    """
+    config: Any = OmegaConf.create(dict(node))
+    try:
+        for override in OverridesParser.create().parse_overrides(list(overrides)):
+            OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(refusals.one_line(error, overrides)) from error
+    plain: Any = OmegaConf.to_container(config)
+    return {str(key): value for key, value in plain.items()}
+
+
 def labelled(config: DictConfig, choices: Any, variant: str = "", ablation: str = "") -> DictConfig:
     """A copy of a composed config with the names under which the trial is found."""
+    for group in GROUPS:
+        if group not in choices:
+            raise ConfigError(f"{group} needs exactly one choice; name it: {group}=NAME")
     names = {group: str(choices[group]) for group in LABELLED_GROUPS}
     labels = {**names, "variant": variant or names["algorithm"], "ablation": ablation}
     copy = config.copy()
     OmegaConf.set_struct(copy, False)
     copy["labels"] = labels
     return copy
-
-
-def one_line(error: BaseException, overrides: Sequence[str]) -> str:
-    """Hydra's message on one line, with the valid names where it names an unknown key."""
-    lines = [" ".join(line.split()) for line in str(error).splitlines()]
-    message = "; ".join(line for line in lines if line)
-    message = message.replace(":; ", ": ").replace(".; ", ". ")
-    unknown = re.search(r"Could not override '([^']+)'", message)
-    return message + (_valid_keys(unknown[1], overrides) if unknown else "")
-
-
-def _valid_keys(key: str, overrides: Sequence[str]) -> str:
-    """Names that exist beside an unknown key, under the other choices of the command line."""
-    others = [a for a in overrides if re.fullmatch(r"[\w/]+=\w+", a) and not a.startswith(key)]
-    GlobalHydra.instance().clear()
-    try:
-        with hydra.initialize_config_module("conf", version_base="1.3"):
-            config = hydra.compose("config", overrides=others)
-        parent = OmegaConf.select(config, key.rpartition(".")[0]) if "." in key else config
-    except (HydraException, OmegaConfBaseException):
-        return ""  # the other choices are wrong as well: the first message says enough
-    return f"; valid: {', '.join(sorted(map(str, parent)))}" if parent else ""
 
 
 def _single(node: DictConfig) -> None:

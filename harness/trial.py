@@ -27,6 +27,7 @@ from harness.machine.process import log_file, terminable
 from harness.machine.progress import Unit, Wait, waiting
 from harness.measure.evaluation import Evaluator, kinds
 from harness.models.loading import Source
+from harness.rehearsal import rehearse
 from harness.rollout.collect import Collector
 from harness.rollout.grading import Grader
 from harness.rollout.reference import ReferenceScores
@@ -51,6 +52,7 @@ def prepare(config: TrialConfig) -> tuple[Path, Source]:
         ConfigError: the runs folder, the task or the model cannot be had.
     """
     preflight.check(config)
+    rehearse(config)
     runs = files.writable_folder(Path(config.runs), "runs")
     source = config.model.prepare(config.task, str(runs))
     preflight.check_with(config, source)
@@ -64,6 +66,7 @@ def looked_at(config: TrialConfig) -> Source | None:
         ConfigError: as `prepare`.
     """
     preflight.check(config)
+    rehearse(config)
     source: Source | None = config.model.made(config.task, config.runs)
     if source is not None:
         preflight.check_with(config, source)

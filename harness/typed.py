@@ -6,7 +6,8 @@ registry: any importable dataclass works, so another package can add a variant.
 
 import dataclasses
 import importlib
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -15,10 +16,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from harness.blame import said
 from harness.errors import ConfigError, HarnessError
+from harness.wording import documented, expected, given, unknown
 
 TARGET = "_target_"
 # Keys whose value is the import path of a function.
-FUNCTIONS = ("grader",)
+FUNCTIONS = ("grader", "function")
 
 
 def typed(node: Mapping[str, Any] | DictConfig, path: str = "", cls: type | None = None) -> Any:
@@ -43,7 +45,7 @@ def typed(node: Mapping[str, Any] | DictConfig, path: str = "", cls: type | None
     prefix = f"{path}." if path else ""
     for key in plain:
         if key not in names:
-            raise ConfigError(f"unknown key {prefix + key!r}; valid: {', '.join(sorted(names))}")
+            raise ConfigError(unknown("key", key, names, prefix))
     hints = get_type_hints(cls)
     children = {
         key: _child(value, prefix + key, hints[key])
@@ -75,6 +77,33 @@ def imported(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield from imported(value, where)
 
 
+def function(path: str, key: str) -> Callable[..., Any]:
+    """The function at an import path.
+
+    Args:
+        path: `package.module.function`, importable from where the command is started.
+        key: config key of it, for messages.
+
+    Raises:
+        ConfigError: it cannot be imported, or is none.
+    """
+    module, _, name = path.rpartition(".")
+    try:
+        if not module:
+            raise ImportError("it names no module")
+        found = getattr(importlib.import_module(module), name)
+    except (Exception, SystemExit) as error:  # importing runs the module, which may raise anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigError(
+            f"{key}: cannot import {path!r} ({reason}); name a function as "
+            f"package.module.function, importable from where the command is started"
+        ) from error
+    if not callable(found):
+        raise ConfigError(f"{key}: {path!r} is no function")
+    made: Callable[..., Any] = found
+    return made
+
+
 def _construct(cls: type, rest: dict[str, Any], children: dict[str, Any], path: str) -> Any:
     """Type-check the fields that are no nodes against the dataclass and build it."""
     fields = [f for f in dataclasses.fields(cls) if f.init]
@@ -84,15 +113,15 @@ def _construct(cls: type, rest: dict[str, Any], children: dict[str, Any], path: 
     absent += sorted(key for key, value in rest.items() if value == "???")
     if absent:
         prefix = f"{path}." if path else ""
-        names = ", ".join(prefix + key for key in absent)
+        about = documented(cls)
+        names = ", ".join(
+            f"{prefix}{key} ({about[key]})" if key in about else prefix + key for key in absent
+        )
         raise ConfigError(f"required key not set: {names}; set it with {prefix}{absent[0]}=VALUE")
     try:
-        merged: Any = OmegaConf.merge(OmegaConf.structured(cls), rest)
-        values = {key: _converted(merged[key]) for key in rest}
-    except OmegaConfBaseException as error:
-        key = ".".join(part for part in (path, error.full_key) if part)
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"{key or 'config'}: {reason}") from error
+        values = _merged(OmegaConf.structured(cls), rest, path)
+    except OmegaConfBaseException as error:  # a field of a type that OmegaConf does not know
+        raise ConfigError(f"{path or 'config'}: {str(error).splitlines()[0]}") from error
     try:
         return cls(**values, **children)
     except HarnessError:
@@ -103,8 +132,42 @@ def _construct(cls: type, rest: dict[str, Any], children: dict[str, Any], path: 
         ) from error
 
 
-def _converted(value: Any) -> Any:
+def _merged(schema: Any, rest: dict[str, Any], path: str) -> dict[str, Any]:
+    """Fields' values in the fields' own types; no number is NaN or infinite."""
+    prefix = f"{path}." if path else ""
+    try:
+        whole: Any = OmegaConf.merge(schema, rest)
+    except OmegaConfBaseException as error:
+        hints = get_type_hints(OmegaConf.get_type(schema))
+        for key, value in rest.items():
+            if not _fits(schema, key, value):
+                raise ConfigError(
+                    f"{prefix}{key} must be {expected(hints[key])}, received {given(value)}"
+                ) from error
+        raise
+    made = {key: _plain_value(whole[key]) for key in rest}
+    for key, value in made.items():
+        if not _finite(value):
+            raise ConfigError(f"{prefix}{key} must be finite, received {given(rest[key])}")
+    return made
+
+
+def _fits(schema: Any, key: str, value: Any) -> bool:
+    try:
+        OmegaConf.merge(schema, {key: value})
+    except OmegaConfBaseException:
+        return False
+    return True
+
+
+def _plain_value(value: Any) -> Any:
     return OmegaConf.to_container(value) if isinstance(value, (DictConfig, ListConfig)) else value
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, (list, dict)):
+        return all(map(_finite, value.values() if isinstance(value, dict) else value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _enumerated(value: Any, hint: Any, path: str) -> Any:
@@ -117,8 +180,7 @@ def _enumerated(value: Any, hint: Any, path: str) -> Any:
     try:
         return hint(value)
     except ValueError as error:
-        valid = ", ".join(str(member.value) for member in hint)
-        raise ConfigError(f"{path}: {value!r} is no choice; valid: {valid}") from error
+        raise ConfigError(f"{path} must be {expected(hint)}, received {given(value)}") from error
 
 
 def _is_node(value: Any) -> bool:
@@ -150,7 +212,7 @@ def _child(value: Any, path: str, hint: Any) -> Any:
     if isinstance(value, Mapping) and hint == dict[str, Any]:
         return {str(name): _child(item, f"{path}.{name}", Any) for name, item in value.items()}
     if not isinstance(value, Mapping):
-        raise ConfigError(f"{path} must be a mapping with {TARGET}, received {value!r}")
+        raise ConfigError(f"{path} must be a mapping with {TARGET}, received {given(value)}")
     made = typed(value, path, cls)
     if cls is not None and not isinstance(made, cls):
         raise ConfigError(f"{path} must be a {cls.__name__}, received a {type(made).__name__}")

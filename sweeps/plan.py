@@ -191,16 +191,17 @@ def _seed(node: DictConfig, seed: Any) -> int:
 def _refuse_undeclared(ablation: Ablation, variants: dict[str, TrialConfig]) -> None:
     """Only one thing may change: name every key that differs without being a factor."""
     refused = [
-        f"{label}: {key}: {values[0]!r} in {ablation.baseline}, {values[1]!r} here"
+        (key, f"{label}: {key}: {values[0]!r} in {ablation.baseline}, {values[1]!r} here")
         for label, config in variants.items()
         for key, values in differences(variants[ablation.baseline], config).items()
         if not any(key == factor or key.startswith(f"{factor}.") for factor in ablation.factors)
     ]
     if refused:
+        added = list(dict.fromkeys([*ablation.factors, *(key for key, _ in refused)]))
         raise ConfigError(
             f"ablation {ablation.name}: only the declared factors may differ from the baseline; "
-            f"add these keys to `factors` ({', '.join(ablation.factors)}) or make them equal: "
-            + "; ".join(refused)
+            f"write factors: [{', '.join(added)}] or make them equal: "
+            + "; ".join(what for _, what in refused)
         )
 
 

@@ -12,10 +12,10 @@ from harness import cli
 from tests.conftest import SMALL, command, harness
 
 BAD = [
-    (["algorithm=nope"], ["algorithm/nope", "dr_grpo", "grpo"]),
+    (["algorithm=nope"], ["algorithm=nope", "dr_grpo", "grpo"]),
     (["algorithm.nope=1"], ["algorithm.nope", "group_size"]),
     (["nope=1"], ["nope"]),
-    (["-m", "+ablation=nope"], ["ablation/nope", "length_bias"]),
+    (["-m", "+ablation=nope"], ["ablation=nope", "length_bias"]),
     (["+ablation=length_bias"], ["-m"]),
     (["algorithm.group_size=many"], ["algorithm.group_size", "many"]),
     (["algorithm.clip_low=yes"], ["algorithm.clip_low"]),
@@ -47,15 +47,55 @@ BAD = [
     (["budget.unit=hours"], ["budget.unit", "hours", "updates", "tokens"]),
     (["evaluation.every=0"], ["evaluation.every", "(0, 1]"]),
     (["task.train_size=100000"], ["task.train_size", "lower"]),
-    (["algorithm=grpo,dr_grpo"], ["multirun"]),
+    (["algorithm=grpo,dr_grpo"], ["several values", "with -m"]),
     (["trainer.ranks=3"], ["trainer.ranks", "trainer.prompts_per_step=32", "3"]),
     (["trainer.ranks=0"], ["trainer.ranks", "at least 1"]),
     (["trainer.device=tpu"], ["trainer.device", "tpu", "cpu"]),
     (["trainer.sharding.offload=true"], ["offload", "trainer.sharding.fsdp=true"]),
     (["trainer.sharding.precision=bfloat16"], ["precision", "trainer.sharding.fsdp=true"]),
     (["algorithm=ppo", "algorithm.dual_clip=1.1"], ["algorithm.dual_clip", "1.1", "null is off"]),
-    (["algorithm=["], ["no viable"]),
+    (["algorithm=["], ["algorithm=[", "no", "KEY=VALUE"]),
     (["algorithm.clip_low"], ["algorithm.clip_low"]),
+    (["algorithm=grop"], ["did you mean algorithm=grpo?"]),
+    (["-m", "algorithm=grpo,drgrpo"], ["did you mean algorithm=dr_grpo?"]),
+    (["-m", "+ablation=lenght_bias"], ["did you mean ablation=length_bias?"]),
+    (["task/template=chatt"], ["did you mean task/template=chat?"]),
+    (["algorithm.groupsize=4"], ["did you mean algorithm.group_size?", "valid: clip_high"]),
+    (["+algorithm.groupsize=4"], ["did you mean algorithm.group_size?", "valid: clip_high"]),
+    (["++algorithm.groupsize=4"], ["did you mean algorithm.group_size?"]),
+    (["-m", "algorithm.groupsize=4,5"], ["did you mean algorithm.group_size?"]),
+    (["~algorithm.clip"], ["unknown key 'algorithm.clip'", "clip_low"]),
+    (["trainer.optimzer.clip=1"], ["did you mean trainer.optimizer?"]),
+    (["sed=1"], ["did you mean seed?"]),
+    (["algoritm=grpo"], ["did you mean algorithm?"]),
+    (["model=hf", "model.pth=x"], ["did you mean model.path?"]),
+    (["+algorithm=grpo"], ["chosen already", "algorithm=NAME"]),
+    (["+seed=1"], ["there already", "seed=VALUE"]),
+    (["seed=a,b"], ["'seed=a,b' is several values", "with -m"]),
+    (["seed=range(1,3)"], ["several values", "with -m"]),
+    (["algorithm=[grpo]"], ["algorithm needs exactly one choice"]),
+    (["-m", "algorithm=[grpo]"], ["algorithm needs exactly one choice"]),
+    (["~algorithm"], ["algorithm needs exactly one choice"]),
+    (["trainer=1"], ["unknown choice 'trainer=1'", "default"]),
+    (["algorithm=null"], ["unknown choice 'algorithm=null'"]),
+    (["budget=5"], ["budget must be a group of keys (unit, amount), received 5"]),
+    (["--nope"], ["--nope", "harness --help"]),
+    (["seed"], ["'seed' is not KEY=VALUE"]),
+    (["=1"], ["'=1' is not KEY=VALUE"]),
+    (["hydra.searchpath=[pkg://nope.conf]"], ["hydra.searchpath: nothing there", "nope.conf"]),
+    *(
+        (
+            [f"trainer.optimizer.learning_rate={value}"],
+            ["learning_rate must be", f"received {shown}"],
+        )
+        for value, shown in (
+            *(("abc", "'abc'"), ("-0.001", "-0.001"), ("0", "0"), ("null", "null")),
+            *(("true", "true"), ("nan", "nan"), ("inf", "inf"), ("[1]", "[1]"), ("", "''")),
+        )
+    ),
+    (["task=jsonl"], ["task.grader (import path of function(response: str, answer: str) -> bool)"]),
+    (["trainer.importance_cap=0"], ["trainer.importance_cap must be above 0, received 0"]),
+    (["model.architecture.heads=3"], ["model.architecture.heads", "received 3"]),
 ]
 if not torch.cuda.is_available():
     BAD.append((["trainer.device=cuda"], ["trainer.device=cuda", "no GPU", "trainer.device=cpu"]))
@@ -98,7 +138,10 @@ def test_the_real_process_says_the_same(tmp_path: Path) -> None:
 def test_help_names_the_choices_and_the_commands(tmp_path: Path) -> None:
     done = harness(tmp_path, "--help")
     assert done.returncode == 0
-    for words in ("harness -m +ablation=length_bias", "dr_grpo, grpo, gspo", "seed: 0"):
+    for words in (
+        *("harness -m +ablation=length_bias", "dr_grpo, grpo, gspo", "seed: 0"),
+        *("def grade(response: str, answer: str) -> bool", "harness.evaluate --help"),
+    ):
         assert words in done.stdout
     assert contents(tmp_path) == set()
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -34,6 +36,11 @@ GROUP_FILES = sorted(
     for path in CONF.glob("*/**/*.yaml")
     if path.parent.name != "recipe"  # files over several groups, not choices of one: test_recipes
 )
+# Numbers that may be below 0: targets of a task, and what a reward or a part of it is worth.
+SIGNED = {"target_low", "target_high", "correct", "long"}
+SIGNED |= {"correct_short", "correct_long", "wrong_short", "wrong_long", "exceed"}
+# Numbers that were tried: several files are of one class.
+TRIED: set[tuple[str, str]] = set()
 SECTIONS = ("task", "reward", "window", "curriculum", "algorithm", "model", "rollout")
 SECTIONS += ("trainer", "tracking")
 
@@ -356,6 +363,32 @@ def test_yaml_composes_and_types(path: str) -> None:
     if "_target_" in own:  # the others only choose among existing ones
         assert f"{type(part).__module__}.{type(part).__qualname__}" == own["_target_"]
     assert config_hash(typed(resolved(config))) == config_hash(config)
+    for where, inner in nodes(resolved(config)):
+        for key, value in inner.items():
+            seen = (inner["_target_"], key)
+            if type(value) in (int, float) and seen not in TRIED:
+                TRIED.add(seen)
+                _refuses_what_is_no_number(inner, where, key)
+
+
+def nodes(plain: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every node of a resolved config that is a dataclass, with its key path."""
+    if isinstance(plain, dict):
+        if "_target_" in plain:
+            yield path, plain
+        for key, value in plain.items():
+            yield from nodes(value, f"{path}.{key}" if path else key)
+
+
+def _refuses_what_is_no_number(plain: dict[str, Any], path: str, key: str) -> None:
+    """One kind of message whatever is wrong; only some numbers may be negative."""
+    for value in ("abc", math.nan, *([] if key in SIGNED else [-1])):
+        with pytest.raises(ConfigError) as refusal:
+            typed({**plain, key: value}, path)
+        words = str(refusal.value)
+        assert re.search(r"must be|at least", words), words
+        assert "received" in words
+        assert key in words, words
 
 
 @pytest.mark.parametrize("path", ABLATIONS, ids=lambda path: path.stem)

@@ -1,5 +1,6 @@
 """`harness -m` from another folder, after a normal and after an editable install."""
 
+import json
 import os
 import subprocess
 import sysconfig
@@ -34,6 +35,7 @@ def test_a_command_from_another_folder_after_a_real_install(work: Path, mode: st
     assert where.startswith(str(ROOT if mode == "editable" else site))
     if mode == "normal":
         _multirun(work, place, environment)
+        _own_questions(work, place, environment)
     unknown = subprocess.run(
         [place / "bin" / "harness", "-m", "+ablation=nope"],
         cwd=work, env=environment, capture_output=True, text=True,
@@ -51,6 +53,51 @@ def _multirun(work: Path, place: Path, environment: dict[str, str]) -> None:
     assert "1 trials (1 variants x 1 seeds)" in done.stdout
     (report,) = (work / "runs" / "reports").glob("grid-*/report.html")
     assert (work / "runs" / "sweeps" / report.parent.name / "manifest.jsonl").is_file()
+
+
+GRADERS = """
+def a_float(response, answer): return 1.0 if response == answer else 0.0
+def exact(response, answer): return response == answer
+def close(prompt, response, answer, correct): return 1.0 if correct else 0.5
+"""
+
+
+def _own_questions(work: Path, place: Path, environment: dict[str, str]) -> None:
+    """A new user's file, grader and reward beside an installed package: refused, mended, measured.
+
+    The module lies where the console script is started.
+    """
+    (work / "mine.py").write_text(GRADERS)
+    rows = [{"prompt": f"Q{a} {b}?", "answer": str(a + b)} for a in range(8) for b in range(8)]
+    (work / "q.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    base = next(path for path in (work / "runs" / "models").iterdir() if path.is_dir())
+    small = [s for s in SMALL if not s.startswith(("model", "task", "budget", "evaluation.pass"))]
+    request = (
+        *("task=jsonl", "task.path=q.jsonl", "task/template=plain", "reward=function"),
+        *("reward.function=mine.close", "model=hf", f"model.path={base}", "tracking=none", *small),
+        *("budget.amount=1", "evaluation.pass_k=0"),
+    )
+
+    def said(*call: str | Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            call, cwd=work, env=environment, capture_output=True, text=True, timeout=240
+        )
+
+    before = set((work / "runs" / "checkpoints").iterdir())
+    refused = said(place / "bin" / "harness", *request, "task.grader=mine.a_float")
+    assert refused.returncode == 1, refused.stdout + refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert "mine.a_float must return True or False, returned " in refused.stderr
+    assert set((work / "runs" / "checkpoints").iterdir()) == before
+    trained = said(place / "bin" / "harness", *request, "task.grader=mine.exact")
+    assert trained.returncode == 0, trained.stdout + trained.stderr
+    (folder,) = set((work / "runs" / "checkpoints").iterdir()) - before
+    measured = said(
+        place / "bin" / "python", "-m", "harness.evaluate", folder / "final", "trust=true"
+    )
+    assert measured.returncode == 0, measured.stdout + measured.stderr
+    accuracy = json.loads((folder / "final" / "result.json").read_text())["eval/accuracy"]
+    assert f"{accuracy:.3f}" in measured.stdout
 
 
 def _copied(work: Path) -> Path:

@@ -126,6 +126,16 @@ def test_every_command_complains_in_one_line(
         assert shown.line(f"received {text}; choose another") in err
 
 
+def test_a_table_in_a_file_breaks_no_word(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    table = Table("metric", "meaning")
+    table.add_row("eval/behaviour/well_formatted", "share of responses as asked for " * 5)
+    terminal.console().print(table)
+    assert "eval/behaviour/well_formatted" in capsys.readouterr().out
+
+
 @TEXTS
 class Trial:
     """What Watch asks of Tune's trial."""

@@ -64,7 +64,7 @@ def plugins(tmp_path: Path) -> str:
 @pytest.mark.parametrize(
     ("choice", "line"),
     [
-        ("task=leaving", "the first with the grader ended its process with exit code 3"),
+        ("task=leaving", "the grader ended its process with exit code 3"),
         ("reward=exit", "reward faulty.faults.Fault: score raised SystemExit: 0"),
     ],
 )

@@ -17,7 +17,7 @@ PACKAGES = ("harness", "analysis", "sweeps")
 # The folders and modules of harness, lower first. A module imports only lower layers, or modules of
 # its own folder.
 LAYERS = (
-    ("errors",),
+    ("errors", "wording"),
     ("blame",),
     ("schema", "checks", "typed", "distributed"),
     ("maths", "machine", "prompts"),
@@ -27,9 +27,9 @@ LAYERS = (
     ("tasks", "rollout"),
     ("rewards", "algorithms", "learner"),
     ("measure", "preflight", "testing", "identity"),
-    ("loop", "standing"),
+    ("loop", "standing", "rehearsal"),
     ("trial",),
-    ("launch",),
+    ("launch", "refusals"),
     ("view",),
     ("cli",),
     ("__main__",),
@@ -52,7 +52,7 @@ CONFINED = {
     ),
     "mlflow": ("harness/tracking*", "analysis/load.py"),
     "vllm": ("harness/rollout/vllm_library.py",),
-    "hydra": ("harness/__main__.py", "harness/cli.py", "sweeps/*"),
+    "hydra": ("harness/__main__.py", "harness/cli.py", "harness/refusals.py", "sweeps/*"),
     "matplotlib": ("analysis/figures.py",),
     "seaborn": ("analysis/figures.py",),
     "torch": ("harness/*", "sweeps/*"),

@@ -63,6 +63,7 @@ class AStarPoWeighted:
         checks.at_least("algorithm.value_samples", min(self.value_samples, default=0), 1)
         checks.above("algorithm.beta", self.beta, 0)
         checks.above("algorithm.adv_clip", self.adv_clip, 0)
+        checks.at_least("algorithm.kl_coefficient", self.kl_coefficient, 0)
         if len(self.value_samples) != len(self.value_boundaries) + 1:
             raise ConfigError(
                 f"algorithm.value_samples needs one number more than algorithm.value_boundaries, "

@@ -36,7 +36,8 @@ class Cispo:
         checks.group_size(self.group_size)
         checks.share("algorithm.clip_low", self.clip_low)
         checks.at_least("algorithm.clip_high", self.clip_high, 0)
-        checks.above("algorithm.cap", self.cap or 1.0, 0)
+        checks.at_least("algorithm.std_epsilon", self.std_epsilon, 0)
+        checks.above("algorithm.cap", self.cap, 0)
 
     @property
     def columns(self) -> frozenset[str]:

@@ -51,6 +51,7 @@ class Dapo:
     def __post_init__(self) -> None:
         checks.group_size(self.group_size)
         checks.clip_range(self.clip_low, self.clip_high)
+        checks.at_least("algorithm.std_epsilon", self.std_epsilon, 0)
         checks.at_least("algorithm.max_batches", self.max_batches, 1)
 
     @property

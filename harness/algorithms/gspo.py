@@ -41,6 +41,7 @@ class Gspo:
     def __post_init__(self) -> None:
         checks.group_size(self.group_size)
         checks.clip_range(self.clip_low, self.clip_high)
+        checks.at_least("algorithm.std_epsilon", self.std_epsilon, 0)
 
     @property
     def columns(self) -> frozenset[str]:

@@ -56,9 +56,11 @@ class Ppo:
         checks.at_least("algorithm.group_size", self.group_size, 1)
         checks.clip_range(self.clip_low, self.clip_high)
         checks.dual_clip(self.dual_clip, self.clip_high)
-        checks.above("algorithm.value_clip", self.value_clip or 1.0, 0)
+        checks.above("algorithm.value_clip", self.value_clip, 0)
         checks.at_least("algorithm.gamma", self.gamma, 0)
         checks.at_least("algorithm.lam", self.lam, 0)
+        checks.at_least("algorithm.value_coefficient", self.value_coefficient, 0)
+        checks.at_least("algorithm.entropy_coefficient", self.entropy_coefficient, 0)
 
     @property
     def columns(self) -> frozenset[str]:

@@ -45,6 +45,7 @@ class TinyZeroGrpo:
     def __post_init__(self) -> None:
         checks.group_size(self.group_size)
         checks.clip_range(self.clip_low, self.clip_high)
+        checks.at_least("algorithm.std_epsilon", self.std_epsilon, 0)
         checks.at_least("algorithm.kl_coefficient", self.kl_coefficient, 0)
 
     @property

@@ -1,9 +1,24 @@
 """`python -m harness.evaluate CHECKPOINT [KEY=VALUE ...]`: measure a checkpoint, held out.
 
-The task and the sampling are those of the checkpoint's trial unless the command line says
-otherwise. With prompt='TEXT' it prints samples for that prompt instead, graded where the task
-knows the prompt's answer. What a stored config would import or read beyond the harness's own is
-named first, and needs trust=true or a yes at the terminal.
+Task, decoding, evaluation and seed are those of the checkpoint's trial unless a key says otherwise,
+so that `final` repeats its trial's last numbers.
+
+  prompt='TEXT'                samples for one prompt instead; graded where it is one of the task's
+  prompt=3                     the same for the held-out prompt of that number, counted from 0
+  samples=64                   samples per prompt of which pass@k is estimated; at least k
+  evaluation.pass_k=8          k of pass@k; 0 leaves out all but the one sample per prompt
+  evaluation.temperature=0.6   of the samples; greedy accuracy is measured besides
+  rollout.top_p=0.95           and every other key of rollout.*: top_k, max_new_tokens, stop, ...
+  rollout=vllm                 another engine, with its own defaults
+  task=gsm8k task.source=F     another task; accuracy of each difficulty and part is in the table
+  task.eval_size=1000          and every other key of task.*
+  seed=1                       other random numbers
+  json=FILE                    write the results there as well
+  tracking=mlflow              and publish them, in the experiment `evaluations` (runs=FOLDER)
+  trust=true                   what a received folder's config would import or read is allowed
+
+What a stored config would import or read beyond the harness's own is named first, and needs
+trust=true or a yes at the terminal.
 """
 
 import dataclasses
@@ -16,22 +31,27 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from harness.cli import EXIT_TRIALS_FAILED, EXIT_USER_ERROR, composed
+from harness import checks
+from harness.cli import EXIT_TRIALS_FAILED, EXIT_USER_ERROR, changed, composed
+from harness.commands import results
 from harness.commands import trust as received
-from harness.config import TrialConfig
+from harness.config import Evaluation, Grading, TrialConfig
 from harness.distributed.ranks import ALONE
 from harness.distributed.sharding import Layout
 from harness.errors import ConfigError, HarnessError
 from harness.launch import in_group
+from harness.learner.checkpoint import ACCURACY, HIGHEST, RESULT
 from harness.learner.policy import Policy
 from harness.machine import digests, terminal
 from harness.machine.progress import shown_on
 from harness.measure.evaluation import Evaluator
-from harness.preflight import check_context, evaluation_sampling
+from harness.preflight import check_context
+from harness.rehearsal import rehearse
 from harness.rollout.engine import Request, Stream
 from harness.rollout.grading import Grader
 from harness.schema import Metric
-from harness.tasks import sets
+from harness.tracking import record
+from harness.tracking.none import NoTracking
 from harness.tracking.record import CONFIG as CONFIG_FILE
 from harness.trial import declared_metrics
 from harness.typed import TARGET, import_path, typed
@@ -39,6 +59,13 @@ from harness.types import Grade, Prompt, Rollout
 
 # What is kept of a checkpoint's trial, each with what such a plug-in has.
 MEASURED = {"task": "held_out", "rollout": "engine"}
+# The same of what is no plug-in, with its class; older trials may lack it.
+KEPT = {"evaluation": Evaluation, "grading": Grading}
+# Keys of this command alone.
+OWN_KEYS = ("prompt", "samples", "json", "trust")
+HELP = ("--help", "-h", "help")
+# Metric of a trial that says which step it is.
+STEP = "training/global_step"
 # Samples that are shown for one prompt.
 SHOWN_SAMPLES = 8
 
@@ -61,17 +88,24 @@ def config_of(checkpoint: Path, overrides: Sequence[str], trust: bool = False) -
     checkpoint = checkpoint.resolve()
     received.check_folder(checkpoint)
     _check_whole(checkpoint)
-    config = composed(
-        ["model=hf", f"model.path={_quoted(checkpoint)}", "tracking=none", *overrides]
-    )
     written = checkpoint.parent / CONFIG_FILE
-    changed = {re.split(r"\W", o.lstrip("+"), maxsplit=1)[0] for o in overrides}
-    groups = [group for group in MEASURED if group not in changed]
-    if not groups or not written.is_file():
-        return config
-    nodes = received.stored(written, groups)
-    received.ask(received.demands(nodes, checkpoint.parent), written, trust)
-    config = dataclasses.replace(config, **{group: _own(nodes, group) for group in groups})
+    chosen = {re.split(r"[=/@]", o.lstrip("+"), maxsplit=1)[0] for o in overrides}
+    stored = received.mapping(written)
+    groups = [group for group in MEASURED if group not in chosen and written.is_file()]
+    kept = [key for key in KEPT if key in stored and key not in chosen]
+    nodes = received.stored(written, [*groups, *kept]) if groups or kept else {}
+    seed = [f"seed={stored['seed']}"] if type(stored.get("seed")) is int else []
+    own = [o for o in overrides if re.split(r"[.=]", o.lstrip("+"))[0] in {*groups, *kept}]
+    others = [o for o in overrides if o not in own]
+    config = composed(
+        ["model=hf", f"model.path={_quoted(checkpoint)}", "tracking=none", *seed, *others]
+    )
+    nodes = changed(nodes, own)
+    plug_ins = {group: nodes[group] for group in groups}
+    received.ask(received.demands(plug_ins, checkpoint.parent), written, trust)
+    made = {key: typed(nodes[key], key, KEPT[key]) for key in kept}
+    made |= {group: _own(nodes, group) for group in groups}
+    config = dataclasses.replace(config, **made)
     return dataclasses.replace(config, rollout=config.rollout.alone())
 
 
@@ -99,8 +133,15 @@ def _quoted(path: Path) -> str:
     return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def evaluator_of(config: TrialConfig, prompts: Sequence[Prompt]) -> Evaluator:
-    """An evaluator of the model that a config names; `prompts` are all that it will sample for."""
+def evaluator_of(
+    config: TrialConfig, prompts: Sequence[Prompt], samples: int | None = None
+) -> Evaluator:
+    """An evaluator of the model that a config names.
+
+    Args:
+        prompts: all that it will sample for.
+        samples: per prompt, of which pass@k is estimated; None: as many as k.
+    """
     config.model.check(config.task)
     source = config.model.prepare(config.task, config.runs)
     tokenizer = source.load_tokenizer()
@@ -117,20 +158,56 @@ def evaluator_of(config: TrialConfig, prompts: Sequence[Prompt]) -> Evaluator:
         temperature=config.evaluation.temperature,
         pass_k=config.evaluation.pass_k,
         seed=config.seed,
+        samples=samples,
     )
 
 
-def measured(config: TrialConfig) -> dict[str, float]:
-    """All held-out metrics of a checkpoint but its distance from a base, which it does not know."""
+def last_step(checkpoint: Path) -> int:
+    """The step at which a trial measured a checkpoint: it names the random numbers.
+
+    That of `final` stands beside it, that of `best` is the first of its accuracy; 0 where neither
+    says so.
+    """
+    result, best = (received.mapping(checkpoint / name) for name in (RESULT, HIGHEST))
+    if STEP in result:
+        return int(result[STEP])
+    kept = record.read(checkpoint.parent)
+    steps = {} if kept is None else kept.steps
+    reached = [n for n, s in steps.items() if s.metrics.get("eval/accuracy") == best.get(ACCURACY)]
+    return min(reached, default=0)
+
+
+def measured(
+    config: TrialConfig, step: int = 0, samples: int | None = None
+) -> tuple[dict[str, float], dict[str, list[Any]]]:
+    """All held-out metrics of a checkpoint but its distance from a base, and all responses.
+
+    Args:
+        step: that names the random numbers (last_step).
+        samples: per prompt, of which pass@k is estimated; None: as many as k.
+
+    Raises:
+        ConfigError: fewer samples than k.
+    """
+    if samples is not None:
+        checks.at_least("samples", samples, max(1, config.evaluation.pass_k))
+    rehearse(config)
     check_context(config, config.model.prepare(config.task, config.runs))
-    evaluator = evaluator_of(config, config.task.held_out())
-    metrics, _ = evaluator.measured(step=0, at_an_end=config.evaluation.pass_k > 0)
-    return {key: value for key, value in metrics.items() if key != "eval/kl"}
+    evaluator = evaluator_of(config, config.task.held_out(), samples)
+    metrics, table = evaluator.measured(step, at_an_end=config.evaluation.pass_k > 0)
+    return {key: value for key, value in metrics.items() if key != "eval/kl"}, table
 
 
 def sampled(config: TrialConfig, text: str) -> tuple[Rollout, Sequence[Grade | None]]:
-    """Samples for one prompt, and their grades; None each when the task does not know it."""
-    known = [p for p in (*config.task.held_out(), *config.task.pool()) if p.text == text]
+    """Samples for one prompt, and their grades; None each when the task does not know it.
+
+    Args:
+        text: of the prompt, or the number of a held-out one.
+    """
+    held_out = config.task.held_out()
+    if re.fullmatch(r"[0-9]+", text) and int(text) < len(held_out):
+        text = held_out[int(text)].text
+    known = [p for p in (*held_out, *config.task.pool()) if p.text == text]
     stranger = Prompt(text=text, item=0, problem=text, difficulty=0, answer=None)
     prompt = known[0] if known else stranger
     evaluator = evaluator_of(config, [prompt])
@@ -144,18 +221,25 @@ def sampled(config: TrialConfig, text: str) -> tuple[Rollout, Sequence[Grade | N
 def main() -> int:
     """Run the command; returns the exit code."""
     arguments = sys.argv[1:]
-    text = next((a.removeprefix("prompt=") for a in arguments if a.startswith("prompt=")), None)
-    trust = "trust=true" in arguments
-    overrides = [a for a in arguments[1:] if not a.startswith(("prompt=", "trust="))]
     console = terminal.console()
+    if any(word in arguments for word in HELP):
+        console.print((__doc__ or "").strip())
+        return 0
+    pairs = dict(a.split("=", 1) for a in arguments if a.split("=", 1)[0] in OWN_KEYS and "=" in a)
+    overrides = [a for a in arguments[1:] if a.split("=", 1)[0] not in OWN_KEYS]
     try:
-        if not arguments or "=" in arguments[0]:
+        if not arguments or "=" in arguments[0] or arguments[0].startswith("-"):
             raise ConfigError(
-                "name a checkpoint: python -m harness.evaluate runs/checkpoints/TRIAL/final"
+                "name a checkpoint: python -m harness.evaluate runs/checkpoints/TRIAL/final; "
+                "--help lists all keys"
             )
-        config = config_of(Path(arguments[0]), overrides, trust)
+        checkpoint = Path(arguments[0])
+        config = config_of(checkpoint, overrides, pairs.get("trust") == "true")
         with in_group(config, None, 0), shown_on(console):
-            _answer(console, config, text)
+            if "prompt" in pairs:
+                _show(console, config, pairs["prompt"])
+            else:
+                _measure(console, config, checkpoint, pairs)
     except ConfigError as error:
         terminal.complain(error)
         return EXIT_USER_ERROR
@@ -165,13 +249,25 @@ def main() -> int:
     return 0
 
 
-def _answer(console: Console, config: TrialConfig, text: str | None) -> None:
-    if text is not None:
-        _show(console, config, text)
-        return
-    console.print(_table(measured(config), declared_metrics(config)))
-    console.print(f"held-out set {sets.digest(config.task.held_out())[:16]}")
-    console.print(f"decoding {dataclasses.asdict(evaluation_sampling(config))}")
+def _measure(
+    console: Console, config: TrialConfig, checkpoint: Path, pairs: Mapping[str, str]
+) -> None:
+    """Measure, show, and write down where that is asked for."""
+    file = results.checked(pairs.get("json"))
+    samples = pairs.get("samples")
+    if samples is not None and not re.fullmatch(r"[0-9]+", samples):
+        raise ConfigError(f"samples must be a whole number, received {samples!r}")
+    count = None if samples is None else int(samples)
+    metrics, table = measured(config, last_step(checkpoint), count)
+    made = results.Results(checkpoint, config, count, metrics, table)
+    console.print(_table(metrics, declared_metrics(config)))
+    for name, value in made.facts().items():
+        console.print(f"{name}: {value}")
+    if file is not None:
+        made.write(file)
+        console.print(f"written to {file}")
+    if not isinstance(config.tracking, NoTracking):
+        console.print(f"published from {made.publish()}")
 
 
 def _table(metrics: dict[str, float], declared: Mapping[str, Metric]) -> Table:
@@ -183,9 +279,12 @@ def _table(metrics: dict[str, float], declared: Mapping[str, Metric]) -> Table:
 
 def _show(console: Console, config: TrialConfig, text: str) -> None:
     rollout, grades = sampled(config, text)
+    console.print(f"prompt: {rollout.prompts[0].text}")
     for grade, response, finished in zip(
         grades, rollout.texts, rollout.finished_B.tolist(), strict=True
     ):
-        verdict = "no grade" if grade is None else ("correct" if grade.correct else "wrong")
+        verdict = "correct" if grade is not None and grade.correct else "wrong"
+        if grade is None:
+            verdict = "no grade: not one of the task's prompts; prompt=0 is its first held-out one"
         console.print(f"[{verdict}{'' if finished else ', truncated'}]")
         console.print("  " + response.replace("\n", "\n  "))

@@ -43,7 +43,7 @@ def check_folder(checkpoint: Path) -> None:
             raise ConfigError(
                 f"{str(path)!r} is a link that leads out of the folder; put the file in its place"
             )
-    parts = _mapping(checkpoint / PARTS).get("weight_map", {})
+    parts = mapping(checkpoint / PARTS).get("weight_map", {})
     for name in parts.values() if isinstance(parts, Mapping) else ():
         if not isinstance(name, str) or Path(name).name != name:
             raise ConfigError(
@@ -58,7 +58,7 @@ def stored(file: Path, groups: Sequence[str]) -> dict[str, Any]:
     Raises:
         ConfigError: the file holds no such config, or something that would be filled in here.
     """
-    own = _mapping(file)
+    own = mapping(file)
     nodes = {group: own.get(group) for group in groups}
     for group, node in nodes.items():
         if not isinstance(node, Mapping):
@@ -139,7 +139,7 @@ def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield from _leaves(value, f"{path}.{key}" if path else str(key))
 
 
-def _mapping(file: Path) -> dict[str, Any]:
+def mapping(file: Path) -> dict[str, Any]:
     """A JSON object; empty where there is none."""
     try:
         found = json.loads(file.read_bytes())

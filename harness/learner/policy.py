@@ -20,7 +20,6 @@ from torch.distributed.fsdp import register_fsdp_forward_method
 from harness import checks
 from harness.distributed.checksums import added, digest, sums
 from harness.distributed.sharding import Device, Layout, local, placed, resharded, whole
-from harness.errors import ConfigError
 from harness.learner.batching import Packed, packed, passes, row_lengths
 from harness.learner.scorer import Hidden, Scorer
 from harness.machine.progress import Unit, advance
@@ -67,10 +66,11 @@ class Optimizer:
     def __post_init__(self) -> None:
         checks.above("trainer.optimizer.learning_rate", self.learning_rate, 0)
         checks.above("trainer.optimizer.clip", self.clip, 0)
-        if not 0 <= self.warmup <= 1:
-            raise ConfigError(
-                f"trainer.optimizer.warmup is a share and must be in [0, 1], received {self.warmup}"
-            )
+        checks.decay("trainer.optimizer.beta1", self.beta1)
+        checks.decay("trainer.optimizer.beta2", self.beta2)
+        checks.above("trainer.optimizer.epsilon", self.epsilon, 0)
+        checks.at_least("trainer.optimizer.weight_decay", self.weight_decay, 0)
+        checks.part("trainer.optimizer.warmup", self.warmup)
 
     def rate(self, progress: float) -> float:
         """Learning rate when the share `progress` of the budget is used; it starts at a tenth."""

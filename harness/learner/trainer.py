@@ -61,4 +61,4 @@ class Trainer:
                 f"received {self.ranks}; every rank samples for as many prompts"
             )
         checks.share("trainer.save_every", self.save_every)
-        checks.above("trainer.importance_cap", self.importance_cap or 1.0, 0)
+        checks.above("trainer.importance_cap", self.importance_cap, 0)

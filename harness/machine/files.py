@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -95,6 +96,7 @@ def replacing(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     _sync(temporary)
+    _open_to_others(temporary)
     if os.path.lexists(folder):
         folder.rename(old)
     temporary.rename(folder)
@@ -108,6 +110,17 @@ def _sync(folder: Path) -> None:
         if path.is_file():
             _sync_entry(path)
     _sync_entry(folder)
+
+
+def _open_to_others(folder: Path) -> None:
+    """Give every file the mode of a new one: safetensors lets only its writer read."""
+    probe = folder / ".mode"
+    probe.touch()  # the umask itself cannot be read without changing it
+    mode = stat.S_IMODE(probe.stat().st_mode)
+    probe.unlink()
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(mode)
 
 
 def _sync_entry(path: Path) -> None:

@@ -15,6 +15,9 @@ from rich.text import Text
 from harness.errors import ConfigError
 from harness.machine import shown
 
+# Columns where nobody's screen ends.
+UNBOUNDED = 10_000
+
 
 class _Plain(Console):
     """A console that obeys no string; every string, also a table's cell, passes through here."""
@@ -24,9 +27,15 @@ class _Plain(Console):
 
 
 def console() -> Console:
-    """The project's console on stdout; lines are wrapped by the terminal only."""
+    """The project's console on stdout; lines are wrapped by the terminal only.
+
+    A file or a pipe has no width: a table written to it takes what it needs.
+    """
     tolerate()
-    return _Plain(markup=False, emoji=False, highlight=False, soft_wrap=True)
+    made = _Plain(markup=False, emoji=False, highlight=False, soft_wrap=True)
+    if not made.is_terminal:
+        made.width = UNBOUNDED
+    return made
 
 
 def tolerate() -> None:

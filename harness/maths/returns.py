@@ -37,7 +37,7 @@ class CriticSettings:
     warmup: float = 0.0
 
     def __post_init__(self) -> None:
-        checks.above("algorithm.critic.learning_rate", self.learning_rate or 1.0, 0)
+        checks.above("algorithm.critic.learning_rate", self.learning_rate, 0)
         if not 0 <= self.warmup < 1:
             raise ConfigError(
                 f"algorithm.critic.warmup must be a share in [0, 1), received {self.warmup}"

@@ -36,6 +36,8 @@ class Evaluator:
     temperature: float
     pass_k: int
     seed: int
+    samples: int | None = None
+    """Samples per prompt of which pass@k is estimated; None: as many as k."""
 
     def measured(self, step: int, at_an_end: bool) -> tuple[dict[str, float], dict[str, list[Any]]]:
         """All metrics of an evaluation, shown as one wait, and the table of `sampled`.
@@ -80,14 +82,10 @@ class Evaluator:
         metrics = {}
         _, greedy = self._graded("eval/greedy", step, 1, self._sampling(0.0))
         metrics["eval/greedy_accuracy"] = _accuracy(greedy)
-        _, many = self._graded("eval/pass", step, self.pass_k, self._sampling(self.temperature))
-        right = [
-            sum(grade.correct for grade in many[i : i + self.pass_k])
-            for i in range(0, len(many), self.pass_k)
-        ]
-        metrics["eval/pass_at_k"] = sum(
-            pass_at_k(self.pass_k, c, self.pass_k) for c in right
-        ) / len(right)
+        n = self.samples or self.pass_k
+        _, many = self._graded("eval/pass", step, n, self._sampling(self.temperature))
+        right = [sum(grade.correct for grade in many[i : i + n]) for i in range(0, len(many), n)]
+        metrics["eval/pass_at_k"] = sum(pass_at_k(n, c, self.pass_k) for c in right) / len(right)
         metrics["eval/avg_at_k"] = _accuracy(many)
         if self.task.early_stop is not None:
             patient = dataclasses.replace(

@@ -64,6 +64,17 @@ class Architecture:
     rope_theta: float = 1000.0
     initial_std: float = 0.075
 
+    def __post_init__(self) -> None:
+        for name in ("hidden", "layers", "heads", "feed_forward", "positions"):
+            checks.at_least(f"model.architecture.{name}", getattr(self, name), 1)
+        checks.above("model.architecture.rope_theta", self.rope_theta, 0)
+        checks.above("model.architecture.initial_std", self.initial_std, 0)
+        if self.hidden % (2 * self.heads):
+            raise ConfigError(
+                f"model.architecture.heads: rotary heads have an even width, so that twice their "
+                f"number must divide model.architecture.hidden={self.hidden}, received {self.heads}"
+            )
+
 
 @dataclass(frozen=True)
 class WarmUp:
@@ -86,6 +97,10 @@ class WarmUp:
         checks.at_least("model.warm_up.steps", self.steps, 1)
         checks.at_least("model.warm_up.batch", self.batch, 1)
         checks.at_least("model.warm_up.trace_tokens", self.trace_tokens, 1)
+        checks.at_least("model.warm_up.start_steps", self.start_steps, 1)
+        checks.above("model.warm_up.learning_rate", self.learning_rate, 0)
+        checks.above("model.warm_up.clip", self.clip, 0)
+        checks.decay("model.warm_up.beta2", self.beta2)
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ class Grader:
         raise GraderError(
             f"the grader failed on {len(failed)} of {count} responses, more than "
             f"grading.max_error_share={self.limits.max_error_share:g} allows; the first with "
-            f"{answers[failed[0]][1]}; mend {_grader_of(self.task)} with the responses in {file}"
+            f"{answers[failed[0]][1]}; mend {grader_of(self.task)} with the responses in {file}"
         )
 
 
@@ -182,7 +182,7 @@ class Examiner:
         )
 
 
-def _grader_of(task: Task) -> str:
+def grader_of(task: Task) -> str:
     """What the user has written: the function of task=jsonl, the class of other tasks."""
     return str(getattr(task, "grader", named(task)))
 

@@ -144,11 +144,10 @@ class Countdown(sets.HasSets):
 
     def traces(self, seed: int, items: range) -> list[tuple[str, str]]:
         """Question and search trace of each item, on pool problems in shuffled passes."""
-        pool = self.pool()
         writer = TraceWriter(self.operators, self.persona)
-        draws = max(writer.draws(prompt.answer.numbers) for prompt in pool)
+        prompts = sets.shuffled(self.pool(), seed, "countdown/order", items)
+        draws = max(writer.draws(prompt.answer.numbers) for prompt in prompts)
         u_NK = streams.uniforms(seed, "countdown/trace", 0, items, draws).tolist()
-        prompts = sets.shuffled(pool, seed, "countdown/order", items)
         template: Template = self.template
         return [
             (prompt.text, template.response(*writer.write(p.numbers, p.target, u_K)))

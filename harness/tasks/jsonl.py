@@ -4,7 +4,6 @@ The file is JSON lines, or parquet. Nothing is graded by the harness: the functi
 response is right.
 """
 
-import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +16,7 @@ from harness.errors import ConfigError, ContractError
 from harness.prompts import Grade, Prompt
 from harness.tasks import rows, sets
 from harness.tasks.templates import FewShot, Plain, Question, Template, Worked
+from harness.typed import function
 
 Grader = Callable[[str, str], bool]
 # A file brings no worked example; templates that show one are refused.
@@ -30,6 +30,11 @@ class Jsonl(sets.HasSets):
     The grader is called with what the template finds as the answer, and with the answer column as
     text. The template `plain` finds the whole response, tags what is inside them; a response
     without an answer is wrong and the grader is not asked.
+
+    It returns True or False: correctness has no degrees, and a float is refused. What is between
+    right and wrong is a reward's to say (harness.rewards.function). It is tried on a real prompt
+    before anything is made. What it raises, or a time above `grading.cpu_seconds`, is an error of
+    that one response.
 
     Attributes:
         path: a .jsonl or .parquet file; identical prompts count once.
@@ -73,7 +78,9 @@ class Jsonl(sets.HasSets):
         verdict = self._grader(content, prompt.answer)
         if not isinstance(verdict, (bool, np.bool_)):
             raise ContractError(
-                f"task.grader: {self.grader} must return True or False, returned {verdict!r:.40}"
+                f"task.grader: {self.grader} must return True or False, returned "
+                f"{verdict!r:.40}; correctness has no degrees: return a comparison such as "
+                f"score >= 1, and put what is between into a reward: reward=function"
             )
         return Grade(correct=bool(verdict), formatted=True)
 
@@ -85,20 +92,7 @@ class Jsonl(sets.HasSets):
 
     @cached_property
     def _grader(self) -> Grader:
-        module, _, name = self.grader.rpartition(".")
-        try:
-            if not module:
-                raise ImportError("it names no module")
-            function: Grader = getattr(importlib.import_module(module), name)
-        except Exception as error:  # importing runs the module, which may raise anything
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise ConfigError(
-                f"task.grader: cannot import {self.grader!r} ({reason}); name a function as "
-                f"package.module.function, importable from where the command is started"
-            ) from error
-        if not callable(function):
-            raise ConfigError(f"task.grader: {self.grader!r} is no function")
-        return function
+        return function(self.grader, "task.grader")
 
     @cached_property
     def _sets(self) -> sets.Sets:

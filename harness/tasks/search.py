@@ -42,7 +42,9 @@ class Persona:
     max_attempts: int = 8
 
     def __post_init__(self) -> None:
-        checks.at_least("persona.max_attempts", self.max_attempts, 1)
+        checks.at_least("task.persona.max_attempts", self.max_attempts, 1)
+        for name in ("patient_share", "patient_stop", "impatient_stop"):
+            checks.part(f"task.persona.{name}", getattr(self, name))
 
 
 def apply(operator: str, left: int | None, right: int) -> int | None:

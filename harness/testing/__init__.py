@@ -74,7 +74,7 @@ class AlgorithmContract:
         self._holds(checks.check_diagnostics_declared)
 
     def test_documented(self) -> None:
-        """Frozen, and every hyper-parameter stands in the docstring's Attributes section."""
+        """Frozen, and its own hyper-parameters stand in the docstring's Attributes section."""
         self._holds(checks.check_documented)
 
     def _holds(self, check: Callable[[Any], None]) -> None:

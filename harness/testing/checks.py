@@ -1,9 +1,7 @@
 """The checks: each raises AssertionError where an algorithm breaks its contract."""
 
 import dataclasses
-import inspect
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -27,6 +25,7 @@ from harness.testing.data import (
     total_of,
 )
 from harness.types import Batch, Minibatch
+from harness.wording import documented
 
 # Reductions of one value per response.
 PER_RESPONSE = (Reduction.SEQUENCE_MEAN, Reduction.RESPONSE_MEAN)
@@ -245,11 +244,21 @@ def check_diagnostics_declared(algorithm: Algorithm) -> None:
 
 
 def check_documented(algorithm: Algorithm) -> None:
-    """Frozen, and every hyper-parameter stands in the docstring's Attributes section."""
+    """Frozen, and every hyper-parameter of its own stands in the docstring's Attributes section.
+
+    Inherited fields are documented where they come from.
+    """
     cls = type(algorithm)
-    assert cls.__dataclass_params__.frozen  # type: ignore[attr-defined]
-    _, _, section = (inspect.getdoc(cls) or "").partition("Attributes:\n")
-    section = re.split(r"\n\S", section)[0]
-    entries = re.findall(r"^    (\w+(?:, \w+)*): \S", section, flags=re.MULTILINE)
-    documented = {name for entry in entries for name in entry.split(", ")}
-    assert documented == {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    name = cls.__name__
+    frozen = cls.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    assert frozen, f"{name} is not frozen; write @dataclass(frozen=True)"
+    fields = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    own = fields & set(vars(cls).get("__annotations__", {}))
+    said = set(documented(cls))
+    assert own <= said, (
+        f"the docstring of {name} lacks {', '.join(sorted(own - said))}; write `NAME: what it is` "
+        f"in its section Attributes"
+    )
+    assert said <= fields, (
+        f"the docstring of {name} has {', '.join(sorted(said - fields))}, which it has no field for"
+    )

@@ -101,6 +101,14 @@ class Adaptive:
         checks.at_least("window.minimum", self.minimum, 1)
         checks.at_least("window.update_frequency", self.update_frequency, 1)
         checks.at_least("window.min_samples", self.min_samples, 1)
+        checks.at_least("window.rolling_window", self.rolling_window, 1)
+        for name in ("warmup_steps", "min_change", "margin", "tolerance", "hold_steps"):
+            checks.at_least(f"window.{name}", getattr(self, name), 0)
+        checks.at_least("window.growth", self.growth, 0)
+        checks.at_least("window.shrink", self.shrink, 0)
+        checks.part("window.target", self.target)
+        checks.decay("window.success_beta", self.success_beta)
+        checks.decay("window.ema_beta", self.ema_beta)
         if not self.minimum <= self.initial <= self.maximum:
             raise ConfigError(
                 f"window.initial must be in window.minimum..window.maximum = "

@@ -15,11 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 import harness.rollout
 import harness.tasks
-from harness.commands import trust
-from harness.commands.evaluate import SHOWN_SAMPLES, config_of, measured, sampled
+from harness.commands import evaluate, trust
+from harness.commands.evaluate import (
+    SHOWN_SAMPLES,
+    config_of,
+    last_step,
+    measured,
+    sampled,
+)
 from harness.config import resolved
 from harness.errors import ConfigError
 from harness.launch import run_trial
@@ -44,12 +51,24 @@ def test_task_and_sampling_are_the_trials_unless_said_otherwise(
     final: tuple[Path, dict[str, float]],
 ) -> None:
     folder, result = final
-    config = config_of(folder, ["evaluation.pass_k=2"])
+    config = config_of(folder, [])
     assert (config.task.eval_size, config.rollout.temperature) == (48, 0.7)
-    again = measured(config)
-    # Greedy decoding draws nothing: it must repeat what the trial measured at its end.
-    assert again["eval/greedy_accuracy"] == result["eval/greedy_accuracy"]
+    assert config.evaluation.pass_k == 2, "the trial's own, not the default of 16"
+    # Same seed, same streams: every number is the trial's last one, the sampled ones too.
+    again, table = measured(config, last_step(folder))
     assert "eval/kl" not in again
+    assert again.items() <= result.items()
+    assert len(table["response"]) == 48
+    more, _ = measured(config, last_step(folder), samples=4)
+    assert more["eval/accuracy"] == again["eval/accuracy"]
+    assert more["eval/pass_at_k"] >= more["eval/avg_at_k"]
+    with pytest.raises(ConfigError, match="samples must be at least 2, received 1"):
+        measured(config, 0, samples=1)
+    hot = config_of(folder, ["rollout.top_p=0.5", "evaluation.temperature=0.3", "seed=3"])
+    assert (hot.rollout.top_p, hot.rollout.temperature) == (0.5, 0.7), "the rest is the trial's"
+    assert (hot.evaluation.temperature, hot.evaluation.pass_k, hot.seed) == (0.3, 2, 3)
+    smaller = config_of(folder, ["task.eval_size=20"])
+    assert (smaller.task.eval_size, smaller.task.train_size) == (20, 128)
     other = config_of(folder, ["task=countdown", "task/template=compact", "task.eval_size=20"])
     assert other.task.eval_size == 20
     assert other.rollout.temperature == 0.7
@@ -60,7 +79,7 @@ def test_samples_of_one_prompt_are_graded_where_the_answer_is_known(
 ) -> None:
     config = config_of(final[0], [])
     text = config.task.held_out()[3].text
-    rollout, grades = sampled(config, text)
+    rollout, grades = sampled(config, "3")
     assert all(grade is not None for grade in grades)
     assert len(set(rollout.texts)) > 1
     assert {p.text for p in rollout.prompts} == {text}
@@ -73,15 +92,39 @@ def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
         config_of(tmp_path, [])
 
 
+def test_help_documents_every_key(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for word in evaluate.HELP:
+        monkeypatch.setattr(sys, "argv", ["evaluate", word])
+        assert evaluate.main() == 0
+        out = capsys.readouterr().out
+        for key in evaluate.OWN_KEYS:
+            assert f"\n  {key}=" in out
+        for other in ("evaluation.pass_k=", "rollout.top_p=", "task=", "seed=", "tracking="):
+            assert f"\n  {other}" in out
+    monkeypatch.setattr(sys, "argv", ["evaluate"])
+    assert evaluate.main() == 2
+    assert "--help" in capsys.readouterr().err
+
+
 def test_the_command_prints_a_table_and_refuses_in_one_line(
     final: tuple[Path, dict[str, float]], tmp_path: Path
 ) -> None:
     settings = command()
     call = [sys.executable, "-m", "harness.evaluate", str(final[0])]
-    settings["args"] = [*call, "evaluation.pass_k=0"]
+    settings["args"] = [*call, "evaluation.pass_k=0", "json=out.json", "tracking=mlflow"]
     done = subprocess.run(**settings, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "eval/accuracy" in done.stdout
+    assert "decoding: temperature=1.0 top_p=1.0" in done.stdout
+    written = json.loads((tmp_path / "out.json").read_text())
+    assert written["metrics"]["eval/accuracy"] == final[1]["eval/accuracy"]
+    assert len(written["responses"]) == 48
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("evaluations")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.data.metrics["eval/accuracy"] == final[1]["eval/accuracy"]
     settings["args"] = [*call, "task=nope"]
     refused = subprocess.run(**settings, cwd=tmp_path, capture_output=True, text=True)
     assert refused.returncode == 2
@@ -252,6 +295,14 @@ def test_a_path_that_hides_where_it_leads_is_refused_even_with_trust(
     tell(received, task=jsonl(path=path))
     assert "leads elsewhere" in refusal(received)
     assert "leads elsewhere" in refusal(received, trusted=True)
+
+
+def test_a_stored_seed_and_evaluation_are_data(received: Path) -> None:
+    tell(received, seed="0 task=jsonl", evaluation={"pass_k": 3})
+    config = config_of(received / "final", [])
+    assert (config.seed, config.evaluation.pass_k, type(config.task)) == (0, 3, Countdown)
+    tell(received, evaluation={"pass_k": "${oc.env:SECRET}"})
+    assert "would be filled in here" in refusal(received, trusted=True)
 
 
 def test_what_would_be_filled_in_here_is_refused(

@@ -121,7 +121,7 @@ def test_a_name_that_is_not_the_files_is_refused() -> None:
         ("seeds: [0, 1, 2]", "seeds: [0, x]", "ablation.seeds"),
         ("metric: eval/accuracy, c", "metric: accuracy, c", "valid: eval/accuracy"),
         ("margin: 2.0", "margin: -1", "margin must be at least 0, received -1"),
-        ("relation: equal", "relation: same", "valid: greater, less, equal"),
+        ("relation: equal", "relation: same", "one of greater, less, equal"),
         ("amount: 50", "amount: 0", "budget.amount must be above 0"),
         ("question:", "qestion:", "unknown key 'ablation.qestion'"),
     ],
