@@ -9,14 +9,10 @@ from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import cached_file, extract_commit_hash
-from transformers.utils import logging as transformers_logging
 
 from harness import config
 from harness.errors import ConfigError
-
-transformers_logging.disable_progress_bar()  # three bars for every checkpoint hide our own lines
+from harness.models.library import transformers
 
 # What transformers raises for a missing, foreign or broken folder.
 FAILURES = (
@@ -64,7 +60,7 @@ class Source:
     def model(self) -> Any:
         """A fresh copy of the model in evaluation mode: no dropout, so log-probs repeat."""
         with _one_line(self.path):
-            model = AutoModelForCausalLM.from_pretrained(
+            model = transformers().AutoModelForCausalLM.from_pretrained(
                 self.path,
                 revision=self.revision,
                 dtype=self.dtype,
@@ -77,7 +73,9 @@ class Source:
     def config(self) -> Any:
         """The model's config, without its weights."""
         with _one_line(self.path):
-            return AutoConfig.from_pretrained(self.path, revision=self.revision, **DATA_ONLY)
+            return transformers().AutoConfig.from_pretrained(
+                self.path, revision=self.revision, **DATA_ONLY
+            )
 
     def context(self) -> int | None:
         """Tokens that the model can read; None where its config does not say."""
@@ -87,7 +85,7 @@ class Source:
     def load_tokenizer(self) -> Any:
         """The tokenizer; it must name an end token."""
         with _one_line(self.tokenizer):
-            tokenizer = AutoTokenizer.from_pretrained(
+            tokenizer = transformers().AutoTokenizer.from_pretrained(
                 self.tokenizer, revision=self.tokenizer_revision, **DATA_ONLY
             )
         if tokenizer.eos_token_id is None:
@@ -144,7 +142,8 @@ def located(path: str, key: str, file: str = "config.json") -> tuple[str, str | 
     if Path(found).is_dir():
         return found, None
     with _one_line(found):
-        commit = extract_commit_hash(cached_file(found, file), None)
+        utils = transformers().utils
+        commit = utils.extract_commit_hash(utils.cached_file(found, file), None)
     if commit is None:
         raise ConfigError(f"{key}: the hub's {found!r} has no {file}, so it is no model")
     return found, commit
