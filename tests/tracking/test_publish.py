@@ -14,6 +14,7 @@ from harness.machine.files import locked
 from harness.tracking import Names
 from harness.tracking.mlflow import MlflowTracking
 from harness.tracking.record import CONFIG, LOCK, Status, read
+from harness.tracking.store import open_store
 from harness.tracking.writer import Writer
 
 NAMES = Names("grpo__s0__aa", "grpo", "question")
@@ -21,9 +22,21 @@ METRICS = {f"actor/m{i}": i / 3 for i in range(40)}
 STEPS = 9
 
 
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty store; making one takes as long as a whole test."""
+    runs = tmp_path_factory.mktemp("empty") / "runs"
+    runs.mkdir()
+    open_store(runs)
+    return runs / "mlflow.db"
+
+
 @pytest.fixture
-def runs(tmp_path: Path) -> Path:
-    return tmp_path / "runs"
+def runs(tmp_path: Path, empty: Path) -> Path:
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    shutil.copy(empty, runs)
+    return runs
 
 
 @pytest.fixture
