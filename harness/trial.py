@@ -39,7 +39,7 @@ from harness.rollout.collect import Collector
 from harness.rollout.grading import Grader
 from harness.rollout.reference import ReferenceScores
 from harness.rollout.spread import Spread
-from harness.schema import METRICS, Metric
+from harness.schema import METRICS, Metric, check_names
 from harness.tasks import sets
 from harness.tracking import Run
 from harness.tracking.record import IDENTITY, LOCK, RECORD
@@ -64,6 +64,7 @@ def prepare(config: TrialConfig) -> tuple[Path, Source]:
         config.task.held_out()
     with blamed("task", config.task, "pool"):
         config.task.pool()
+    check_names(declared_metrics(config))
     config.model.check(config.task)
     config.tracking.check(Path(config.runs))
     runs = files.writable_folder(Path(config.runs), "runs")
