@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from analysis.load import read_revisions
 from analysis.report import build
 from harness.errors import ConfigError, StoreError
 from harness.machine import terminal
@@ -19,8 +20,11 @@ def main(arguments: list[str] | None = None) -> int:
     report = commands.add_parser("report", help="write runs/reports/NAME from the MLflow store")
     report.add_argument("name", help="the ablation, which is also the MLflow experiment")
     report.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all output")
+    console = terminal.console()
     try:
         options = parser.parse_args(arguments)
+        read_revisions(options.runs, options.name)  # refused before anything else is said
+        console.print(f"{options.name}: publishing the trials' records, then writing the report")
         built = build(options.runs, options.name)
     except ConfigError as error:
         terminal.complain(error)
@@ -28,7 +32,6 @@ def main(arguments: list[str] | None = None) -> int:
     except StoreError as error:
         terminal.complain(error)
         return STORE_FAILED
-    console = terminal.console()
     console.print(built.summary)
     console.print(str(built.html))
     if built.empty:

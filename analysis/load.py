@@ -1,5 +1,6 @@
 """MLflow and manifest -> tidy polars frames. The only module that imports mlflow."""
 
+import io
 import json
 import os
 import sys
@@ -11,17 +12,20 @@ import polars as pl
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
-from analysis.ablation import Manifest
 from analysis.revisions import History, manifest_path, read_history
-from harness.errors import ConfigError
-from harness.tracking import Names, store
-from harness.tracking.mlflow import MlflowTracking
+from harness.errors import ConfigError, StoreError
+from harness.tracking import Names, artifacts, store
+from harness.tracking.mlflow import CONFIG_FILE, MlflowTracking
 
 # The files of a local store are not even copied; a bar per file would bury the summary.
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 PAGE = 1000  # MLflow's own default; a larger page only moves the memory peak
+# What is raised by reading a file that is not what was written.
+DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 NO_SEED = -1  # of a run without a usable seed tag; seeds themselves are never negative
 
 RUNS = {
@@ -81,11 +85,6 @@ def read_revisions(runs: Path, name: str) -> History:
             f"run the ablation or grid first or pass --runs; valid: {', '.join(found) or 'none'}"
         )
     return history
-
-
-def read_manifest(runs: Path, name: str) -> Manifest:
-    """The newest revision of a manifest; raises as `read_revisions` does."""
-    return read_revisions(runs, name).revisions[-1]
 
 
 def seals(runs: Path) -> dict[str, str]:
@@ -209,24 +208,49 @@ def _history(client: MlflowClient, run: Run) -> pl.DataFrame:
     )
 
 
-def last_table(client: MlflowClient, run_id: str) -> pl.DataFrame | None:
+def last_table(client: MlflowClient, run_id: str, runs: Path) -> pl.DataFrame | None:
     """The last evaluation's table of one run, one row per held-out prompt; None if there is none.
 
     Columns: item, problem, difficulty, prompt, response, correct, length, truncated.
+
+    Raises:
+        StoreError: it is damaged, or a link.
     """
-    names = sorted(file.path for file in client.list_artifacts(run_id, "eval"))
+    names = artifacts.listed(client, run_id, runs, "eval")
     if not names:
         return None
-    data = json.loads(Path(client.download_artifacts(run_id, names[-1])).read_text("utf-8"))
-    if not data["data"]:
-        return None
-    columns = zip(*data["data"], strict=True)
-    return pl.DataFrame(dict(zip(data["columns"], columns, strict=True)), strict=False)
+    try:
+        data = json.loads(artifacts.text_of(client, run_id, runs, names[-1]) or "")
+        if not data["data"]:
+            return None
+        columns = zip(*data["data"], strict=True)
+        return pl.DataFrame(dict(zip(data["columns"], columns, strict=True)), strict=False)
+    except (*DAMAGED, pl.exceptions.PolarsError) as error:
+        raise _damaged(client, run_id, runs, names[-1]) from error
 
 
-def run_config(client: MlflowClient, run_id: str) -> dict[str, Any]:
-    """The resolved config of one run; empty if the run stored none."""
-    if "config.yaml" not in {file.path for file in client.list_artifacts(run_id)}:
+def run_config(client: MlflowClient, run_id: str, runs: Path) -> dict[str, Any]:
+    """The resolved config of one run; empty if the run stored none.
+
+    Raises:
+        StoreError: it is damaged, or a link.
+    """
+    if CONFIG_FILE not in artifacts.listed(client, run_id, runs):
         return {}
-    plain = OmegaConf.to_container(OmegaConf.load(client.download_artifacts(run_id, "config.yaml")))
-    return {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
+    try:
+        text = artifacts.text_of(client, run_id, runs, CONFIG_FILE)
+        plain = OmegaConf.to_container(OmegaConf.load(io.StringIO(text)))
+        if not isinstance(plain, dict) or not plain:
+            raise ValueError("no mapping")
+    except (*DAMAGED, YAMLError, OmegaConfBaseException) as error:
+        raise _damaged(client, run_id, runs, CONFIG_FILE) from error
+    return {str(key): value for key, value in plain.items()}
+
+
+def _damaged(client: MlflowClient, run_id: str, runs: Path, name: str) -> StoreError:
+    """A trial's folder would have mended the file: there is none any more."""
+    path = artifacts.path_of(client, run_id, runs, name)
+    return StoreError(
+        f"{path} is damaged, and the folder of its trial is gone, from which it would be published "
+        f"again; bring that folder back, or run the trial again with fresh=true"
+    )

@@ -15,6 +15,7 @@ from analysis.findings import Findings, findings
 from analysis.frame import Axis
 from analysis.study import Study, compare, read_study
 from analysis.summary import summary
+from harness.errors import ConfigError
 
 STEPS_PNG, TOKENS_PNG, FOREST_PNG = "curves_steps.png", "curves_tokens.png", "differences.png"
 BEHAVIOUR_PNG = "behaviour.png"
@@ -53,10 +54,12 @@ def build(runs: Path, name: str) -> Report:
     Files are written beside the folder and moved into it, so a reader never sees half of one.
 
     Raises:
-        ConfigError: no manifest, no store, or no such experiment.
+        ConfigError: no manifest, no store, or no such experiment; a link instead of the folder.
     """
-    study = read_study(runs, name)
     folder = runs / "reports" / name
+    if not folder.resolve().is_relative_to(runs.resolve()):
+        raise ConfigError(f"{folder} leads to {folder.resolve()}; remove the link")
+    study = read_study(runs, name)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".report-") as scratch:
         new = Path(scratch)

@@ -174,7 +174,7 @@ def read_study(runs: Path, name: str) -> Study:
     results = frame.results(metrics, manifest.ablation.primary)
     empty = (pl.col("status") == FINISHED) & ~pl.col("trial").is_in(results["trial"].to_list())
     run_ids = dict(zip(finished["trial"], finished["run_id"], strict=True))
-    read = {trial: load.last_table(client, run_id) for trial, run_id in run_ids.items()}
+    read = {trial: load.last_table(client, run_id, runs) for trial, run_id in run_ids.items()}
     return Study(
         history=history,
         trials=trials.with_columns(
@@ -183,7 +183,7 @@ def read_study(runs: Path, name: str) -> Study:
         metrics=metrics.select(list(load.METRICS)),
         results=results.select(list(load.METRICS)),
         tables={trial: table for trial, table in read.items() if table is not None},
-        config=load.run_config(client, next(iter(run_ids.values()))) if run_ids else {},
+        config=load.run_config(client, next(iter(run_ids.values())), runs) if run_ids else {},
         strangers=sorted(set(experiment.runs["trial"]) - history.trials),
         runs=experiment.runs,
         seals=load.seals(runs),

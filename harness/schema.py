@@ -5,10 +5,15 @@ and is exempt from the bitwise contract. Logging a key that is not declared is a
 Names follow verl's where verl has one.
 """
 
+import posixpath
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from harness.errors import ContractError
+
+# What MLflow takes as a metric's name (mlflow.utils.validation), on every system.
+NAMES, MAX_NAME = r"[\w\-.:/ ]+", 250
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,18 @@ EVAL = {
 }
 
 METRICS: dict[str, Metric] = {**BUDGET, **STEP, **EVAL}
+
+
+def check_names(declared: Mapping[str, Metric]) -> None:
+    """Raise ContractError for a name that no store takes; before anything is measured."""
+    for key in declared:
+        fits = re.fullmatch(NAMES, key) and len(key) <= MAX_NAME and posixpath.normpath(key) != "."
+        if not fits or posixpath.normpath(key) != key or key.startswith(("/", "..")):
+            raise ContractError(
+                f"a metric's name is also a path: letters, digits, '_', '-', '.', ':', ' ' and "
+                f"single '/' inside, at most {MAX_NAME} characters, received {key!r}; rename it "
+                f"in the plug-in's METRICS"
+            )
 
 
 def check_declared(keys: Iterable[str], declared: Mapping[str, Metric]) -> None:

@@ -32,7 +32,7 @@ from harness.rollout.collect import Collector
 from harness.rollout.grading import Grader
 from harness.rollout.reference import ReferenceScores
 from harness.rollout.spread import Spread
-from harness.schema import METRICS, Metric
+from harness.schema import METRICS, Metric, check_names
 from harness.tasks import sets
 from harness.tracking import Run
 from harness.tracking.record import IDENTITY, LOCK, RECORD
@@ -51,8 +51,7 @@ def prepare(config: TrialConfig) -> tuple[Path, Source]:
     Raises:
         ConfigError: the runs folder, the task or the model cannot be had.
     """
-    preflight.check(config)
-    rehearse(config)
+    _check(config)
     runs = files.writable_folder(Path(config.runs), "runs")
     source = config.model.prepare(config.task, str(runs))
     preflight.check_with(config, source)
@@ -65,12 +64,18 @@ def looked_at(config: TrialConfig) -> Source | None:
     Raises:
         ConfigError: as `prepare`.
     """
-    preflight.check(config)
-    rehearse(config)
+    _check(config)
     source: Source | None = config.model.made(config.task, config.runs)
     if source is not None:
         preflight.check_with(config, source)
     return source
+
+
+def _check(config: TrialConfig) -> None:
+    """What needs no base model."""
+    preflight.check(config)
+    check_names(declared_metrics(config))
+    rehearse(config)
 
 
 def trial_folder(config: TrialConfig) -> Path:
@@ -292,5 +297,5 @@ def _record(
         yield run
 
 
-def _nothing(step: int, progress: float, metrics: Mapping[str, float]) -> None:
+def _nothing(*seen: object) -> None:
     """Nobody watches the other ranks."""

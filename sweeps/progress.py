@@ -20,6 +20,7 @@ class Watch(tune.Callback):  # type: ignore[misc]
         self.console = console
         self.shares = dict.fromkeys(self.names, 0.0)
         self.bars: dict[str, Any] = {}
+        self.starting: set[str] = set()
         self.progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -54,6 +55,7 @@ class Watch(tune.Callback):  # type: ignore[misc]
 
     def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         name = self._name(trial)
+        self.starting.add(name)
         if name not in self.bars:
             self.bars[name] = self.progress.add_task(name, total=1.0, note="starting")
 
@@ -61,6 +63,9 @@ class Watch(tune.Callback):  # type: ignore[misc]
         self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any
     ) -> None:
         name = self._name(trial)
+        if name in self.starting and result["step"] > 0:  # step 0 is the base's evaluation
+            self.progress.console.print(f"{name}  continues after step {result['step'] - 1}")
+        self.starting.discard(name)
         self._move(name, result["progress"])
         if "eval/accuracy" in result:
             note = f"held-out accuracy {result['eval/accuracy']:.3f}"

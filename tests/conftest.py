@@ -64,8 +64,10 @@ def composed() -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def small_base(tmp_path_factory: pytest.TempPathFactory, composed: Callable[..., Any]) -> Path:
-    """A runs folder that holds the small base model and nothing else."""
-    runs = tmp_path_factory.mktemp("base") / "runs"
+    """A runs folder that holds the small base model and nothing else; one for all workers."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    runs = shared / "small_base" / "runs"
     config = composed(*SMALL, f"runs={runs}")
     config.model.prepare(config.task, str(runs))
     return runs
@@ -76,6 +78,32 @@ def work(tmp_path: Path, small_base: Path) -> Path:
     """A folder to start commands in, whose runs/ holds the small base model."""
     shutil.copytree(small_base / "models", tmp_path / "runs" / "models")
     return tmp_path
+
+
+Here = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Here:
+    """Run a command of `harness` in this process, in the test's own folder.
+
+    It does what a process of its own does, without five seconds of imports.
+    """
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # as harness.__main__ sets it
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        from harness import cli
+
+        GlobalHydra.instance().clear()
+        monkeypatch.setattr(sys, "argv", ["harness", *arguments])
+        capsys.readouterr()
+        code = cli.run()
+        return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
+
+    return run
 
 
 def command(*arguments: str, **extra: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from harness.trial import trial_folder
-from tests.conftest import SMALL, command, harness
+from tests.conftest import SMALL, Here, command
 from tests.processes import equal, weights
 from tests.test_exactness import recorded, stored
 
@@ -54,7 +54,7 @@ def killed_in(phase: str, runs: Path, folder: Path, work: Path, delay_s: float) 
     victim.wait()
 
 
-def survives(work: Path, composed: Callable[..., Any], seed: int) -> None:
+def survives(work: Path, composed: Callable[..., Any], here: Here, seed: int) -> None:
     print(f"chaos seed {seed}")
     draw = random.Random(seed)
     runs = work / "runs"
@@ -64,7 +64,7 @@ def survives(work: Path, composed: Callable[..., Any], seed: int) -> None:
         delay_s = draw.choice([0.0, draw.uniform(0, DELAY_S)])
         print(f"  kill -9 {delay_s * 1000:.0f} ms into {phase}")
         killed_in(phase, runs, folder, work, delay_s)
-    done = harness(work, *TRIAL)
+    done = here(*TRIAL)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     whole = composed(*TRIAL, f"runs={work / 'whole'}", "tracking=none")
@@ -76,11 +76,11 @@ def survives(work: Path, composed: Callable[..., Any], seed: int) -> None:
     assert equal(weights(folder), weights(trial_folder(whole)))
 
 
-def test_five_kills(tmp_path: Path, composed: Callable[..., Any]) -> None:
-    survives(tmp_path, composed, seed=int(time.time()))
+def test_five_kills(tmp_path: Path, composed: Callable[..., Any], here: Here) -> None:
+    survives(tmp_path, composed, here, seed=int(time.time()))
 
 
 @pytest.mark.chaos
 @pytest.mark.parametrize("turn", range(4))
-def test_twenty_kills(tmp_path: Path, composed: Callable[..., Any], turn: int) -> None:
-    survives(tmp_path, composed, seed=int(time.time()) + turn)
+def test_twenty_kills(tmp_path: Path, composed: Callable[..., Any], here: Here, turn: int) -> None:
+    survives(tmp_path, composed, here, seed=int(time.time()) + turn)

@@ -4,13 +4,16 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from harness import cli
-from tests.conftest import SMALL, command, harness
+from tests.conftest import SMALL, Here, command, harness
 
+# What a single trial has no use for.
+SLOW = ("ray", "mlflow", "sklearn", "scipy.stats", "pandas", "matplotlib", "datasets")
 BAD = [
     (["algorithm=nope"], ["algorithm=nope", "dr_grpo", "grpo"]),
     (["algorithm.nope=1"], ["algorithm.nope", "group_size"]),
@@ -146,26 +149,35 @@ def test_help_names_the_choices_and_the_commands(tmp_path: Path) -> None:
     assert contents(tmp_path) == set()
 
 
-def test_a_single_run_without_tracking_imports_neither_ray_nor_mlflow(work: Path) -> None:
-    """Asked of the process that ran the trial, at its very end."""
+def imported(folder: Path, names: tuple[str, ...], *arguments: str) -> tuple[list[str], Any]:
+    """Which of some modules a command has imported at its very end, and what it printed."""
     probe = (
         "import atexit, json, sys\n"
         "from harness.__main__ import main\n"
-        "names = ('ray', 'mlflow', 'pandas', 'matplotlib')\n"
-        "atexit.register(lambda: print('\\n' + json.dumps([n in sys.modules for n in names])))\n"
-        f"sys.argv = ['harness', 'tracking=none', *{list(SMALL)!r}]\n"
+        f"names = {names!r}\n"
+        "atexit.register(lambda: print(json.dumps([n for n in names if n in sys.modules])))\n"
+        f"sys.argv = ['harness', *{list(arguments)!r}]\n"
         "main()\n"
     )
-    settings = command()
-    settings["args"] = [sys.executable, "-c", probe]
-    done = subprocess.run(**settings, cwd=work, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1])[:2] == [False, False]
+    settings = {**command(), "args": [sys.executable, "-c", probe]}
+    done = subprocess.run(**settings, cwd=folder, capture_output=True, text=True, timeout=120)
+    *lines, last = done.stdout.splitlines(keepends=True)
+    done.stdout = "".join(lines)
+    return json.loads(last), done
+
+
+def test_a_value_is_refused_before_anything_slow_is_imported(tmp_path: Path) -> None:
+    found, done = imported(tmp_path, (*SLOW, "transformers"), "trainer.prompts_per_step=-1")
+    assert (found, done.returncode, done.stdout) == ([], 2, "")
+    assert "trainer.prompts_per_step" in done.stderr
+
+
+def test_a_single_run_says_where_it_is_and_a_second_one_that_it_is_finished(
+    work: Path, here: Here
+) -> None:
+    found, first = imported(work, SLOW, *SMALL, "tracking=none")
+    assert found == [], "without tracking"
     assert not (work / "runs" / "mlflow.db").exists()
-
-
-def test_a_single_run_says_where_it_is_and_a_second_one_that_it_is_finished(work: Path) -> None:
-    first = harness(work, *SMALL)
     assert first.returncode == 0, first.stderr
     assert first.stderr == ""
     assert first.stdout.count("held-out accuracy") == 6  # base, four evaluations, result
@@ -175,8 +187,9 @@ def test_a_single_run_says_where_it_is_and_a_second_one_that_it_is_finished(work
     for name in ("best", "final"):
         files = contents(folder / name)
         assert {"model.safetensors", "config.json", "tokenizer.json"} <= files
-    second = harness(work, *SMALL)
+    second = here(*SMALL)
     assert second.returncode == 0
     assert "finished before; fresh=true starts over" in second.stdout
-    third = harness(work, *SMALL, "fresh=true")
+    third = here(*SMALL, "fresh=true")
+    assert third.stderr == ""
     assert third.stdout.splitlines()[1:] == first.stdout.splitlines()[1:]

@@ -16,6 +16,7 @@ from harness.errors import ConfigError, ContractError, DivergedError, Interrupte
 from harness.learner.finite import check_logprobs
 from harness.learner.update import TERM_METRICS
 from harness.maths.tensor_ops import Reduction
+from harness.schema import Metric, check_names
 from harness.testing.data import batch_of, minibatch_of
 from harness.typed import typed
 from harness.types import (
@@ -279,3 +280,32 @@ def test_a_plugin_that_refuses_its_settings_in_its_own_words() -> None:
     sys.modules.setdefault("picky_plugin", sys.modules[__name__])
     with pytest.raises(ConfigError, match=r"^reward: Picky refuses: ValueError: size must be odd$"):
         typed({"_target_": "picky_plugin.Picky"}, "reward")
+
+
+@pytest.mark.parametrize(
+    "name", ["a//b", "../a", "/a", "a/", ".", "", "a%", "a\nb", "a\n", "a" * 251, "a/./b"]
+)
+def test_a_metric_that_no_store_takes_is_refused_by_name(name: str) -> None:
+    with pytest.raises(ContractError, match="a metric's name is also a path") as refused:
+        check_names({"actor/loss": Metric("1", ""), name: Metric("1", "")})
+    assert repr(name) in str(refused.value)
+
+
+def test_the_names_that_are_taken_are_mlflows() -> None:
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils.validation import _validate_metric
+
+    paths = ["a//b", "../a", "a..", "..a", "a/b", "./a", "a/", "/a", "a" * 250, "a" * 251]
+    characters = set(map(chr, range(0x250))) - {"\n"}  # which its pattern takes at the end
+    for name in [*sorted(characters), *paths]:
+        try:
+            _validate_metric(name, 1.0, 0, 0)
+            taken = True
+        except MlflowException:
+            taken = False
+        try:
+            check_names({name: Metric("1", "")})
+            ours = True
+        except ContractError:
+            ours = False
+        assert ours == taken, repr(name)

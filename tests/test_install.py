@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 import sysconfig
 import venv
 from pathlib import Path
@@ -16,7 +17,7 @@ from tests.conftest import ROOT, SMALL
 def test_a_command_from_another_folder_after_a_real_install(work: Path, mode: str) -> None:
     """An editable install differs in what it finds, not in what it then does."""
     place = work / "venv"
-    venv.create(place, with_pip=True)
+    venv.create(place, with_pip=False)
     python = place / "bin" / "python"
     # The libraries are this environment's; only the project itself is installed anew.
     site = next((place / "lib").glob("python*/site-packages"))
@@ -25,7 +26,10 @@ def test_a_command_from_another_folder_after_a_real_install(work: Path, mode: st
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     environment["OMP_NUM_THREADS"] = "1"
     subprocess.run(
-        [python, "-m", "pip", "install", "-q", "--no-deps", "--force-reinstall", *target],
+        [
+            *(sys.executable, "-m", "pip", "--python", str(python), "install", "-q"),
+            *("--no-deps", "--force-reinstall", *target),
+        ],
         env=environment, check=True, capture_output=True,
     )  # fmt: skip
     where = subprocess.run(

@@ -165,11 +165,26 @@ def test_bars_of_a_sweep_show_names(
 def test_lines_of_a_sweep_show_names(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     watch = Watch([text], terminal.console())
     watch.on_trial_start(0, [], Trial())
-    result = {"progress": 0.5, "step": 1, "eval/accuracy": 0.5}
-    watch.on_trial_result(0, [], Trial(), result)
+    for step in (3, 4):  # after a checkpoint of step 2
+        result = {"progress": 0.5, "step": step, "eval/accuracy": 0.5}
+        watch.on_trial_result(0, [], Trial(), result)
     watch.on_trial_error(0, [], Trial())
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.startswith(shown.line(text)) for line in lines] == [True, True]
+    name, lines = shown.line(text), capsys.readouterr().out.splitlines()
+    assert [line.removeprefix(name) for line in lines] == [
+        "  continues after step 2",
+        "  step     3  held-out accuracy 0.500",
+        "  step     4  held-out accuracy 0.500",
+        "  failed",
+    ]
+
+
+def test_a_trial_that_begins_is_not_said_to_continue(capsys: pytest.CaptureFixture[str]) -> None:
+    watch = Watch(["a"], terminal.console())
+    for first in (0, 5):  # the second time after a crash
+        watch.on_trial_start(0, [], Trial())
+        for step in (first, first + 1):
+            watch.on_trial_result(0, [], Trial(), {"progress": 0.5, "step": step})
+    assert capsys.readouterr().out.splitlines() == ["a  continues after step 4"]
 
 
 @TEXTS

@@ -16,7 +16,7 @@ from harness.errors import ContractError
 from harness.launch import run_trial
 from harness.schema import Metric
 from harness.types import Loss, Minibatch
-from tests.conftest import ROOT, SMALL, harness
+from tests.conftest import ROOT, SMALL, Here, harness
 
 
 def readme_block(language: str, first: str) -> str:
@@ -26,7 +26,9 @@ def readme_block(language: str, first: str) -> str:
     return str(block)
 
 
-def test_the_readmes_file_and_yaml_add_a_variant(work: Path, tmp_path: Path) -> None:
+def test_the_readmes_file_and_yaml_add_a_variant(
+    work: Path, tmp_path: Path, here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
     package = tmp_path / "elsewhere" / "mypkg"
     (package / "conf" / "algorithm").mkdir(parents=True)
     (package / "conf" / "__init__.py").touch()
@@ -49,10 +51,11 @@ def test_the_readmes_file_and_yaml_add_a_variant(work: Path, tmp_path: Path) -> 
     assert any(
         point.value > 0 for point in client.get_metric_history(run.info.run_id, "actor/grad_norm")
     )
-    wrong = harness(work, "algorithm=my_rloo", search, "algorithm.group_size=x", PYTHONPATH=path)
+    monkeypatch.syspath_prepend(str(package.parent))
+    wrong = here("algorithm=my_rloo", search, "algorithm.group_size=x")
     assert wrong.returncode == 2
     assert "algorithm.group_size" in wrong.stderr
-    unknown = harness(work, "algorithm=nope", search, PYTHONPATH=path)
+    unknown = here("algorithm=nope", search)
     assert "gspo; my_rloo; ppo" in unknown.stderr
     (package / "test_my_rloo.py").write_text(readme_block("python", "from harness.testing"))
     environment = {**os.environ, "PYTHONPATH": path}

@@ -15,7 +15,7 @@ from harness.identity import code_now
 from harness.launch import run_trial
 from harness.tracking.record import RECORD, read
 from harness.trial import clear, trial_folder
-from tests.conftest import SMALL, command, harness
+from tests.conftest import ROOT, SMALL, Here, harness
 from tests.processes import equal, weights
 from tests.test_exactness import StoppedError, recorded, stored
 from tests.tracking.test_tracking import only_run
@@ -196,33 +196,33 @@ def test_what_ran_without_tracking_is_published_when_asked_again(
     assert (run.info.status, steps) == ("FINISHED", whole)
 
 
-def test_an_edited_plug_in_is_not_reported_with_the_old_result(work: Path) -> None:
+def test_an_edited_plug_in_is_not_reported_with_the_old_result(
+    work: Path, here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The whole command, with a plug-in from a package outside the repository."""
-    package = work / "plugins" / "mypkg"
+    package = work / "plugins" / "edited"
     (package / "conf" / "algorithm").mkdir(parents=True)
     for name in ("__init__.py", "conf/__init__.py"):
         (package / name).touch()
     (package / "crash.py").write_text(PLUGIN)
-    (package / "conf" / "algorithm" / "crash.yaml").write_text("_target_: mypkg.crash.Crash\n")
-    path = os.pathsep.join([command()["env"]["PYTHONPATH"], str(work / "plugins")])
-    arguments = ("algorithm=crash", "hydra.searchpath=[pkg://mypkg.conf]", *SMALL[:4], *SMALL[5:])
+    (package / "conf" / "algorithm" / "crash.yaml").write_text("_target_: edited.crash.Crash\n")
+    plugins = str(work / "plugins")
+    arguments = ("algorithm=crash", "hydra.searchpath=[pkg://edited.conf]", *SMALL[:4], *SMALL[5:])
 
-    def run(*more: str) -> Any:
-        return harness(work, *arguments, *more, PYTHONPATH=path)
-
-    first = run()
+    first = harness(work, *arguments, PYTHONPATH=os.pathsep.join([str(ROOT), plugins]))
     assert first.returncode == 0, first.stderr
     (package / "crash.py").write_text(PLUGIN.replace("scale = 1.0", "scale = 2.0"))
-    refused = run()
+    monkeypatch.syspath_prepend(plugins)
+    refused = here(*arguments)
     assert (refused.returncode, refused.stdout) == (2, "")
     (line,) = refused.stderr.splitlines()
-    assert "code of mypkg.crash changed since" in line
+    assert "code of edited.crash changed since" in line
     assert "fresh=true" in line
     assert "accept_stale=true" in line
-    kept = run("accept_stale=true")
+    kept = here(*arguments, "accept_stale=true")
     assert kept.returncode == 0, kept.stderr
     assert "finished before" in kept.stdout
-    assert only_run(work).data.tags["accepted"] == "code of mypkg.crash"
+    assert only_run(work).data.tags["accepted"] == "code of edited.crash"
 
 
 PLUGIN = """

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM
 
 from harness.config import TrialConfig
 from harness.distributed.sharding import Device, blocks, computed_in
 from harness.learner.policy import Kind
 from harness.learner.scorer import CHUNK_LOGITS
+from harness.models.library import transformers
 
 FLOAT = 4
 """Bytes of a float32."""
@@ -61,7 +61,7 @@ class Shape:
 def shape_of(model_config: Any) -> Shape:
     """Sizes of the model that a transformers config describes; none of its weights are made."""
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(model_config)
+        model = transformers().AutoModelForCausalLM.from_config(model_config)
     text = model_config.get_text_config()
     head = model.get_output_embeddings().weight
     heads, hidden = text.num_attention_heads, text.hidden_size

@@ -1,7 +1,7 @@
 """Load a causal language model and its tokenizer from a Hugging Face folder or hub name."""
 
 import pickle
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,18 +9,11 @@ from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import cached_file, extract_commit_hash
-from transformers.utils import logging as transformers_logging
 
 from harness import config
 from harness.errors import ConfigError
-from harness.machine.progress import Unit, advance
 from harness.models.download import Download
-
-transformers_logging.disable_progress_bar()  # three bars for every checkpoint hide our own lines
-# How transformers calls the loop over a checkpoint's tensors.
-TENSORS = "Loading weights"
+from harness.models.library import transformers
 
 # What transformers raises for a missing, foreign or broken folder.
 FAILURES = (
@@ -68,7 +61,7 @@ class Source:
     def model(self) -> Any:
         """A fresh copy of the model in evaluation mode: no dropout, so log-probs repeat."""
         with _one_line(self.path):
-            model = AutoModelForCausalLM.from_pretrained(
+            model = transformers().AutoModelForCausalLM.from_pretrained(
                 self.path,
                 revision=self.revision,
                 dtype=self.dtype,
@@ -82,7 +75,9 @@ class Source:
     def config(self) -> Any:
         """The model's config, without its weights."""
         with _one_line(self.path):
-            return AutoConfig.from_pretrained(self.path, revision=self.revision, **DATA_ONLY)
+            return transformers().AutoConfig.from_pretrained(
+                self.path, revision=self.revision, **DATA_ONLY
+            )
 
     def context(self) -> int | None:
         """Tokens that the model can read; None where its config does not say."""
@@ -92,7 +87,7 @@ class Source:
     def load_tokenizer(self) -> Any:
         """The tokenizer; it must name an end token."""
         with _one_line(self.tokenizer):
-            tokenizer = AutoTokenizer.from_pretrained(
+            tokenizer = transformers().AutoTokenizer.from_pretrained(
                 self.tokenizer, revision=self.tokenizer_revision, **DATA_ONLY
             )
         if tokenizer.eos_token_id is None:
@@ -100,22 +95,6 @@ class Source:
         if tokenizer.pad_token is None:  # padding is masked: any token will do
             tokenizer.pad_token = tokenizer.eos_token
         return tokenizer
-
-
-def _ticked(items: Collection[Any]) -> Iterator[Any]:
-    for item in items:
-        yield item
-        advance(Unit.COPIES, 1 / len(items))
-
-
-def _bar(factory: Callable[..., Any], arguments: Any, options: Any) -> Any:
-    """What transformers gets where it asks for a bar: our own for a checkpoint's tensors."""
-    if options.get("desc") == TENSORS:
-        return _ticked(arguments[0])
-    return factory(*arguments, **options)
-
-
-transformers_logging.set_tqdm_hook(_bar)
 
 
 class Model(Protocol):
@@ -169,7 +148,8 @@ def located(path: str, key: str, file: str = "config.json") -> tuple[str, str | 
     if Path(found).is_dir():
         return found, None
     with _one_line(found):
-        commit = extract_commit_hash(cached_file(found, file), None)
+        utils = transformers().utils
+        commit = utils.extract_commit_hash(utils.cached_file(found, file), None)
     if commit is None:
         raise ConfigError(f"{key}: the hub's {found!r} has no {file}, so it is no model")
     return found, commit

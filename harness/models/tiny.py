@@ -14,7 +14,6 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from scipy.special import ndtri
 from torch import Tensor
-from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from harness import checks, config
 from harness.errors import ConfigError
@@ -22,6 +21,7 @@ from harness.machine import code, files
 from harness.machine.progress import Unit, advance, waiting
 from harness.maths import streams
 from harness.models import content, vocabulary
+from harness.models.library import transformers
 from harness.models.loading import Source
 from harness.types import Prompt
 
@@ -171,8 +171,8 @@ def _build(recipe: Tiny, task: Any, folder: Path) -> None:
 
 
 def _initial_model(shape: Architecture, vocabulary: int, tokenizer: Any) -> Any:
-    model = Qwen2ForCausalLM(
-        Qwen2Config(
+    model = transformers().Qwen2ForCausalLM(
+        transformers().Qwen2Config(
             vocab_size=vocabulary,
             hidden_size=shape.hidden,
             intermediate_size=shape.feed_forward,

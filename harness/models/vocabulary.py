@@ -8,9 +8,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from transformers import AddedToken, Qwen2Tokenizer
-
 from harness.errors import ConfigError
+from harness.models.library import transformers
 
 PAD, END = "<pad>", "<eos>"
 # What the compact template and the traces in it are written with.
@@ -43,14 +42,15 @@ def of(template: Any, traces: Sequence[tuple[str, str]]) -> Any:
         )
     others = [c for c in PRINTABLE if c not in COMPACT] if set(rest) - set(COMPACT) else []
     tokens = [PAD, END, *(SPELLED.get(c, c) for c in (*COMPACT, *others))]
-    tokenizer = Qwen2Tokenizer(
+    tokenizer = transformers().Qwen2Tokenizer(
         vocab={token: i for i, token in enumerate(tokens)},
         merges=[],
         unk_token=PAD,
         pad_token=PAD,
         eos_token=END,
     )
-    tokenizer.add_tokens([AddedToken(phrase, normalized=False) for phrase in phrases])
+    added = transformers().AddedToken
+    tokenizer.add_tokens([added(phrase, normalized=False) for phrase in phrases])
     return tokenizer
 
 

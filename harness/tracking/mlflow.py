@@ -16,7 +16,7 @@ from typing import Any
 from harness.config import IDENTITY_IRRELEVANT, digest, flattened
 from harness.errors import StoreError
 from harness.machine import files, shown
-from harness.tracking import Names, store
+from harness.tracking import Names, artifacts, store
 from harness.tracking.address import check_environment, store_path
 from harness.tracking.record import Record, Status, read
 from harness.typed import TARGET
@@ -28,6 +28,8 @@ MAX_PARAMS, MAX_METRICS = 100, 1000
 LARGEST = sys.float_info.max
 # Whoever makes a run holds this lock: two at once would make two. A copy takes seconds.
 LOCK, LOCK_WAIT_S = "mlflow.lock", 120.0
+# A run's config, for people and for the report.
+CONFIG_FILE = "config.yaml"
 # Where MLflow's page of a run looks for tables.
 TABLES_TAG = "mlflow.loggedArtifacts"
 
@@ -113,6 +115,8 @@ def _published(folder: Path, runs: Path, names: Names, begins: bool = False) -> 
                 client.delete_run(run.info.run_id)
                 run, there = _run_of(client, experiment, record, names), set()
             _complete(client, run, record, names, there)
+            _copy_files(client, run.info.run_id, record, runs)
+            _close(client, run, record)
             return str(run.info.run_id)
 
 
@@ -148,8 +152,6 @@ def _complete(client: Any, run: Any, record: Record, names: Names, there: set[Po
         if (point.key, step, made.time_ms, _kept(point.value)) not in there
     )
     _log_points(client, run.info.run_id, points)
-    _copy_files(client, run.info.run_id, record)
-    _close(client, run, record)
 
 
 def _run_of(client: Any, experiment: str, record: Record, names: Names) -> Any:
@@ -239,15 +241,15 @@ def _table_name(step: int) -> str:
     return f"eval/step_{step:06d}.json"
 
 
-def _copy_files(client: Any, run_id: str, record: Record) -> None:
-    """The config, the texts and the tables, as artifacts that are whole."""
-    there = {f.path: f.file_size for d in (None, "eval") for f in client.list_artifacts(run_id, d)}
+def _copy_files(client: Any, run_id: str, record: Record, runs: Path) -> None:
+    """The config, the texts and the tables, as artifacts that say what the record says."""
     texts = {path.name: path for path in record.texts}
     for name, path in {**texts, **{_table_name(s): p for s, p in record.tables.items()}}.items():
-        if there.get(name) != path.stat().st_size:
-            client.log_text(run_id, path.read_bytes().decode(), name)
-    if "config.yaml" not in there:
-        client.log_dict(run_id, record.config, "config.yaml")
+        text = path.read_bytes().decode()
+        if artifacts.text_of(client, run_id, runs, name) != text:
+            client.log_text(run_id, text, name)
+    artifacts.path_of(client, run_id, runs, CONFIG_FILE)
+    client.log_dict(run_id, record.config, CONFIG_FILE)
 
 
 def _close(client: Any, run: Any, record: Record) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.tracking import Names, Tracking
+from harness.tracking import Copy, Names, Tracking
 from harness.tracking.record import Status
 from harness.tracking.writer import Writer
 
@@ -35,7 +35,7 @@ class Recording:
 
     def __init__(self, writer: Writer) -> None:
         self.writer = writer
-        self.copies: list[Any] = []
+        self.copy: Copy | None = None
         self.finished = False
 
     @property
@@ -50,8 +50,8 @@ class Recording:
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         time_ms = self.writer.step(step, metrics)
-        for copy in self.copies:
-            copy.step(step, metrics, time_ms)
+        if self.copy is not None:
+            self.copy.step(step, metrics, time_ms)
 
     def table(self, step: int, table: Mapping[str, Sequence[Any]]) -> None:
         self.writer.table(step, table)
@@ -82,7 +82,7 @@ def recording(
     run = Recording(writer)
     try:
         writer.start(facts, seal)
-        run.copies.append(tracking.follow(folder, runs, names))
+        run.copy = tracking.follow(folder, runs, names)
         yield run
     except BaseException as error:  # the scheduler's SystemExit, Ctrl-C and signals as well
         failed = isinstance(error, Exception)

@@ -15,7 +15,7 @@ import pytest
 from harness.errors import ConfigError, TrialsFailedError
 from harness.machine.cluster import LOCK, OURS, check_address, ray_cluster
 from harness.machine.files import locked
-from tests.conftest import ROOT, SMALL, command, harness
+from tests.conftest import ROOT, SMALL, Here, command, harness
 from tests.processes import wait_for
 from tests.sweeps.test_sweep import runs_of
 
@@ -169,10 +169,12 @@ def test_a_ray_that_does_not_start_is_one_line() -> None:
 # --- no room --------------------------------------------------------------------------------------
 
 
-def test_a_limit_on_file_sizes_is_one_line_and_the_same_command_then_works(work: Path) -> None:
+def test_a_limit_on_file_sizes_is_one_line_and_the_same_command_then_works(
+    work: Path, here: Here
+) -> None:
     """200,000 bytes: the trial's config has room, the store has not."""
     limited = subprocess.run(
-        **command(*SMALL),
+        **command(*SMALL, "budget.amount=2"),
         cwd=work,
         capture_output=True,
         text=True,
@@ -181,7 +183,7 @@ def test_a_limit_on_file_sizes_is_one_line_and_the_same_command_then_works(work:
     assert limited.returncode == 1
     assert len(limited.stderr.splitlines()) == 1, limited.stderr
     assert "raise the limit on file sizes (ulimit -f)" in limited.stderr
-    done = harness(work, *SMALL)
+    done = here(*SMALL, "budget.amount=2")
     assert done.returncode == 0, done.stderr
     assert [run.info.status for run in runs_of(work, "trials")] == ["FINISHED"]
 

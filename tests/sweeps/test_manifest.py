@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from analysis.ablation import Manifest
-from analysis.load import read_manifest, read_revisions
+from analysis.load import read_revisions
 from analysis.revisions import line, manifest_path, read_history, sealed
 from harness.config import digest, trial_name
 from harness.errors import ConfigError
@@ -197,7 +197,7 @@ def test_a_changed_question_is_a_new_revision_that_says_so(
     assert second.previous == first.seal
     assert words.replace("'Do GRPO's", "") in folder.said[-2]
     assert "the earlier ones are kept" in folder.said[-2]
-    assert read_manifest(folder.runs, NAME) == second
+    assert read_revisions(folder.runs, NAME).revisions[-1] == second
 
 
 def test_another_budget_plans_only_the_seeds_that_are_named(

@@ -2,16 +2,10 @@
 
 import re
 import shutil
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-from hydra.core.global_hydra import GlobalHydra
-
 from analysis.__main__ import main as analysis
-from harness import cli
-from tests.conftest import SMALL, harness
+from tests.conftest import SMALL, Here
 from tests.sweeps.test_sweep import finals, runs_of
 
 TINY = (*SMALL, "budget.amount=2", "evaluation.every=0.5")
@@ -42,39 +36,23 @@ def complete(work: Path, name: str, *labels: str) -> None:
     assert {run.data.tags["variant"] for run in runs} == set(labels)
 
 
-@pytest.fixture
-def here(
-    work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., str]:
-    """Run a command in this process, which has imported everything; what it printed."""
-    monkeypatch.chdir(work)
+def test_a_single_run_a_grid_an_ablation_and_reports_in_one_folder(work: Path, here: Here) -> None:
+    def printed(*arguments: str) -> str:
+        done = here(*arguments)
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+        return done.stdout
 
-    def run(*arguments: str) -> str:
-        GlobalHydra.instance().clear()
-        monkeypatch.setattr(sys, "argv", ["harness", *arguments])
-        code = cli.run()
-        printed = capsys.readouterr()
-        assert (code, printed.err) == (0, ""), printed.out + printed.err
-        return printed.out
-
-    return run
-
-
-def test_a_single_run_a_grid_an_ablation_and_reports_in_one_folder(
-    work: Path, here: Callable[..., str]
-) -> None:
-    here("algorithm=grpo", "tracking=none", *TINY)
-    grid = harness(work, *GRID)  # the one that needs Ray
-    assert grid.returncode == 0, grid.stdout + grid.stderr
-    assert "1 finished before" in grid.stdout
-    name = re.findall(r"grid-\w+", grid.stdout)[0]
+    printed("algorithm=grpo", "tracking=none", *TINY)
+    grid = printed(*GRID)
+    assert "1 finished before" in grid
+    name = re.findall(r"grid-\w+", grid)[0]
     complete(work, name, "grpo", "dr_grpo")
     before = finals(work)
     assert len(before) == 4
 
     (work / "runs" / "mlflow.db").unlink()
     shutil.rmtree(work / "runs" / "artifacts")
-    assert "4 finished before" in here(*ABLATION)
+    assert "4 finished before" in printed(*ABLATION)
     complete(work, "length_bias", "grpo", "dr_grpo")
 
     assert analysis(["report", name]) == 0
@@ -83,7 +61,7 @@ def test_a_single_run_a_grid_an_ablation_and_reports_in_one_folder(
     (work / "mine" / "conf" / "ablation").mkdir(parents=True)
     (work / "mine" / "conf" / "ablation" / "renamed.yaml").write_text(RENAMED)
     search = f"hydra.searchpath=[file://{work / 'mine' / 'conf'}]"
-    renamed = here("-m", "+ablation=renamed", search, *TINY)
+    renamed = printed("-m", "+ablation=renamed", search, *TINY)
     assert "4 finished before" in renamed
     assert "record of grpo__s0__" in renamed
     complete(work, "renamed", "divided", "undivided")
@@ -91,6 +69,6 @@ def test_a_single_run_a_grid_an_ablation_and_reports_in_one_folder(
     assert origins == {"grpo", "dr_grpo"}
 
     report = (work / "runs" / "reports" / "length_bias" / "report.md").read_bytes()
-    assert "4 finished before" in here(*ABLATION)
+    assert "4 finished before" in printed(*ABLATION)
     assert (work / "runs" / "reports" / "length_bias" / "report.md").read_bytes() == report
     assert finals(work) == before, "a finished trial ran again"

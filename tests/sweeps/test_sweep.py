@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from harness.tracking.store import open_store
-from tests.conftest import SMALL, command, harness
+from tests.conftest import SMALL, Here, command
 
 SWEEP = ("-m", "+ablation=length_bias", "seed=0,1", *SMALL)
 
@@ -29,7 +29,9 @@ def finals(work: Path) -> dict[str, int]:
     return {path.parents[1].name: path.stat().st_mtime_ns for path in paths}
 
 
-def test_kill_9_of_the_driver_in_mid_sweep_then_the_same_command_again(work: Path) -> None:
+def test_kill_9_of_the_driver_in_mid_sweep_then_the_same_command_again(
+    work: Path, here: Here
+) -> None:
     log = (work / "driver.log").open("w")
     driver = subprocess.Popen(**command(*SWEEP), cwd=work, stdout=log, stderr=log)
     deadline = time.monotonic() + 200
@@ -41,7 +43,7 @@ def test_kill_9_of_the_driver_in_mid_sweep_then_the_same_command_again(work: Pat
     time.sleep(4)  # a killed driver's trials live on for about two seconds
     before = finals(work)
     assert 1 <= len(before) < 4, "killed too early or too late to test anything"
-    again = harness(work, *SWEEP)
+    again = here(*SWEEP)
     assert again.returncode == 0, again.stdout + again.stderr
     assert f"4 trials (2 variants x 2 seeds), {len(before)} finished before" in again.stdout
     after = finals(work)
@@ -54,25 +56,28 @@ def test_kill_9_of_the_driver_in_mid_sweep_then_the_same_command_again(work: Pat
     assert "seeds [0, 1, 2] replaced by [0, 1]" in report
 
 
-def test_a_failing_trial_is_retried_listed_and_does_not_stop_the_others(
-    work: Path, tmp_path: Path
+def test_failing_trials_are_retried_listed_and_do_not_stop_the_others(
+    work: Path, here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The fault is real: a plug-in from another package that dies in its second rollout."""
-    package = tmp_path / "plugins" / "faulty"
-    package.mkdir(parents=True)
-    (package / "__init__.py").touch()
-    (package / "fragile.py").write_text(FRAGILE)
+    """The faults are real: plug-ins of another package that die in their second rollout.
+
+    One raises; the other ends its process without a word, and the driver says which trial it was.
+    """
+    package = work / "plugins" / "fragile"
     (package / "conf" / "algorithm").mkdir(parents=True)
-    (package / "conf" / "__init__.py").touch()
-    (package / "conf" / "algorithm" / "fragile.yaml").write_text(
-        "_target_: faulty.fragile.Fragile\ngroup_size: 4\n"
-    )
-    path = os.pathsep.join([command()["env"]["PYTHONPATH"], str(tmp_path / "plugins")])
-    search = "hydra.searchpath=[pkg://faulty.conf]"
-    done = harness(work, "-m", "algorithm=grpo,fragile", search, *SMALL, PYTHONPATH=path)
+    for name in ("__init__.py", "conf/__init__.py"):
+        (package / name).touch()
+    (package / "algorithm.py").write_text(FRAGILE)
+    for name, leaves in (("fragile", "false"), ("leaving", "true")):
+        text = f"_target_: fragile.algorithm.Fragile\ngroup_size: 4\nleaves: {leaves}\n"
+        (package / "conf" / "algorithm" / f"{name}.yaml").write_text(text)
+    monkeypatch.syspath_prepend(str(package.parent))
+    search = "hydra.searchpath=[pkg://fragile.conf]"
+    done = here("-m", "algorithm=grpo,fragile,leaving", search, *SMALL)
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "1 of 2 trials did not finish" in done.stderr
+    assert "2 of 3 trials did not finish" in done.stderr
     assert "the planted fault" in done.stdout
+    assert "its process ended by itself or was killed (ActorDiedError)" in done.stdout
     assert len(finals(work)) == 1
     (planned,) = (work / "runs" / "sweeps").glob("grid-*/manifest.jsonl")
     status = {run.data.tags["variant"]: run for run in runs_of(work, planned.parent.name)}
@@ -82,9 +87,14 @@ def test_a_failing_trial_is_retried_listed_and_does_not_stop_the_others(
     (log,) = (work / "runs" / "checkpoints").glob("fragile__*/trial.log")
     assert log.read_text().count("the planted fault") >= 2
     assert str(log) in done.stdout
+    (log,) = (work / "runs" / "checkpoints").glob("leaving__*/trial.log")
+    assert log.read_text().count("starts") == 2
+    assert str(log) in done.stdout
+    report = work / "runs" / "reports" / planned.parent.name / "report.md"
+    assert "INTERRUPTED" in report.read_text()
     assert len(done.stderr.splitlines()) == 1, "a trial's traceback belongs into its log"
     manifest = json.loads(planned.read_text())
-    assert len(manifest["jobs"]) == 2
+    assert len(manifest["jobs"]) == 3
     assert {run.data.tags["seal"] for run in status.values()} == {manifest["seal"]}
 
 
@@ -117,6 +127,7 @@ def test_two_grids_at_once_report_each_its_own(work: Path) -> None:
 
 
 FRAGILE = """
+import os
 from dataclasses import dataclass
 
 from harness.algorithms.dr_grpo import DrGrpo
@@ -125,9 +136,12 @@ from harness.algorithms.dr_grpo import DrGrpo
 @dataclass(frozen=True)
 class Fragile:
     group_size: int = 4
+    leaves: bool = False
     columns = frozenset({"old_logprobs_BT"})
 
     def rollout_plan(self, progress):
+        if progress > 0 and self.leaves:
+            os._exit(0)
         if progress > 0:
             raise RuntimeError("the planted fault")
         return DrGrpo(self.group_size).rollout_plan(progress)

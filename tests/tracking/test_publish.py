@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+from harness.errors import StoreError
 from harness.machine.files import locked
 from harness.tracking import Names
 from harness.tracking.mlflow import MlflowTracking
 from harness.tracking.record import CONFIG, LOCK, Status, read
+from harness.tracking.store import open_store
 from harness.tracking.writer import Writer
 
 NAMES = Names("grpo__s0__aa", "grpo", "question")
@@ -21,9 +23,21 @@ METRICS = {f"actor/m{i}": i / 3 for i in range(40)}
 STEPS = 9
 
 
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty store; making one takes as long as a whole test."""
+    runs = tmp_path_factory.mktemp("empty") / "runs"
+    runs.mkdir()
+    open_store(runs)
+    return runs / "mlflow.db"
+
+
 @pytest.fixture
-def runs(tmp_path: Path) -> Path:
-    return tmp_path / "runs"
+def runs(tmp_path: Path, empty: Path) -> Path:
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    shutil.copy(empty, runs)
+    return runs
 
 
 @pytest.fixture
@@ -140,6 +154,16 @@ def cut_a_table(runs: Path) -> None:
     next(runs.glob("artifacts/*/*/artifacts/eval/step_000003.json")).write_text('{"col')
 
 
+def change_a_table(runs: Path) -> None:
+    """To other results in as many bytes."""
+    table = next(runs.glob("artifacts/*/*/artifacts/eval/step_000003.json"))
+    table.write_bytes(table.read_bytes().replace(b"A1+2", b"A2+1"))
+
+
+def garble_the_config(runs: Path) -> None:
+    next(runs.glob("artifacts/*/*/artifacts/config.yaml")).write_bytes(b"\xff: [\0")
+
+
 def leave_it_running(runs: Path) -> None:
     client = MlflowClient(tracking_uri=f"sqlite:///{runs / 'mlflow.db'}")
     (run,) = client.search_runs([client.get_experiment_by_name("question").experiment_id])
@@ -151,7 +175,7 @@ def leave_it_running(runs: Path) -> None:
     "loss",
     [
         *(remove_store, remove_run, remove_points, change_a_value, add_a_point),
-        *(remove_files, cut_a_table, leave_it_running),
+        *(remove_files, cut_a_table, change_a_table, garble_the_config, leave_it_running),
     ],
     ids=lambda loss: loss.__name__,
 )
@@ -161,6 +185,22 @@ def test_what_a_store_has_lost_is_published_again(runs: Path, folder: Path, loss
     loss(runs)
     publish(runs, folder)
     assert content(runs) == whole
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "prompt.txt", "eval/step_000003.json", "eval"])
+def test_a_link_where_an_artifact_should_be_is_not_followed(
+    runs: Path, folder: Path, tmp_path: Path, name: str
+) -> None:
+    publish(runs, folder)
+    mine = tmp_path / "mine"
+    path = next(runs.glob(f"artifacts/*/*/artifacts/{name}"))
+    path.rename(mine)
+    before = mine.read_bytes() if mine.is_file() else sorted(mine.iterdir())
+    path.symlink_to(mine)
+    with pytest.raises(StoreError, match=r"is a link to .*move it away") as refused:
+        publish(runs, folder)
+    assert "\n" not in str(refused.value)
+    assert (mine.read_bytes() if mine.is_file() else sorted(mine.iterdir())) == before
 
 
 def test_a_record_can_be_in_several_experiments_and_names_its_origin(
