@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -27,6 +26,7 @@ from harness.machine import files, provenance
 from harness.machine.process import log_file, terminable
 from harness.measure.evaluation import Evaluator, kinds
 from harness.models.loading import Source
+from harness.models.tokens import Tokens
 from harness.preflight import (
     check_cache,
     check_context,
@@ -34,6 +34,7 @@ from harness.preflight import (
     check_memory,
     check_sampling,
     evaluation_sampling,
+    read,
 )
 from harness.rollout.collect import Collector
 from harness.rollout.grading import Grader
@@ -68,10 +69,11 @@ def prepare(config: TrialConfig) -> tuple[Path, Source]:
     config.tracking.check(Path(config.runs))
     runs = files.writable_folder(Path(config.runs), "runs")
     source = config.model.prepare(config.task, str(runs))
-    check_context(config, source)
+    reading = read(config, source)
+    check_context(config, source, reading)
     config.rollout.check(source, config.trainer.ranks, config.trainer.device.value)
-    check_cache(config, source)
-    check_memory(config, source)
+    check_cache(config, source, reading)
+    check_memory(config, source, reading)
     return runs, source
 
 
@@ -135,12 +137,12 @@ def assemble(
     config: TrialConfig, source: Source, folder: Path, run: Run, observe: Observer, ranks: Ranks
 ) -> loop.Parts:
     """The parts of a trial, each built from its own piece of the config."""
-    tokenizer = source.load_tokenizer()
+    tokens = source.tokens
     pool, held_out = config.task.pool(), config.task.held_out()
     sampler = dataclasses.replace(source, dtype=computed_in(config.trainer.sharding, source.dtype))
     grader = Grader(task=config.task, limits=config.grading, folder=folder, ranks=ranks)
     grader.start()  # it imports the task while the models are loaded
-    started = _engines(config, sampler, tokenizer, pool + held_out, ranks)
+    started = _engines(config, sampler, tokens, pool + held_out, ranks)
     models = _models(config, source, ranks)
     engine = Synced(started, models.policy, sampler.dtype, config.rollout, pool)
     evaluator = Evaluator(
@@ -159,7 +161,7 @@ def assemble(
         pool=pool,
         engine=engine,
         models=models,
-        tokenizer=tokenizer,
+        tokens=tokens,
         collector=_collector(config, source, engine, grader, models),
         evaluator=evaluator,
         window=copy.deepcopy(config.window),  # controllers move; a config stays as it is
@@ -173,11 +175,11 @@ def assemble(
 
 
 def _engines(
-    config: TrialConfig, source: Source, tokenizer: Any, prompts: Sequence[Prompt], ranks: Ranks
+    config: TrialConfig, source: Source, tokens: Tokens, prompts: Sequence[Prompt], ranks: Ranks
 ) -> Spread:
     """This rank's engine, as one of all; it comes before the models: vLLM wants to be first."""
     device, rollout = config.trainer.device.value, config.rollout
-    own = rollout.engine(source, tokenizer, prompts, device, ranks)
+    own = rollout.engine(source, tokens, prompts, device, ranks)
     return Spread(own, ranks, rollout.engine_ranks)
 
 
@@ -282,7 +284,9 @@ def _record(
         return
     facts, seal = _facts(config, source), config.labels.seal
     with recording(folder, runs, config.tracking, standing.names(config), facts, seal) as run:
-        run.writer.text("prompt.txt", config.task.held_out()[0].text)
+        first = config.task.held_out()[0].text
+        run.writer.text("prompt.txt", first)
+        run.writer.text("prompt_tokens.txt", source.tokens.shown(source.tokens.ids([first])[0]))
         yield run
 
 

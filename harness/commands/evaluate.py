@@ -26,7 +26,7 @@ from harness.launch import in_group
 from harness.learner.policy import Policy
 from harness.machine import digests, terminal
 from harness.measure.evaluation import Evaluator
-from harness.preflight import check_context, evaluation_sampling
+from harness.preflight import check_context, evaluation_sampling, read
 from harness.rollout.engine import Request, Stream
 from harness.rollout.grading import Grader
 from harness.schema import Metric
@@ -102,12 +102,11 @@ def evaluator_of(config: TrialConfig, prompts: Sequence[Prompt]) -> Evaluator:
     """An evaluator of the model that a config names; `prompts` are all that it will sample for."""
     config.model.check(config.task)
     source = config.model.prepare(config.task, config.runs)
-    tokenizer = source.load_tokenizer()
     layout = Layout(config.trainer.token_budget, device=config.trainer.device)
     policy, device = Policy(source.model(), config.rollout.temperature, layout), layout.device.value
     config.rollout.check(source, ALONE.count, device)
     return Evaluator(
-        engine=config.rollout.engine(source, tokenizer, prompts, device, ALONE),
+        engine=config.rollout.engine(source, source.tokens, prompts, device, ALONE),
         rollout=config.rollout,
         task=config.task,
         grader=Grader(task=config.task, limits=config.grading, folder=Path(config.runs)),
@@ -121,7 +120,8 @@ def evaluator_of(config: TrialConfig, prompts: Sequence[Prompt]) -> Evaluator:
 
 def measured(config: TrialConfig) -> dict[str, float]:
     """All held-out metrics of a checkpoint but its distance from a base, which it does not know."""
-    check_context(config, config.model.prepare(config.task, config.runs))
+    source = config.model.prepare(config.task, config.runs)
+    check_context(config, source, read(config, source))
     evaluator = evaluator_of(config, config.task.held_out())
     metrics, _ = evaluator.sampled(step=0)
     if config.evaluation.pass_k:
