@@ -237,6 +237,10 @@ WORKED = Worked(question="What is 1 + 2?", reasoning="1 + 2 = 3", answer="3")
 TEXTS = ("What is 7 * 8?", " Café  for 3, at 4 \N{EURO SIGN}:\n\n\thow much? \N{GRINNING FACE}")
 SAMPLES = 3
 SAMPLING = Sampling(max_new_tokens=24)
+MANY = 96
+# A letter, which even a random model writes now and then.
+STOP, LEAST = "e", 6
+STOPPING = Sampling(max_new_tokens=24, min_new_tokens=LEAST, stop=(STOP, "never written"))
 STREAM = Stream(seed=5, name="rollout", step=1)
 
 
@@ -258,8 +262,23 @@ def requests(source: Source) -> dict[str, list[Request]]:
     return made
 
 
-def sampled(settings: Any, source: Source, ranks: Ranks) -> dict[str, Rollout]:
-    """By template, what an engine samples: all of it in one call."""
+@dataclass(frozen=True)
+class Sampled:
+    """What an engine samples from a kind's model.
+
+    Attributes:
+        by_template: a few responses to each question, asked in each template.
+        many: responses to one prompt, enough for every end token to end some.
+        stopped: to the same prompt with STOPPING.
+    """
+
+    by_template: dict[str, Rollout]
+    many: Rollout
+    stopped: Rollout
+
+
+def sampled(settings: Any, source: Source, ranks: Ranks) -> Sampled:
+    """Everything that is sampled from a kind's model, by one engine."""
     asked = requests(source)
     flat = [request for each in asked.values() for request in each]
     prompts = [request.prompt for request in flat]
@@ -267,7 +286,12 @@ def sampled(settings: Any, source: Source, ranks: Ranks) -> dict[str, Rollout]:
     whole, rows, found = engine.generate(flat, SAMPLING, STREAM), SAMPLES * len(TEXTS), {}
     for i, name in enumerate(asked):
         found[name] = whole.rows(torch.arange(i * rows, (i + 1) * rows))
-    return found
+    one = [Request(prompt=asked["plain"][0].prompt, items=tuple(range(MANY)))]
+    return Sampled(
+        by_template=found,
+        many=engine.generate(one, SAMPLING, STREAM),
+        stopped=engine.generate(one, STOPPING, STREAM),
+    )
 
 
 @torch.no_grad()
@@ -304,6 +328,47 @@ def check(kind: Kind, source: Source, model: Any, rollout: Rollout) -> None:
             rtol=0,
             atol=1e-5,
         )
+
+
+def check_ends(source: Source, rollout: Rollout) -> None:
+    """Each end token ends responses: it counts, is in the mask, and is not in the text."""
+    lengths = rollout.lengths_B.tolist()
+    rows = [rollout.tokens_BT[i, :length].tolist() for i, length in enumerate(lengths)]
+    for end in source.tokens.ends:
+        own = [i for i, row in enumerate(rows) if row[-1] == end]
+        assert own, f"no response ends with {end}"
+        shown = source.tokens.tokenizer.convert_ids_to_tokens(end)
+        for i in own:
+            assert rollout.finished_B[i]
+            assert rollout.mask_BT[i].tolist() == [
+                t < lengths[i] for t in range(len(rollout.mask_BT[i]))
+            ]
+            assert rollout.texts[i] == source.tokens.texts([rows[i][:-1]])[0]
+            assert shown not in rollout.texts[i]
+    assert not all(rollout.finished_B)
+
+
+def check_stops(source: Source, rollout: Rollout) -> None:
+    """Nothing ends a response before LEAST tokens; after them, the first stop or end token does.
+
+    Counted here: a token completes the stop when the text has one more of it with the token.
+    """
+    tokens, stopped, passed = source.tokens, 0, 0
+    for i, length in enumerate(rollout.lengths_B.tolist()):
+        row = rollout.tokens_BT[i, :length].tolist()
+        counts = [text.count(STOP) for text in tokens.texts([row[:t] for t in range(length + 1)])]
+        stops = [t for t in range(length) if counts[t + 1] > counts[t]]
+        ends = [t for t in range(length) if row[t] in tokens.ends]
+        passed += any(t < LEAST for t in stops)
+        last = min([t for t in (*stops, *ends) if t >= LEAST], default=None)
+        stopped += last is not None and last in stops
+        assert min(ends, default=LEAST) >= LEAST
+        assert bool(rollout.finished_B[i]) == (last is not None)
+        assert length == (STOPPING.max_new_tokens if last is None else last + 1)
+        assert rollout.texts[i] == tokens.responses([row])[0]
+        assert rollout.texts[i].endswith(STOP) or last is None or last in ends
+    assert stopped > 0
+    assert passed > 0
 
 
 def _bare(kind: Kind, text: str) -> str:

@@ -1,7 +1,7 @@
 """Load a causal language model and its tokenizer from a Hugging Face folder or hub name."""
 
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -26,8 +26,10 @@ FAILURES = (
     *(OSError, ValueError, KeyError, TypeError, AttributeError),
     *(SafetensorError, pickle.UnpicklingError),
 )
-# What a tokenizer's vocabulary lies in.
+# What the folder of a model has, what a tokenizer's vocabulary lies in, and one of a tokenizer.
+MODEL = ("config.json",)
 VOCABULARIES = ("tokenizer.json", "vocab*", "*.model", "*.tiktoken", "tekken.json")
+TOKENIZER = ("tokenizer_config.json", *VOCABULARIES)
 # A folder in Hugging Face format may bring Python files; none is run, and nothing asks for it.
 DATA_ONLY: dict[str, Any] = {"trust_remote_code": False}
 
@@ -146,9 +148,7 @@ def tokenizer_at(path: str, revision: str | None, key: str) -> Any:
         ConfigError: there is none, or it cannot be read; `key` is what names it.
     """
     folder = Path(path)
-    if folder.is_dir() and not any(
-        file.is_file() for name in VOCABULARIES for file in folder.glob(name)
-    ):  # transformers would make an empty one
+    if folder.is_dir() and not _any_file(folder, VOCABULARIES):  # it would be an empty one
         raise ConfigError(
             f"{key}: there is no tokenizer in the folder {path!r} (none of "
             f"{', '.join(VOCABULARIES)}); name a folder or hub name that has one: {key}=..."
@@ -158,7 +158,11 @@ def tokenizer_at(path: str, revision: str | None, key: str) -> Any:
         return AutoTokenizer.from_pretrained(path, revision=revision, **DATA_ONLY)
 
 
-def existing(path: str, key: str, file: str = "config.json") -> str:
+def _any_file(folder: Path, patterns: Sequence[str]) -> bool:
+    return any(file.is_file() for pattern in patterns for file in folder.glob(pattern))
+
+
+def existing(path: str, key: str, has: Sequence[str] = MODEL) -> str:
     """The absolute folder, or the hub name as it is.
 
     Hub names have at most one slash and do not begin with a dot, a slash or a tilde.
@@ -168,9 +172,9 @@ def existing(path: str, key: str, file: str = "config.json") -> str:
     """
     folder = Path(path).expanduser()
     if folder.is_dir():
-        if not (folder / file).is_file():
+        if not _any_file(folder, has):
             raise ConfigError(
-                f"{key}: {path!r} is a folder without {file}; give a folder in Hugging Face "
+                f"{key}: {path!r} is a folder without {has[0]}; give a folder in Hugging Face "
                 f"format or a hub name"
             )
         return str(folder.resolve())
@@ -182,23 +186,24 @@ def existing(path: str, key: str, file: str = "config.json") -> str:
     return path
 
 
-def located(path: str, key: str, file: str = "config.json") -> tuple[str, str | None]:
+def located(path: str, key: str, has: Sequence[str] = MODEL) -> tuple[str, str | None]:
     """A folder and None, or a hub name and the commit that it stands for now.
 
     Args:
         path: folder or hub name; key: config key of it, for messages.
-        file: one that such a folder has at its top.
+        has: patterns of files of which such a folder has one at its top, and a hub model the
+            first.
 
     Raises:
         ConfigError: no such folder; a hub model that is not in the cache and cannot be reached.
     """
-    found = existing(path, key, file)
+    found = existing(path, key, has)
     if Path(found).is_dir():
         return found, None
     with _one_line(found, key):
-        commit = extract_commit_hash(cached_file(found, file), None)
+        commit = extract_commit_hash(cached_file(found, has[0]), None)
     if commit is None:
-        raise ConfigError(f"{key}: the hub's {found!r} has no {file}, so it is no model")
+        raise ConfigError(f"{key}: the hub's {found!r} has no {has[0]}, so it is no model")
     return found, commit
 
 

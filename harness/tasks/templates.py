@@ -154,7 +154,7 @@ class Chat(_Tagged):
         from harness.models import loading  # and torch: templates without a tokenizer need none
 
         key = "task.template.tokenizer"
-        path, revision = loading.located(self.tokenizer, key, "tokenizer_config.json")
+        path, revision = loading.located(self.tokenizer, key, loading.TOKENIZER)
         return loading.tokenizer_at(path, revision, key)
 
 
