@@ -366,7 +366,6 @@ def check_stops(source: Source, rollout: Rollout) -> None:
         assert bool(rollout.finished_B[i]) == (last is not None)
         assert length == (STOPPING.max_new_tokens if last is None else last + 1)
         assert rollout.texts[i] == tokens.responses([row])[0]
-        assert rollout.texts[i].endswith(STOP) or last is None or last in ends
     assert stopped > 0
     assert passed > 0
 

@@ -79,8 +79,8 @@ def test_the_second_end_token_is_trained_on(
     made: Made, rollouts: dict[str, Sampled], name: str
 ) -> None:
     """Its log-prob is in the loss and has a gradient, as the first one's; what follows has none."""
-    source, model = made[name]
-    rollout = rollouts[name].many
+    source, _ = made[name]
+    rollout, model = rollouts[name].many, source.model()
     for end in source.tokens.ends:
         last_B = rollout.tokens_BT.gather(1, rollout.lengths_B[:, None] - 1)[:, 0]
         row_b = (last_B == end).nonzero()[:1, 0]
