@@ -164,12 +164,16 @@ def _show_end(console: Console, folder: Path, result: Mapping[str, float]) -> No
 
 
 def _show_memory(console: Console, config: TrialConfig) -> None:
-    """What the trial will need, after all checks; nothing of it is run."""
+    """What the trial will read first and what it will need, after all checks; nothing is run."""
     from harness.distributed.sharding import Device
-    from harness.preflight import memory
+    from harness.preflight import memory, read
     from harness.trial import prepare
 
-    parts = memory(config, prepare(config)[1])
+    source = prepare(config)[1]
+    reading = read(config, source)
+    console.print(f"first prompt  {source.tokens.texts([reading.first])[0]!r}")
+    console.print(f"its tokens    {' '.join(map(str, reading.first))}")
+    parts = memory(config, source, reading)
     for name, size in (*parts.items(), ("together", sum(parts.values()))):
         console.print(f"{name:26} {size / 1e9:8.2f} GB")
     device = "GPU" if config.trainer.device is Device.CUDA else "process"

@@ -26,6 +26,7 @@ from harness.machine.clock import IMPORTED_S
 from harness.machine.progress import Unit, waiting
 from harness.maths.tensor_ops import on_last_token
 from harness.measure.evaluation import Evaluator
+from harness.models.tokens import Tokens
 from harness.protocols import Controller, Curriculum, Window
 from harness.rollout.collect import Collector
 from harness.rollout.metrics import Clock, mean_of, step_metrics
@@ -80,7 +81,7 @@ class Parts:
     pool: tuple[Prompt, ...]
     engine: Synced
     models: Models
-    tokenizer: Any
+    tokens: Tokens
     collector: Collector
     evaluator: Evaluator
     window: Window
@@ -253,7 +254,7 @@ def _save(parts: Parts) -> None:
 
 def _export(parts: Parts, name: str, result: Mapping[str, float] | None = None) -> None:
     folder, policy = parts.folder / name, parts.models.policy
-    checkpoint.export(folder, policy, parts.tokenizer, parts.state.best, result)
+    checkpoint.export(folder, policy, parts.tokens, parts.state.best, result)
 
 
 def _evaluated(parts: Parts, clock: Clock) -> dict[str, float]:

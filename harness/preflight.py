@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from harness.distributed.sharding import Device, computed_in
 from harness.errors import ConfigError
 from harness.learner.memory import estimate, shape_of
 from harness.learner.policy import Kind
+from harness.models import fits
 from harness.models.loading import Source
 from harness.types import Sampling
 
@@ -49,10 +51,11 @@ def check_with(config: TrialConfig, source: Source) -> None:
     Raises:
         ConfigError: the first thing that is wrong.
     """
-    check_context(config, source)
+    reading = read(config, source)
+    check_context(config, source, reading)
     config.rollout.check(source, config.trainer.ranks, config.trainer.device.value)
-    check_cache(config, source)
-    check_memory(config, source)
+    check_cache(config, source, reading)
+    check_memory(config, source, reading)
 
 
 def check_layout(config: TrialConfig) -> None:
@@ -93,22 +96,41 @@ def check_sampling(config: TrialConfig) -> None:
         )
 
 
-def longest_prompt(config: TrialConfig, source: Source) -> tuple[int, str]:
-    """Tokens and text of the longest prompt of both sets."""
-    prompts = (*config.task.pool(), *config.task.held_out())
-    ids = source.load_tokenizer()([prompt.text for prompt in prompts])["input_ids"]
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What the model reads of a trial's prompts."""
+
+    longest: int
+    """Tokens of the longest prompt of both sets."""
+    text: str
+    """That prompt."""
+    first: tuple[int, ...]
+    """Tokens of the first held-out prompt."""
+
+
+def read(config: TrialConfig, source: Source) -> Reading:
+    """Every prompt of both sets as the model's tokens, once it is clear that they are its own.
+
+    Raises:
+        ConfigError: tokenizer and model do not belong together, or a prompt cannot be read.
+    """
+    tokens, rows = source.tokens, source.rows()
+    fits.check_sizes(tokens, rows)
+    texts = [prompt.text for prompt in (*config.task.held_out(), *config.task.pool())]
+    ids = tokens.ids(texts)
+    fits.check_prompts(tokens, rows, texts, ids)
     longest = max(range(len(ids)), key=lambda i: len(ids[i]))
-    return len(ids[longest]), prompts[longest].text
+    return Reading(longest=len(ids[longest]), text=texts[longest], first=tuple(ids[0]))
 
 
-def check_context(config: TrialConfig, source: Source) -> None:
+def check_context(config: TrialConfig, source: Source, reading: Reading) -> None:
     """Refuse a prompt that, with the response budget, the model has no room for.
 
     Raises:
         ConfigError: which prompt, and how many tokens are too many.
     """
     room = source.context()
-    tokens, text = longest_prompt(config, source)
+    tokens, text = reading.longest, reading.text
     budget = config.rollout.max_new_tokens
     if room is not None and tokens + budget > room:
         raise ConfigError(
@@ -118,13 +140,12 @@ def check_context(config: TrialConfig, source: Source) -> None:
         )
 
 
-def memory(config: TrialConfig, source: Source) -> dict[str, int]:
+def memory(config: TrialConfig, source: Source, reading: Reading) -> dict[str, int]:
     """Bytes that each rank will need, part by part."""
-    prompt, _ = longest_prompt(config, source)
-    return estimate(shape_of(source.config()), config, source.dtype, prompt)
+    return estimate(shape_of(source.config()), config, source.dtype, reading.longest)
 
 
-def check_cache(config: TrialConfig, source: Source) -> None:
+def check_cache(config: TrialConfig, source: Source, reading: Reading) -> None:
     """Refuse an engine whose cache has no room for the keys and values of a single response.
 
     Raises:
@@ -134,7 +155,7 @@ def check_cache(config: TrialConfig, source: Source) -> None:
     if rollout.cache_bytes is None:
         return
     width = computed_in(config.trainer.sharding, source.dtype).itemsize
-    context = longest_prompt(config, source)[0] + rollout.max_new_tokens
+    context = reading.longest + rollout.max_new_tokens
     blocks = -(-context // MOST_BLOCK) + 1  # and the one that vLLM keeps for itself
     per_token = shape_of(source.config()).cached_per_token * width // rollout.engine_ranks
     needed = blocks * MOST_BLOCK * per_token
@@ -146,13 +167,13 @@ def check_cache(config: TrialConfig, source: Source) -> None:
         )
 
 
-def check_memory(config: TrialConfig, source: Source) -> None:
+def check_memory(config: TrialConfig, source: Source, reading: Reading) -> None:
     """Refuse a trial whose tensors will not fit on its device.
 
     Raises:
         ConfigError: how much it needs, how much there is, and what makes it smaller.
     """
-    needed = sum(memory(config, source).values())
+    needed = sum(memory(config, source, reading).values())
     if config.trainer.device is Device.CUDA:
         there = torch.cuda.get_device_properties(0).total_memory
     else:

@@ -2,12 +2,10 @@
 
 import copy
 import dataclasses
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -15,6 +13,7 @@ from harness import loop, preflight, standing
 from harness.config import TrialConfig, digest, resolved, trial_name
 from harness.distributed.ranks import Ranks
 from harness.distributed.sharding import Layout, computed_in
+from harness.facts import facts
 from harness.identity import code_now, code_of
 from harness.kl import KlController, KlInReward
 from harness.learner.critic import Critic
@@ -22,18 +21,18 @@ from harness.learner.policy import Policy
 from harness.learner.scorer import check_head
 from harness.learner.sync import Synced
 from harness.learner.update import Models
-from harness.machine import files, provenance
+from harness.machine import files
 from harness.machine.process import log_file, terminable
 from harness.machine.progress import Unit, Wait, waiting
 from harness.measure.evaluation import Evaluator, kinds
 from harness.models.loading import Source
+from harness.models.tokens import Tokens
 from harness.rehearsal import rehearse
 from harness.rollout.collect import Collector
 from harness.rollout.grading import Grader
 from harness.rollout.reference import ReferenceScores
 from harness.rollout.spread import Spread
 from harness.schema import METRICS, Metric, check_names
-from harness.tasks import sets
 from harness.tracking import Run
 from harness.tracking.record import IDENTITY, LOCK, RECORD
 from harness.tracking.recording import NoRun, recording
@@ -138,13 +137,13 @@ def assemble(
     config: TrialConfig, source: Source, folder: Path, run: Run, observe: Observer, ranks: Ranks
 ) -> loop.Parts:
     """The parts of a trial, each built from its own piece of the config."""
-    tokenizer = source.load_tokenizer()
+    tokens = source.tokens
     pool, held_out = config.task.pool(), config.task.held_out()
     sampler = dataclasses.replace(source, dtype=computed_in(config.trainer.sharding, source.dtype))
     grader = Grader(task=config.task, limits=config.grading, folder=folder, ranks=ranks)
     grader.start()  # it imports the task while the models are loaded
     with _loading(config, source):
-        started = _engines(config, sampler, tokenizer, pool + held_out, ranks)
+        started = _engines(config, sampler, tokens, pool + held_out, ranks)
         models = _models(config, source, ranks)
     engine = Synced(started, models.policy, sampler.dtype, config.rollout, pool)
     evaluator = Evaluator(
@@ -163,7 +162,7 @@ def assemble(
         pool=pool,
         engine=engine,
         models=models,
-        tokenizer=tokenizer,
+        tokens=tokens,
         collector=_collector(config, source, engine, grader, models),
         evaluator=evaluator,
         window=copy.deepcopy(config.window),  # controllers move; a config stays as it is
@@ -184,11 +183,11 @@ def _loading(config: TrialConfig, source: Source) -> AbstractContextManager[Wait
 
 
 def _engines(
-    config: TrialConfig, source: Source, tokenizer: Any, prompts: Sequence[Prompt], ranks: Ranks
+    config: TrialConfig, source: Source, tokens: Tokens, prompts: Sequence[Prompt], ranks: Ranks
 ) -> Spread:
     """This rank's engine, as one of all; it comes before the models: vLLM wants to be first."""
     device, rollout = config.trainer.device.value, config.rollout
-    own = rollout.engine(source, tokenizer, prompts, device, ranks)
+    own = rollout.engine(source, tokens, prompts, device, ranks)
     return Spread(own, ranks, rollout.engine_ranks)
 
 
@@ -258,23 +257,6 @@ def declared_metrics(config: TrialConfig) -> dict[str, Metric]:
     return {key: metric for metrics in (METRICS, *own) for key, metric in metrics.items()}
 
 
-def _facts(config: TrialConfig, source: Source) -> dict[str, str]:
-    """What a record must say about where its numbers come from."""
-    commit, dirty = provenance.git_state()
-    return {
-        "git_commit": commit,
-        "git_dirty": str(dirty).lower(),
-        "code_hash": digest(code_now(config)),
-        "model_hash": source.hash,
-        "task_digest": config.task.digest,
-        "eval_digest": sets.digest(config.task.held_out()),
-        "template_hash": digest(resolved(getattr(config.task, "template", None)))[:16],
-        "decoding": json.dumps(dataclasses.asdict(preflight.evaluation_sampling(config))),
-        "threads": str(config.trainer.threads),
-        "torch": torch.__version__,
-    }
-
-
 @contextmanager
 def _written_by_one(folder: Path, ranks: Ranks) -> Iterator[None]:
     """The trial's lock, held by its first rank while the others work."""
@@ -291,9 +273,11 @@ def _record(
     if not ranks.first:
         yield NoRun()
         return
-    facts, seal = _facts(config, source), config.labels.seal
-    with recording(folder, runs, config.tracking, standing.names(config), facts, seal) as run:
-        run.writer.text("prompt.txt", config.task.held_out()[0].text)
+    known, seal = facts(config, source), config.labels.seal
+    with recording(folder, runs, config.tracking, standing.names(config), known, seal) as run:
+        first = config.task.held_out()[0].text
+        run.writer.text("prompt.txt", first)
+        run.writer.text("prompt_tokens.txt", source.tokens.shown(source.tokens.ids([first])[0]))
         yield run
 
 

@@ -14,7 +14,7 @@ from harness.config import TrialConfig, trial_name
 from harness.distributed.sharding import Device
 from harness.identity import at_seed, identity_of
 from harness.models.loading import Source
-from harness.preflight import memory
+from harness.preflight import memory, read
 from harness.tracking import record
 from harness.tracking.record import Record, Status
 from harness.trial import looked_at
@@ -179,8 +179,9 @@ def _costs(planned: Plan, seen: Sequence[Seen]) -> str:
 def _memory(planned: Plan, bases: Mapping[str, Source | None]) -> str:
     """What each rank of the largest variant needs."""
     needed = {
-        label: sum(memory(planned.variants[label], base).values())
+        label: sum(memory(config, base, read(config, base)).values())
         for label, base in bases.items()
+        for config in [planned.variants[label]]
         if base is not None
     }
     if not needed:

@@ -126,7 +126,7 @@ def test_a_model_that_cannot_fit_is_refused(
 
     config = composed(*SMALL, f"runs={work / 'runs'}", "tracking=none")
     _, source = prepare(config)
-    needed = sum(preflight.memory(config, source).values())
+    needed = sum(preflight.memory(config, source, preflight.read(config, source)).values())
     page = 4096
     for there, refused in ((needed + page, False), (needed - page, True)):
         sizes = {"SC_PAGE_SIZE": page, "SC_PHYS_PAGES": there // page}

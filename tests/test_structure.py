@@ -27,7 +27,7 @@ LAYERS = (
     ("tasks", "rollout"),
     ("rewards", "algorithms", "learner"),
     ("measure", "preflight", "testing", "identity"),
-    ("loop", "standing", "rehearsal"),
+    ("loop", "standing", "rehearsal", "facts"),
     ("trial",),
     ("launch", "refusals"),
     ("view",),

@@ -8,6 +8,7 @@ import torch
 
 from harness.models.loading import Source
 from harness.models.tiny import Tiny, WarmUp
+from harness.models.tokens import Tokens
 from harness.rollout.engine import Request, Stream
 from harness.rollout.transformers import TransformersEngine
 from harness.tasks.countdown import Countdown
@@ -39,13 +40,18 @@ def source(recipe: Tiny, task: Countdown, runs: Path) -> Source:
 
 
 @pytest.fixture(scope="session")
-def tokenizer(source: Source) -> Any:
-    return source.load_tokenizer()
+def tokens(source: Source) -> Tokens:
+    return source.tokens
 
 
 @pytest.fixture(scope="session")
-def engine(source: Source, tokenizer: Any) -> TransformersEngine:
-    return TransformersEngine(source.model(), tokenizer, WIDTH, max_rows=512)
+def tokenizer(tokens: Tokens) -> Any:
+    return tokens.tokenizer
+
+
+@pytest.fixture(scope="session")
+def engine(source: Source, tokens: Tokens) -> TransformersEngine:
+    return TransformersEngine(source.model(), tokens, WIDTH, max_rows=512)
 
 
 @pytest.fixture(scope="session")

@@ -45,7 +45,7 @@ from harness.learner.policy import Policy
 from harness.machine import digests, terminal
 from harness.machine.progress import shown_on
 from harness.measure.evaluation import Evaluator
-from harness.preflight import check_context
+from harness.preflight import check_context, read
 from harness.rehearsal import rehearse
 from harness.rollout.engine import Request, Stream
 from harness.rollout.grading import Grader
@@ -144,12 +144,11 @@ def evaluator_of(
     """
     config.model.check(config.task)
     source = config.model.prepare(config.task, config.runs)
-    tokenizer = source.load_tokenizer()
     layout = Layout(config.trainer.token_budget, device=config.trainer.device)
     policy, device = Policy(source.model(), config.rollout.temperature, layout), layout.device.value
     config.rollout.check(source, ALONE.count, device)
     return Evaluator(
-        engine=config.rollout.engine(source, tokenizer, prompts, device, ALONE),
+        engine=config.rollout.engine(source, source.tokens, prompts, device, ALONE),
         rollout=config.rollout,
         task=config.task,
         grader=Grader(task=config.task, limits=config.grading, folder=Path(config.runs)),
@@ -192,7 +191,8 @@ def measured(
     if samples is not None:
         checks.at_least("samples", samples, max(1, config.evaluation.pass_k))
     rehearse(config)
-    check_context(config, config.model.prepare(config.task, config.runs))
+    source = config.model.prepare(config.task, config.runs)
+    check_context(config, source, read(config, source))
     evaluator = evaluator_of(config, config.task.held_out(), samples)
     metrics, table = evaluator.measured(step, at_an_end=config.evaluation.pass_k > 0)
     return {key: value for key, value in metrics.items() if key != "eval/kl"}, table

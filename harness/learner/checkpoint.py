@@ -29,6 +29,7 @@ from harness.errors import CheckpointError
 from harness.learner import storage
 from harness.learner.policy import Policy
 from harness.machine import digests, files
+from harness.models.tokens import Tokens
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ def save(folder: Path, tensors: Mapping[str, Any], plain: Mapping[str, Any], ran
 def export(
     folder: Path,
     policy: Policy,
-    tokenizer: Any,
+    tokens: Tokens,
     best: float,
     result: Mapping[str, float] | None = None,
 ) -> None:
@@ -91,7 +92,7 @@ def export(
     with _written(folder, ranks) as temporary:
         policy.export(temporary)
         if ranks.first:
-            tokenizer.save_pretrained(temporary)
+            tokens.save(temporary)
             (temporary / HIGHEST).write_text(json.dumps({ACCURACY: best}))
             if result is not None:
                 (temporary / RESULT).write_text(json.dumps(result, indent=1, sort_keys=True))

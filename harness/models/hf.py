@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from harness.models import content
-from harness.models.loading import Source, existing, located
+from harness.models.loading import TOKENIZER, Source, existing, located
 
 
 class Dtype(Enum):
@@ -54,9 +54,7 @@ class HuggingFace:
         path, revision = located(self.path, "model.path")
         tokenizer, tokenizer_revision = path, revision
         if self.tokenizer:
-            tokenizer, tokenizer_revision = located(
-                self.tokenizer, "model.tokenizer", "tokenizer_config.json"
-            )
+            tokenizer, tokenizer_revision = located(self.tokenizer, "model.tokenizer", TOKENIZER)
         digests = content.of_model(path, revision, runs)
         digests |= content.of_tokenizer(tokenizer, tokenizer_revision, runs)
         return Source(

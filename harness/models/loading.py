@@ -1,9 +1,10 @@
 """Load a causal language model and its tokenizer from a Hugging Face folder or hub name."""
 
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,14 +13,20 @@ from safetensors import SafetensorError
 
 from harness import config
 from harness.errors import ConfigError
+from harness.models import chat
 from harness.models.download import Download
 from harness.models.library import transformers
+from harness.models.tokens import Tokens
 
 # What transformers raises for a missing, foreign or broken folder.
 FAILURES = (
     *(OSError, ValueError, KeyError, TypeError, AttributeError),
     *(SafetensorError, pickle.UnpicklingError),
 )
+# What the folder of a model has, what a tokenizer's vocabulary lies in, and one of a tokenizer.
+MODEL = ("config.json",)
+VOCABULARIES = ("tokenizer.json", "vocab*", "*.model", "*.tiktoken", "tekken.json")
+TOKENIZER = ("tokenizer_config.json", *VOCABULARIES)
 # A folder in Hugging Face format may bring Python files; none is run, and nothing asks for it.
 DATA_ONLY: dict[str, Any] = {"trust_remote_code": False}
 
@@ -81,20 +88,45 @@ class Source:
 
     def context(self) -> int | None:
         """Tokens that the model can read; None where its config does not say."""
-        found: int | None = getattr(self.config(), "max_position_embeddings", None)
+        text = self.config().get_text_config()
+        found: int | None = getattr(text, "max_position_embeddings", None)
         return found
 
-    def load_tokenizer(self) -> Any:
-        """The tokenizer; it must name an end token."""
-        with _one_line(self.tokenizer):
-            tokenizer = transformers().AutoTokenizer.from_pretrained(
-                self.tokenizer, revision=self.tokenizer_revision, **DATA_ONLY
+    def rows(self) -> int:
+        """Tokens that the model has embeddings of."""
+        return int(self.config().get_text_config().vocab_size)
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """The tokenizer and all that ends a response: by it, the model or the chat template.
+
+        Raises:
+            ConfigError: there is no tokenizer, or nothing that ends a response.
+        """
+        tokenizer = tokenizer_at(self.tokenizer, self.tokenizer_revision, "model.tokenizer")
+        named = [tokenizer.eos_token_id, chat.end_of_turn(tokenizer), *self._own_ends()]
+        ends = tuple(sorted({int(end) for end in named if end is not None}))
+        if not ends:
+            raise ConfigError(
+                f"model.tokenizer {self.tokenizer!r} has no end-of-sequence token, and the model "
+                f"names none; set eos_token in its tokenizer_config.json"
             )
-        if tokenizer.eos_token_id is None:
-            raise ConfigError(f"model.tokenizer {self.tokenizer!r} has no end-of-sequence token")
-        if tokenizer.pad_token is None:  # padding is masked: any token will do
-            tokenizer.pad_token = tokenizer.eos_token
-        return tokenizer
+        return Tokens(tokenizer, ends)
+
+    def _own_ends(self) -> list[int | None]:
+        """End tokens of generation_config.json; where there is none, of config.json."""
+        file, options = "generation_config.json", {"revision": self.revision}
+        with _one_line(self.path):
+            found = transformers().utils.cached_file(
+                self.path, file, _raise_exceptions_for_missing_entries=False, **options
+            )
+            settings = (
+                self.config().get_text_config()
+                if found is None
+                else transformers().GenerationConfig.from_pretrained(self.path, **options)
+            )
+        ends = settings.eos_token_id
+        return list(ends) if isinstance(ends, (list, tuple)) else [ends]
 
 
 class Model(Protocol):
@@ -113,7 +145,28 @@ class Model(Protocol):
         ...
 
 
-def existing(path: str, key: str) -> str:
+def tokenizer_at(path: str, revision: str | None, key: str) -> Any:
+    """The tokenizer of a folder or a hub name.
+
+    Raises:
+        ConfigError: there is none, or it cannot be read; `key` is what names it.
+    """
+    folder = Path(path)
+    if folder.is_dir() and not _any_file(folder, VOCABULARIES):  # it would be an empty one
+        raise ConfigError(
+            f"{key}: there is no tokenizer in the folder {path!r} (none of "
+            f"{', '.join(VOCABULARIES)}); name a folder or hub name that has one: {key}=..."
+        )
+    # The tokenizers library raises bare Exceptions for files that it cannot read.
+    with _one_line(path, key, (Exception,)):
+        return transformers().AutoTokenizer.from_pretrained(path, revision=revision, **DATA_ONLY)
+
+
+def _any_file(folder: Path, patterns: Sequence[str]) -> bool:
+    return any(file.is_file() for pattern in patterns for file in folder.glob(pattern))
+
+
+def existing(path: str, key: str, has: Sequence[str] = MODEL) -> str:
     """The absolute folder, or the hub name as it is.
 
     Hub names have at most one slash and do not begin with a dot, a slash or a tilde.
@@ -123,8 +176,11 @@ def existing(path: str, key: str) -> str:
     """
     folder = Path(path).expanduser()
     if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise ConfigError(f"{key}: {path!r} is a folder without config.json, so no model")
+        if not _any_file(folder, has):
+            raise ConfigError(
+                f"{key}: {path!r} is a folder without {has[0]}; give a folder in Hugging Face "
+                f"format or a hub name"
+            )
         return str(folder.resolve())
     if path.startswith((".", "/", "~")) or path.count("/") > 1:
         raise ConfigError(
@@ -134,35 +190,38 @@ def existing(path: str, key: str) -> str:
     return path
 
 
-def located(path: str, key: str, file: str = "config.json") -> tuple[str, str | None]:
+def located(path: str, key: str, has: Sequence[str] = MODEL) -> tuple[str, str | None]:
     """A folder and None, or a hub name and the commit that it stands for now.
 
     Args:
         path: folder or hub name; key: config key of it, for messages.
-        file: one that such a folder has at its top.
+        has: patterns of files of which such a folder has one at its top, and a hub model the
+            first.
 
     Raises:
         ConfigError: no such folder; a hub model that is not in the cache and cannot be reached.
     """
-    found = existing(path, key)
+    found = existing(path, key, has)
     if Path(found).is_dir():
         return found, None
-    with _one_line(found):
+    with _one_line(found, key):
         utils = transformers().utils
-        commit = utils.extract_commit_hash(utils.cached_file(found, file), None)
+        commit = utils.extract_commit_hash(utils.cached_file(found, has[0]), None)
     if commit is None:
-        raise ConfigError(f"{key}: the hub's {found!r} has no {file}, so it is no model")
+        raise ConfigError(f"{key}: the hub's {found!r} has no {has[0]}, so it is no model")
     return found, commit
 
 
 @contextmanager
-def _one_line(path: str) -> Iterator[None]:
+def _one_line(
+    path: str, key: str = "model.path", failures: tuple[type[Exception], ...] = FAILURES
+) -> Iterator[None]:
     """Word what transformers raises for a missing or broken model in one line."""
     try:
         yield
-    except FAILURES as error:
+    except failures as error:
         reason = " ".join(str(error).split())[:300]
         raise ConfigError(
-            f"model {path!r} cannot be loaded: {reason}; give model.path a folder in "
+            f"model {path!r} cannot be loaded: {reason}; give {key} a folder in "
             f"Hugging Face format or a hub name that this machine reaches"
         ) from error

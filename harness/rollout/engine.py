@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, Self
+from typing import ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from harness import checks
 from harness.distributed.ranks import Ranks
 from harness.models.loading import Source
+from harness.models.tokens import Tokens
 from harness.types import Prompt, Rollout, Sampling
 
 
@@ -71,9 +72,11 @@ class Settings:
     Attributes:
         max_new_tokens: the maximum response budget C, which evaluation always has.
         temperature: divides the logits of sampler and trainer alike.
-        top_p: nucleus, 1 = off; top_k: 0 = off; min_new_tokens: no end token before.
+        top_p: nucleus, 1 = off; top_k: 0 = off.
+        min_new_tokens: nothing ends a response before it has so many: they hold no end token, and
+            stop strings that they complete are passed over.
         accept_truncated: let top_p and top_k be used with algorithms that form importance ratios.
-        stop: strings that end a response, beside the end token.
+        stop: strings that end a response, beside the end tokens, with the token that completes one.
         max_rows: responses decoded at once.
         sync_tolerance: mean |log-prob difference| between engine and trainer that the check after
             a sync allows; null: by the numeric type, see harness.learner.sync.TOLERANCE.
@@ -148,7 +151,7 @@ class RolloutConfig(Protocol):
     def engine(
         self,
         source: Source,
-        tokenizer: Any,
+        tokens: Tokens,
         prompts: Sequence[Prompt],
         device: str,
         ranks: Ranks,
@@ -159,20 +162,16 @@ class RolloutConfig(Protocol):
 
 def rollout_of(
     requests: Sequence[Request],
-    tokenizer: Any,
+    tokens: Tokens,
     tokens_BT: Tensor,
     lengths_B: Tensor,
     logprobs_BT: Tensor,
     finished_B: Tensor,
 ) -> Rollout:
     """What was sampled, in the order of requests and items, as the stages after it want it."""
-    ids = tokenizer([r.prompt.text for r in requests])["input_ids"]
+    ids = tokens.ids([r.prompt.text for r in requests])
     group_B = torch.tensor([i for i, r in enumerate(requests) for _ in r.items])
-    end = int(tokenizer.eos_token_id)
     rows = zip(tokens_BT.tolist(), lengths_B.tolist(), strict=True)
-    bare = [
-        tokens[: length - (length > 0 and tokens[length - 1] == end)] for tokens, length in rows
-    ]
     return Rollout(
         prompts=tuple(r.prompt for r in requests for _ in r.items),
         prompt_ids=tuple(tuple(ids[group]) for group in group_B.tolist()),
@@ -181,5 +180,5 @@ def rollout_of(
         mask_BT=torch.arange(tokens_BT.shape[1]) < lengths_B[:, None],
         logprobs_BT=logprobs_BT,
         finished_B=finished_B,
-        texts=tuple(tokenizer.batch_decode(bare, clean_up_tokenization_spaces=False)),
+        texts=tokens.responses([row[:length] for row, length in rows]),
     )

@@ -7,7 +7,7 @@ finished responses leave the batch.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,11 @@ from harness.distributed.sharding import blocks
 from harness.errors import ContractError
 from harness.maths import streams
 from harness.models.loading import Source
+from harness.models.tokens import Tokens
 from harness.rollout.engine import Engine, Receipt, Request, Settings, Stream, rollout_of
 from harness.rollout.pace import Pace
 from harness.rollout.sampling import choose
+from harness.rollout.stops import completed
 from harness.types import Prompt, Rollout, Sampling
 
 # Below 16 rows the matrix products of a decode step take another kernel and other roundings.
@@ -56,25 +58,24 @@ class Transformers(Settings):
     def engine(
         self,
         source: Source,
-        tokenizer: Any,
+        tokens: Tokens,
         prompts: Sequence[Prompt],
         device: str,
         ranks: Ranks,
     ) -> Engine:
-        longest = max(len(ids) for ids in tokenizer([p.text for p in prompts])["input_ids"])
+        longest = max(len(ids) for ids in tokens.ids([p.text for p in prompts]))
         width = -(-longest // WIDTH_BLOCK) * WIDTH_BLOCK
-        return TransformersEngine(source.model().to(device), tokenizer, width, self.max_rows)
+        return TransformersEngine(source.model().to(device), tokens, width, self.max_rows)
 
 
 class TransformersEngine:
     """Decodes with its own copy of the model, on its device; choosing tokens is done on the CPU."""
 
-    def __init__(self, model: Any, tokenizer: Any, width: int, max_rows: int) -> None:
+    def __init__(self, model: Any, tokens: Tokens, width: int, max_rows: int) -> None:
         self.model = model
-        self.tokenizer = tokenizer
+        self.tokens = tokens
         self.width = width
         self.max_rows = max_rows
-        self.end = int(tokenizer.eos_token_id)
         self._fewest = -(-MIN_ROWS // width)  # prompts whose positions are MIN_ROWS rows
         self.pace = Pace(blocks(model))
 
@@ -102,7 +103,7 @@ class TransformersEngine:
         longest = max(part.tokens_BT.shape[1] for part in parts)
         return rollout_of(
             requests,
-            self.tokenizer,
+            self.tokens,
             tokens_BT=torch.cat([_widened(part.tokens_BT, longest) for part in parts]),
             lengths_B=torch.cat([part.lengths_B for part in parts]),
             logprobs_BT=torch.cat([_widened(part.logprobs_BT, longest) for part in parts]),
@@ -125,16 +126,14 @@ class TransformersEngine:
         """Last-position logits (P,V), attention mask (P,width) and cache of the prompts."""
         texts = [r.prompt.text for r in requests]
         texts += texts[:1] * (self._fewest - len(texts))
-        encoded = self.tokenizer(
-            texts,
-            padding="max_length",
-            max_length=self.width,
-            padding_side="left",
-            return_tensors="pt",
-        ).to(self.model.device)
-        mask_PL = encoded["attention_mask"]
+        shape = (len(texts), self.width)
+        tokens_PL, mask_PL = (torch.zeros(shape, dtype=torch.int64) for _ in range(2))
+        for i, ids in enumerate(self.tokens.ids(texts)):  # what is masked may be any token
+            tokens_PL[i, self.width - len(ids) :] = torch.tensor(ids)
+            mask_PL[i, self.width - len(ids) :] = 1
+        mask_PL = mask_PL.to(self.model.device)
         out = self.model(
-            input_ids=encoded["input_ids"],
+            input_ids=tokens_PL.to(self.model.device),
             attention_mask=mask_PL,
             position_ids=(mask_PL.cumsum(-1) - 1).clamp(min=0),
             use_cache=True,
@@ -162,7 +161,7 @@ class TransformersEngine:
         device = self.model.device
         cache.batch_select_indices(select_R.to(device))
         logits_RV, mask_RL = logits_PV[select_R], mask_PL[select_R.to(device)]
-        forbidden = _Forbidden(self.tokenizer, self.end, sampling)
+        forbidden = _Forbidden(self.tokens, sampling)
         for t in range(sampling.max_new_tokens):
             logits_RV = forbidden.applied(logits_RV, rows.last_R, t)
             tokens_R, logprobs_R = choose(logits_RV, rows.uniforms_at(t), sampling)
@@ -190,13 +189,15 @@ class TransformersEngine:
         return rows
 
     def _ends(self, rows: "_Rows", tokens_R: Tensor, t: int, sampling: Sampling) -> Tensor:
-        """Which rows end with this token: the end token, or a stop string completed by it."""
-        ends_R = tokens_R == self.end
+        """Which rows end with this token: an end token, or one that completes a stop string."""
+        ends_R = torch.isin(tokens_R, torch.tensor(self.tokens.ends))
         if sampling.stop:
-            texts = self.tokenizer.batch_decode(
-                torch.cat([rows.tokens_BT[rows.row_R, :t], tokens_R[:, None]], dim=1)
-            )
-            ends_R |= torch.tensor([any(stop in text for stop in sampling.stop) for text in texts])
+            now = torch.cat([rows.tokens_BT[rows.row_R, :t], tokens_R[:, None]], dim=1)
+            texts_R = list(self.tokens.texts(now.tolist()))
+            if t >= sampling.min_new_tokens:
+                both = zip(rows.texts_R or [""] * len(texts_R), texts_R, strict=True)
+                ends_R |= torch.tensor([completed(*pair, sampling.stop) for pair in both])
+            rows.texts_R = texts_R
         return ends_R
 
 
@@ -215,6 +216,8 @@ class _Rows:
     row_R: Tensor
     live_R: Tensor
     last_R: Tensor
+    texts_R: list[str] = field(default_factory=list)
+    """Where there are stop strings: each row's text up to now."""
 
     @classmethod
     def start(cls, items: Sequence[int], sampling: Sampling, stream: Stream) -> "_Rows":
@@ -255,15 +258,16 @@ class _Rows:
         keep_R = order_R[: max(live, MIN_ROWS)]
         self.row_R, self.live_R = self.row_R[keep_R], self.live_R[keep_R]
         self.last_R = self.last_R[keep_R]
+        self.texts_R = [self.texts_R[i] for i in keep_R.tolist()] if self.texts_R else []
         return keep_R
 
 
 class _Forbidden:
-    """Tokens that may not come next: the end token too early, and forbidden successors."""
+    """Tokens that may not come next: an end token too early, and forbidden successors."""
 
-    def __init__(self, tokenizer: Any, end: int, sampling: Sampling) -> None:
-        self.end, self.sampling = end, sampling
-        vocabulary = tokenizer.get_vocab() if sampling.forbidden_after else {}
+    def __init__(self, tokens: Tokens, sampling: Sampling) -> None:
+        self.ends, self.sampling = list(tokens.ends), sampling
+        vocabulary = tokens.tokenizer.get_vocab() if sampling.forbidden_after else {}
         self.pairs = [(vocabulary[a], vocabulary[b]) for a, b in sampling.forbidden_after]
 
     def applied(self, logits_RV: Tensor, last_R: Tensor, t: int) -> Tensor:
@@ -271,7 +275,7 @@ class _Forbidden:
             return logits_RV
         logits_RV = logits_RV.clone()
         if t < self.sampling.min_new_tokens:
-            logits_RV[:, self.end] = -torch.inf
+            logits_RV[:, self.ends] = -torch.inf
         for previous, token in self.pairs:
             logits_RV[last_R == previous, token] = -torch.inf
         return logits_RV

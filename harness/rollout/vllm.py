@@ -21,6 +21,7 @@ from harness.distributed.ranks import Ranks
 from harness.errors import ConfigError, EngineError
 from harness.maths import streams
 from harness.models.loading import Source
+from harness.models.tokens import Tokens
 from harness.rollout import vllm_library as library
 from harness.rollout.engine import Engine, Receipt, Request, Settings, Stream, rollout_of
 from harness.types import Prompt, Rollout, Sampling
@@ -99,13 +100,13 @@ class Vllm(Settings):
     def engine(
         self,
         source: Source,
-        tokenizer: Any,
+        tokens: Tokens,
         prompts: Sequence[Prompt],
         device: str,
         ranks: Ranks,
     ) -> Engine:
-        longest = max(len(ids) for ids in tokenizer([p.text for p in prompts])["input_ids"])
-        return VllmEngine(self, source, tokenizer, longest + self.max_new_tokens, device, ranks)
+        longest = max(len(ids) for ids in tokens.ids([p.text for p in prompts]))
+        return VllmEngine(self, source, tokens, longest + self.max_new_tokens, device, ranks)
 
 
 class VllmEngine:
@@ -115,7 +116,7 @@ class VllmEngine:
         self,
         settings: Vllm,
         source: Source,
-        tokenizer: Any,
+        tokens: Tokens,
         context: int,
         device: str,
         ranks: Ranks,
@@ -128,7 +129,7 @@ class VllmEngine:
         Raises:
             EngineError: it did not start.
         """
-        self.tokenizer = tokenizer
+        self.tokens = tokens
         self.device = device
         self.asleep = False
         self.synced = False
@@ -144,7 +145,7 @@ class VllmEngine:
         gc.unfreeze()  # vLLM freezes what there is, and Python would complain of it at the end
 
     def generate(self, requests: Sequence[Request], sampling: Sampling, stream: Stream) -> Rollout:
-        ids = self.tokenizer([r.prompt.text for r in requests])["input_ids"]
+        ids = self.tokens.ids([r.prompt.text for r in requests])
         prompts = [
             {"prompt_token_ids": own} for own, r in zip(ids, requests, strict=True) for _ in r.items
         ]
@@ -200,14 +201,14 @@ class VllmEngine:
             include_stop_str_in_output=True,
             detokenize=bool(sampling.stop),
             skip_special_tokens=False,
-            ignore_eos=True,  # the model's own list of end tokens may be longer
-            stop_token_ids=[self.tokenizer.eos_token_id],
+            ignore_eos=True,  # what ends is listed, all of it
+            stop_token_ids=list(self.tokens.ends),
             logprobs=0,  # of the sampled token
             flat_logprobs=True,
         )
         if sampling.forbidden_after:
             # The public way takes words and tokenizes them again.
-            vocabulary = self.tokenizer.get_vocab()
+            vocabulary = self.tokens.tokenizer.get_vocab()
             asked._bad_words_token_ids = [
                 [vocabulary[a], vocabulary[b]] for a, b in sampling.forbidden_after
             ]
@@ -223,7 +224,7 @@ class VllmEngine:
             logprobs_BT[i, :length] = torch.tensor(_sampled(each))
         return rollout_of(
             requests,
-            self.tokenizer,
+            self.tokens,
             tokens_BT=tokens_BT,
             lengths_B=lengths_B,
             logprobs_BT=logprobs_BT,

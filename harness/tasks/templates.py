@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
-from harness.errors import ConfigError
+from harness.models import chat
 
 # Marks the answer in the compact template; the end token closes it.
 ANSWER = "A"
@@ -145,22 +145,17 @@ class Chat(_Tagged):
     tokenizer: str
 
     def render(self, question: Question) -> str:
-        message = [{"role": "user", "content": _asked(question)}]
-        return str(
-            self._loaded.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+        return chat.rendered(
+            self._loaded, [{"role": "user", "content": _asked(question)}], asks=True
         )
 
     @cached_property
     def _loaded(self) -> Any:
-        from transformers import AutoTokenizer
+        from harness.models import loading  # and torch: templates without a tokenizer need none
 
-        try:
-            return AutoTokenizer.from_pretrained(self.tokenizer, trust_remote_code=False)
-        except (OSError, ValueError) as error:
-            raise ConfigError(
-                f"task.template.tokenizer {self.tokenizer!r} cannot be loaded: "
-                f"{' '.join(str(error).split())[:300]}; give a folder or hub name of a tokenizer"
-            ) from error
+        key = "task.template.tokenizer"
+        path, revision = loading.located(self.tokenizer, key, loading.TOKENIZER)
+        return loading.tokenizer_at(path, revision, key)
 
 
 @dataclass(frozen=True)

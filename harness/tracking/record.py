@@ -19,7 +19,7 @@ RECORD, CONFIG, IDENTITY, TABLES, LOCK = (
     *("record.jsonl", "trial.json", "identity.json", "tables", "lock"),
 )
 # Texts that belong to a record, beside the tables.
-TEXTS = ("prompt.txt",)
+TEXTS = ("prompt.txt", "prompt_tokens.txt")
 # The year 3000: what is later was no clock's.
 LATEST_MS = 32_503_680_000_000
 # A step that has this metric has a table as well.

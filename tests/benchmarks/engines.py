@@ -59,9 +59,9 @@ def measured(engine: str, path: str) -> dict[str, list[float]]:
         for p in prompts
     ]
     with joined(0, 1, None, "cpu") as ranks:
-        tokenizer, policy = source.load_tokenizer(), Policy(source.model(), 1.0, Layout(4096))
+        tokens, policy = source.tokens, Policy(source.model(), 1.0, Layout(4096))
         began = time.perf_counter()
-        own = settings.engine(source, tokenizer, prompts, "cpu", ranks)
+        own = settings.engine(source, tokens, prompts, "cpu", ranks)
         found: dict[str, list[float]] = {"start": [time.perf_counter() - began]}
         synced = Synced(Spread(own, ranks), policy, torch.float32, settings, tuple(prompts))
         found["first sync, checked"] = [timed(lambda: synced.load(policy))]

@@ -25,6 +25,7 @@ from harness.distributed.sharding import Layout
 from harness.learner.policy import Optimizer, Policy
 from harness.learner.update import Models, update
 from harness.maths.tensor_ops import on_last_token
+from harness.models.tokens import Tokens
 from harness.rollout.engine import Request, Stream
 from harness.rollout.transformers import WIDTH_BLOCK, TransformersEngine
 from harness.types import Batch, Prompt, Rollout, Sampling
@@ -248,9 +249,10 @@ def ours(
 ) -> None:
     """The same work with this project's engine and update."""
     tokenizer, models = work.tokenizer(), models_of(size)
+    tokens = Tokens(tokenizer, (tokenizer.eos_token_id,))
     texts = work.prompts(steps)
     width = -(-max(map(len, texts)) // WIDTH_BLOCK) * WIDTH_BLOCK
-    engine = TransformersEngine(work.model(size).eval(), tokenizer, width, max_rows=512)
+    engine = TransformersEngine(work.model(size).eval(), tokens, width, max_rows=512)
     for step in range(steps):
         requests = [
             Request(

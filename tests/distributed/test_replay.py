@@ -43,7 +43,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Source, tuple[Ro
     task = Countdown(train_size=64, eval_size=64)
     runs = tmp_path_factory.mktemp("replay") / "runs"
     source = Tiny(warm_up=WarmUp(steps=40)).prepare(task, str(runs))
-    engine = TransformersEngine(source.model(), source.load_tokenizer(), 16, max_rows=512)
+    engine = TransformersEngine(source.model(), source.tokens, 16, max_rows=512)
     rollouts = []
     for step in range(5):
         requests = [

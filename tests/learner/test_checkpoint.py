@@ -23,6 +23,7 @@ from harness.learner import checkpoint, storage
 from harness.learner.policy import Policy
 from harness.machine.digests import DIGESTS
 from harness.models.loading import Source
+from harness.models.tokens import Tokens
 
 
 @pytest.fixture(scope="module")
@@ -360,10 +361,10 @@ RESULT = {"eval/accuracy": 0.1 + 0.2, "actor/lr": 1e-300}
 
 
 @pytest.fixture(scope="module")
-def exported(policy: Policy, tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(policy: Policy, tokens: Tokens, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exported")
-    checkpoint.export(folder / "best", policy, tokenizer, 0.5)
-    checkpoint.export(folder / "final", policy, tokenizer, 0.5, RESULT)
+    checkpoint.export(folder / "best", policy, tokens, 0.5)
+    checkpoint.export(folder / "final", policy, tokens, 0.5, RESULT)
     return folder
 
 
@@ -401,10 +402,10 @@ MODEL_DAMAGES: dict[str, Callable[[Path], object]] = {
 
 
 def test_a_best_of_another_time_is_not_finished(
-    finished: Path, policy: Policy, tokenizer: Any
+    finished: Path, policy: Policy, tokens: Tokens
 ) -> None:
     """Whole, but of an evaluation that a later one has beaten."""
-    checkpoint.export(finished / "best", policy, tokenizer, 0.25)
+    checkpoint.export(finished / "best", policy, tokens, 0.25)
     assert checkpoint.final_result(finished) is None
     assert checkpoint.lost_best(finished, 0.5)
     assert not checkpoint.lost_best(finished, 0.25)

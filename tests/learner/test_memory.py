@@ -45,7 +45,7 @@ print(json.dumps((kilobytes("VmHWM") - idle) * 1024))
 def model_folder(source: Source, folder: Path, size: str) -> str:
     """A random model of a size, with the tiny base's tokenizer."""
     hidden, layers, feed_forward, _ = SIZES[size]
-    tokenizer = source.load_tokenizer()
+    tokenizer = source.tokens.tokenizer
     config = Qwen2Config(
         vocab_size=len(tokenizer),
         hidden_size=hidden,

@@ -13,6 +13,7 @@ from harness.errors import EngineError
 from harness.learner.policy import Optimizer, Policy
 from harness.learner.sync import Synced
 from harness.models.loading import Source
+from harness.models.tokens import Tokens
 from harness.rollout.engine import Request, Stream
 from harness.rollout.spread import Spread
 from harness.rollout.transformers import Transformers, TransformersEngine
@@ -29,8 +30,8 @@ def policy(source: Source) -> Policy:
 
 
 @pytest.fixture
-def own(source: Source, tokenizer: Any) -> TransformersEngine:
-    return TransformersEngine(source.model(), tokenizer, 16, max_rows=512)
+def own(source: Source, tokens: Tokens) -> TransformersEngine:
+    return TransformersEngine(source.model(), tokens, 16, max_rows=512)
 
 
 @pytest.fixture

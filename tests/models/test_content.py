@@ -248,7 +248,7 @@ def test_what_was_looked_at_is_what_is_loaded(hub: Path, tmp_path: Path) -> None
     shutil.rmtree(hub.parents[1] / "snapshots" / COMMITS[1])
     assert sum(p.numel() for p in found.model().parameters()) == 84_288
     assert found.context() == 512
-    assert found.load_tokenizer().eos_token == "<eos>"
+    assert found.tokens.tokenizer.eos_token == "<eos>"
 
 
 def test_a_critic_of_the_hub_has_its_own_commit(hub: Path, tmp_path: Path, source: Source) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from tokenizers import Regex, Tokenizer, pre_tokenizers
+from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import WordLevel
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -27,6 +27,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     vocabulary = {token: i for i, token in enumerate(["<eos>", *COMPACT])}
     characters = Tokenizer(WordLevel(vocabulary, unk_token="<eos>"))
     characters.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    characters.decoder = decoders.Fuse()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=characters, eos_token="<eos>")
     tokenizer.save_pretrained(folder)
     with torch.random.fork_rng():
@@ -84,7 +85,7 @@ def test_grouped_query_attention_keeps_batch_independence(
     config = composed(*settings(llama, tmp_path))
     source = config.model.prepare(config.task, str(tmp_path))
     prompts = config.task.held_out()
-    engine = config.rollout.engine(source, source.load_tokenizer(), prompts, "cpu", ALONE)
+    engine = config.rollout.engine(source, source.tokens, prompts, "cpu", ALONE)
     requests = [Request(prompt=p, items=(p.item,)) for p in prompts]
     stream = Stream(seed=0, name="test", step=0)
     sampling = config.rollout.sampling(48)

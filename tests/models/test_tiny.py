@@ -266,7 +266,7 @@ def test_hf_takes_a_folder(source: Source, monkeypatch: pytest.MonkeyPatch) -> N
     assert found.path == found.tokenizer == str(folder.resolve())  # absolute from now on
     assert found.dtype is torch.bfloat16
     assert next(found.model().parameters()).dtype is torch.bfloat16
-    assert found.load_tokenizer().eos_token == END
+    assert found.tokens.tokenizer.eos_token == END
     eager = HuggingFace(path=str(folder), attention=Attention.EAGER).prepare(None, "")
     assert eager.model().config._attn_implementation == "eager"
 
@@ -282,14 +282,17 @@ def test_hf_refuses_a_missing_folder(path: str) -> None:
 def test_hf_refuses_a_folder_that_holds_no_model(tmp_path: Path, source: Source) -> None:
     with pytest.raises(ConfigError, match=r"model\.path: .* is a folder without config\.json"):
         HuggingFace(path=str(tmp_path)).prepare(None, "")
-    with pytest.raises(ConfigError, match=r"model\.tokenizer: .* without config\.json"):
+    with pytest.raises(ConfigError, match=r"model\.tokenizer: .* without tokenizer_config"):
         HuggingFace(path=source.path, tokenizer=str(tmp_path)).prepare(None, "")
 
 
 def test_a_broken_folder_is_worded_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     broken = HuggingFace(path=str(tmp_path)).prepare(None, "")
-    for load in (broken.model, broken.load_tokenizer):
-        with pytest.raises(ConfigError, match=r"cannot be loaded: .*; give model\.path") as caught:
+    for load, message in (
+        (broken.model, r"cannot be loaded: .*; give model\.path"),
+        (lambda: broken.tokens, r"model\.tokenizer: there is no tokenizer in the folder"),
+    ):
+        with pytest.raises(ConfigError, match=message) as caught:
             load()
         assert "\n" not in str(caught.value)

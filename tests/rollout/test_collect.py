@@ -15,6 +15,7 @@ from harness.config import Grading
 from harness.distributed.sharding import Layout
 from harness.learner.policy import Policy
 from harness.models.loading import Source
+from harness.models.tokens import Tokens
 from harness.rollout.collect import Collector
 from harness.rollout.collected import Collected
 from harness.rollout.engine import Request, Stream
@@ -54,9 +55,9 @@ def policy(source: Source) -> Policy:
 
 @pytest.fixture
 def collector(
-    source: Source, tokenizer: Any, task: Countdown, base: Policy, policy: Policy, tmp_path: Path
+    source: Source, tokens: Tokens, task: Countdown, base: Policy, policy: Policy, tmp_path: Path
 ) -> Collector:
-    engine = TransformersEngine(source.model(), tokenizer, 16, max_rows=512)
+    engine = TransformersEngine(source.model(), tokens, 16, max_rows=512)
     engine.load_weights(policy.weights())
     return collector_of(engine, task, base, policy, tmp_path)
 
@@ -126,11 +127,11 @@ def test_a_greedy_response_more_per_prompt(collector: Collector, task: Countdown
 
 
 def test_scores_of_the_base_are_the_bases(
-    collector: Collector, task: Countdown, source: Source, tokenizer: Any, policy: Policy
+    collector: Collector, task: Countdown, source: Source, tokens: Tokens, policy: Policy
 ) -> None:
     plan = RolloutPlan(group_size=2, reference_samples=3)
     made = collected(collector, task, plan, 4)
-    engine = TransformersEngine(source.model(), tokenizer, 16, max_rows=512)
+    engine = TransformersEngine(source.model(), tokens, 16, max_rows=512)
     asked = [
         Request(prompt=p, items=tuple(p.item * MOST_SAMPLES + j for j in range(3)))
         for p in task.pool()[:4]
@@ -227,12 +228,12 @@ def test_rejected_groups_are_replaced_and_charged(collector: Collector, task: Co
 
 def assert_whole(rollout: Rollout, collector: Collector) -> None:
     """Rows from rollouts of different widths still read as their own texts."""
-    end = collector.engine.end  # type: ignore[attr-defined]
+    (end,) = collector.engine.tokens.ends  # type: ignore[attr-defined]
     for tokens_T, mask_T, text in zip(
         rollout.tokens_BT, rollout.mask_BT, rollout.texts, strict=True
     ):
         ids = [i for i in tokens_T[mask_T].tolist() if i != end]
-        assert collector.engine.tokenizer.decode(ids) == text  # type: ignore[attr-defined]
+        assert collector.engine.tokens.tokenizer.decode(ids) == text  # type: ignore[attr-defined]
 
 
 def test_too_few_accepted_groups_make_a_smaller_step(collector: Collector, task: Countdown) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from harness.distributed.ranks import ALONE
 from harness.errors import ContractError
 from harness.models.loading import Source
+from harness.models.tokens import Tokens
 from harness.rollout.engine import Request, Stream
 from harness.rollout.transformers import Transformers, TransformersEngine
 from harness.tasks.countdown import Countdown
@@ -62,8 +63,8 @@ def apart(requests: Sequence[Request]) -> list[Request]:
     return [Request(prompt=r.prompt, items=(item,)) for r in requests for item in r.items]
 
 
-def fresh(source: Source, tokenizer: Any, max_rows: int = 512) -> TransformersEngine:
-    return TransformersEngine(source.model(), tokenizer, 16, max_rows)
+def fresh(source: Source, tokens: Tokens, max_rows: int = 512) -> TransformersEngine:
+    return TransformersEngine(source.model(), tokens, 16, max_rows)
 
 
 # --- exactness ------------------------------------------------------------------------------------
@@ -108,17 +109,17 @@ def test_a_larger_batch_gives_the_same_bits(
 
 
 def test_few_rows_at_once_give_the_same_bits(
-    source: Source, tokenizer: Any, requests: list[Request], plain: Rollout
+    source: Source, tokens: Tokens, requests: list[Request], plain: Rollout
 ) -> None:
-    narrow = fresh(source, tokenizer, max_rows=32).generate(requests, PLAIN, STREAM)
+    narrow = fresh(source, tokens, max_rows=32).generate(requests, PLAIN, STREAM)
     assert responses(narrow) == responses(plain)
 
 
 def test_a_group_larger_than_max_rows_is_not_split_or_lost(
-    engine: TransformersEngine, source: Source, tokenizer: Any, task: Countdown
+    engine: TransformersEngine, source: Source, tokens: Tokens, task: Countdown
 ) -> None:
     wide = [Request(prompt=task.pool()[0], items=tuple(range(50)))]
-    narrow = fresh(source, tokenizer, max_rows=32)
+    narrow = fresh(source, tokens, max_rows=32)
     whole = engine.generate(wide, PLAIN, STREAM)
     assert responses(narrow.generate(wide, PLAIN, STREAM)) == responses(whole)
     assert len(whole.texts) == 50
@@ -261,7 +262,7 @@ def test_no_end_before_min_new_tokens(
     made = engine.generate(requests, dataclasses.replace(PLAIN, min_new_tokens=least), STREAM)
     assert int((plain.lengths_B <= least).sum()) > 0  # without it some end earlier
     assert int(made.lengths_B.min()) == least + 1  # the end token comes after ten others
-    assert not (made.tokens_BT[:, :least] == engine.end).any()
+    assert not (made.tokens_BT[:, :least] == engine.tokens.ends[0]).any()
 
 
 @pytest.mark.parametrize("stop", [("=",), ("+", "-"), ("1=", "=1"), ("8",)], ids=str)
@@ -314,18 +315,18 @@ def test_top_k_of_one_is_greedy(engine: TransformersEngine, requests: list[Reque
 
 
 def test_loaded_weights_are_what_is_sampled_from(
-    source: Source, tokenizer: Any, requests: list[Request], plain: Rollout
+    source: Source, tokens: Tokens, requests: list[Request], plain: Rollout
 ) -> None:
     other = source.model()
     draws = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for parameter in other.parameters():
             parameter += 0.05 * torch.randn(parameter.shape, generator=draws)
-    engine = fresh(source, tokenizer)
+    engine = fresh(source, tokens)
     assert responses(engine.generate(requests, PLAIN, STREAM)) == responses(plain)
     engine.load_weights((n, p.detach()) for n, p in other.named_parameters())
     synced = responses(engine.generate(requests, PLAIN, STREAM))
-    native = TransformersEngine(other, tokenizer, 16, 512).generate(requests, PLAIN, STREAM)
+    native = TransformersEngine(other, tokens, 16, 512).generate(requests, PLAIN, STREAM)
     assert synced == responses(native)
     assert synced != responses(plain)
     # The engine keeps its own copy: what the trainer does next does not reach it.
@@ -334,8 +335,8 @@ def test_loaded_weights_are_what_is_sampled_from(
     assert responses(engine.generate(requests, PLAIN, STREAM)) == synced
 
 
-def test_a_missing_weight_is_refused(source: Source, tokenizer: Any) -> None:
-    engine = fresh(source, tokenizer)
+def test_a_missing_weight_is_refused(source: Source, tokens: Tokens) -> None:
+    engine = fresh(source, tokens)
     weights = [(n, p.detach()) for n, p in source.model().named_parameters()]
     name = weights[3][0]
     with pytest.raises(ContractError, match=f"every weight by its name.*{name}"):
@@ -346,16 +347,16 @@ def test_a_missing_weight_is_refused(source: Source, tokenizer: Any) -> None:
 
 
 def test_config_makes_an_engine_wide_enough_for_every_prompt(
-    source: Source, tokenizer: Any, task: Countdown, requests: list[Request], plain: Rollout
+    source: Source, tokens: Tokens, task: Countdown, requests: list[Request], plain: Rollout
 ) -> None:
     config = Transformers(max_rows=64)
-    engine = config.engine(source, tokenizer, task.pool() + task.held_out(), "cpu", ALONE)
+    engine = config.engine(source, tokens, task.pool() + task.held_out(), "cpu", ALONE)
     made = engine.generate(requests, config.sampling(24), STREAM)
     assert responses(made) == responses(plain)
     long = dataclasses.replace(task.pool()[0], text="Q" + "7 " * 20 + "=3?")
-    engine = config.engine(source, tokenizer, [long], "cpu", ALONE)
+    engine = config.engine(source, tokens, [long], "cpu", ALONE)
     made = engine.generate([Request(prompt=long, items=(0,))], config.sampling(4), STREAM)
-    assert tokenizer.decode(made.prompt_ids[0]) == long.text
+    assert tokens.tokenizer.decode(made.prompt_ids[0]) == long.text
 
 
 def test_sampling_takes_over_every_setting() -> None:

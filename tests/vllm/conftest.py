@@ -39,6 +39,6 @@ def ranks() -> Iterator[Ranks]:
 def engine(source: Source, task: Countdown, ranks: Ranks) -> Any:
     """The one engine of this process, in float32."""
     settings = Vllm(max_new_tokens=100, cache_gb=0.1, stop=["="])
-    made = settings.engine(source, source.load_tokenizer(), task.pool(), "cpu", ranks)
+    made = settings.engine(source, source.tokens, task.pool(), "cpu", ranks)
     assert isinstance(made, VllmEngine)
     return made

@@ -112,7 +112,7 @@ def test_logprobs_are_of_the_distribution_that_was_sampled_from(
 ) -> None:
     """Against this project's own truncation, at every token: `choose` made to draw that token."""
     sampling = dataclasses.replace(PLAIN, **change)
-    model, end = source.model(), source.load_tokenizer().eos_token_id
+    model, end = source.model(), source.tokens.ends[0]
     made = engine.generate(requests[:12], sampling, STREAM)
     for i, length in enumerate(made.lengths_B.tolist()):
         response = made.tokens_BT[i, :length]
@@ -143,7 +143,7 @@ def test_greedy_is_the_transformers_engines(
     engine: VllmEngine, source: Source, requests: list[Request]
 ) -> None:
     greedy = dataclasses.replace(PLAIN, temperature=0.0)
-    other = TransformersEngine(source.model(), source.load_tokenizer(), 16, max_rows=512)
+    other = TransformersEngine(source.model(), source.tokens, 16, max_rows=512)
     ours, theirs = (each.generate(requests, greedy, STREAM) for each in (engine, other))
     assert ours.texts == theirs.texts
     assert torch.equal(ours.finished_B, theirs.finished_B)
@@ -178,7 +178,7 @@ def test_no_end_before_min_new_tokens(
 def test_a_stop_string_ends_at_its_first_completion_and_stays(
     engine: VllmEngine, source: Source, requests: list[Request], plain: Rollout, stop: tuple[str]
 ) -> None:
-    tokenizer = source.load_tokenizer()
+    tokenizer = source.tokens.tokenizer
     made = engine.generate(requests, dataclasses.replace(PLAIN, stop=stop), STREAM)
     whole, stopped = by_item(requests, plain), 0
     for item, (tokens, finished) in by_item(requests, made).items():

@@ -57,7 +57,7 @@ def _behind_in_bfloat16(source: Source) -> dict[str, Any]:
     with joined(0, 1, None, "cpu") as ranks:
         settings = Vllm(max_new_tokens=32, cache_gb=0.1)
         half = dataclasses.replace(source, dtype=torch.bfloat16)
-        engine = settings.engine(half, source.load_tokenizer(), task.pool(), "cpu", ranks)
+        engine = settings.engine(half, source.tokens, task.pool(), "cpu", ranks)
         layout = Layout(4096, Sharding(fsdp=True, precision=Precision.BFLOAT16), ranks=ranks)
         policy = Policy(source.model(), 1.0, layout, Optimizer(learning_rate=1e-6, warmup=0.0))
         synced = Synced(Spread(engine, ranks), policy, torch.bfloat16, settings, task.pool())
@@ -117,7 +117,7 @@ def _sync_memory(folder: Path) -> dict[str, float]:
         source = Source(path=path, tokenizer=path, dtype=torch.float32, attention="sdpa", files={})
         prompt = Prompt(text="12+34=?", item=0, problem="", difficulty=0, answer=None)
         settings = Vllm(max_new_tokens=64, cache_gb=0.2)
-        engine = settings.engine(source, source.load_tokenizer(), [prompt], "cpu", ranks)
+        engine = settings.engine(source, source.tokens, [prompt], "cpu", ranks)
         policy = Policy(source.model(), 1.0, Layout(4096))
         requests = [Request(prompt=prompt, items=tuple(range(32)))]
         for _ in range(3):  # until all that stays is there
