@@ -93,12 +93,18 @@ class Speaks:
                 "chats, received null; give a folder or hub name"
             )
         try:
-            return AutoTokenizer.from_pretrained(self.tokenizer, trust_remote_code=False)
+            found = AutoTokenizer.from_pretrained(self.tokenizer, trust_remote_code=False)
         except (OSError, ValueError) as error:
             raise ConfigError(
                 f"task.template.tokenizer {self.tokenizer!r} cannot be loaded: "
                 f"{' '.join(str(error).split())[:300]}; give a folder or hub name of a tokenizer"
             ) from error
+        if not found.chat_template:
+            raise ConfigError(
+                f"task.template.tokenizer {self.tokenizer!r} has no chat template; name a "
+                f"tokenizer that has one, or ask in text with another task/template"
+            )
+        return found
 
 
 def messages(found: Sequence[Any]) -> Messages:

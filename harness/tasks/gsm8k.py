@@ -88,9 +88,9 @@ class Gsm8k(sets.HasSets):
         """Question and worked answer of each item, as the file has it, in shuffled passes."""
         template: Template = self.template
         prompts = sets.shuffled(self.pool(), seed, "gsm8k/order", items)
-        work = {
-            questions.problem(_question(row)): cells.text(row, ANSWER) for row in self._rows()[0]
-        }
+        train, _ = self._rows()
+        named = [(questions.problem(_question(row)), cells.text(row, ANSWER)) for row in train]
+        work = dict(reversed(named))  # of those that ask the same the first one is the prompt
         return [
             (p.text, template.response(work[p.problem].rpartition(MARK)[0].strip(), p.answer))
             for p in prompts
