@@ -79,8 +79,8 @@ class Speaks:
         except Exception as error:  # a chat template is a program, and may raise anything
             reason = " ".join(str(error).split())[:300] or type(error).__name__
             raise ChatError(
-                f"the chat template of task.template.tokenizer {self.tokenizer!r} does not take "
-                f"it: {reason}"
+                f"the chat template of task.template.tokenizer {self.tokenizer!r} cannot render "
+                f"these messages: {reason}"
             ) from error
 
     @cached_property

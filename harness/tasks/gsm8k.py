@@ -105,7 +105,8 @@ class Gsm8k(sets.HasSets):
 
     @property
     def _is_file(self) -> bool:
-        return Path(self.source).suffix in rows.SUFFIXES
+        source = Path(self.source).expanduser()
+        return source.suffix in rows.SUFFIXES or source.is_file()
 
     def _rows(self) -> tuple[list[rows.Row], list[rows.Row] | None]:
         """Rows of the training file and of the held-out one, None where a single file is split."""

@@ -5,6 +5,7 @@ refusal says beside the place.
 """
 
 import json
+import pickle
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -248,7 +249,7 @@ JSON_PROMPTS: dict[str, tuple[Any, Case]] = {
     "half a pair in text": ("a\udc00b", ("half of a surrogate pair, '\\udc00'",)),
     "JSON in text": (json.dumps([HI]), ("is a chat written as text", "store it as a list")),
     "Python in text": (str([HI]), ("is a chat written as text",)),
-    "not its order": ([HI, HI], ("does not take it", "roles must alternate")),
+    "not its order": ([HI, HI], ("cannot render", "messages", "roles must alternate")),
     "left out": ([said("developer", "Be brief."), HI], ("leaves out the developer message",)),
     "its own tokens": (
         [said("user", turn("user", "hi"))],
@@ -308,9 +309,20 @@ def test_a_chat_needs_a_tokenizer_with_a_template(tmp_path: Path) -> None:
     bare = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"a": 0}, "a")))
     bare.save_pretrained(tmp_path / "bare")
     task = Jsonl(**paths, grader=GRADER, template=Plain(str(tmp_path / "bare")))
-    assert f"task.template.tokenizer '{tmp_path / 'bare'}' has no chat template" in refusal(task)
+    assert f"tokenizer '{tmp_path / 'bare'}' has no chat template" in refusal(task)
     task = Jsonl(**paths, grader=GRADER, template=Plain(str(tmp_path / "none")))
-    assert "cannot be loaded" in refusal(task)
+    for word in ("task.template.tokenizer", repr(str(tmp_path / "none"))):
+        assert word in refusal(task)
+
+
+def test_a_template_travels_without_its_tokenizer(tokenizer: str) -> None:
+    for template in (Plain(tokenizer), Chat(tokenizer)):
+        text = template.spoken([HI])
+        sent = pickle.loads(pickle.dumps(template))
+        assert sent == template
+        assert "_loaded" in vars(template)
+        assert vars(sent) == {"tokenizer": tokenizer}
+        assert sent.spoken([HI]) == text
 
 
 def test_plain_takes_the_tokenizer_of_the_model(tokenizer: str) -> None:
@@ -463,6 +475,13 @@ def test_a_gold_answer(tmp_path: Path, cell: str, held_out: bool) -> None:
     assert prompt.answer == case
     assert task.grade(prompt, f"#### {case}", finished=True).correct
     assert not task.grade(prompt, f"#### 1{case.removeprefix('-')}", finished=True).correct
+
+
+def test_gsm8k_does_not_ask_the_hub_for_a_file(tmp_path: Path) -> None:
+    path = written(tmp_path / "q.csv", "question,answer")
+    assert f"task.source must end in .parquet or .jsonl, received '{path}'" in refusal(
+        Gsm8k(source=path)
+    )
 
 
 def test_gsm8k_refuses_a_question_with_two_answers(tmp_path: Path) -> None:
