@@ -19,7 +19,7 @@ PACKAGES = ("harness", "analysis", "sweeps")
 LAYERS = (
     ("errors", "wording"),
     ("blame",),
-    ("schema", "checks", "typed", "distributed"),
+    ("schema", "checks", "typed", "named", "distributed"),
     ("maths", "machine", "prompts"),
     ("types", "config"),
     ("protocols", "kl", "curricula", "models", "tracking", "windows"),

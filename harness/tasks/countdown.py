@@ -5,7 +5,7 @@ A problem (sorted numbers and target) belongs to one of the two by its hash.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -16,7 +16,7 @@ from harness import checks
 from harness.errors import ConfigError
 from harness.maths import streams
 from harness.prompts import Behaviour, Grade, Prompt
-from harness.tasks import expressions, prose, rows, search, sets
+from harness.tasks import cells, expressions, prose, rows, search, sets
 from harness.tasks.search import MISS, Persona, TraceWriter
 from harness.tasks.templates import ANSWER, Compact, Question, Template, Worked
 
@@ -207,5 +207,12 @@ class Countdown(sets.HasSets):
 
 def _read(source: str) -> Iterator[CountdownAnswer]:
     """The problems of a file in TinyZero's row schema."""
-    for truth in rows.ground_truths(source, ("numbers", "target"), "task.source"):
-        yield CountdownAnswer(tuple(map(int, truth["numbers"])), int(truth["target"]))
+    for row in rows.read(source, "task.source"):
+        truth = row.value(rows.GROUND_TRUTH)
+        given = truth.get("numbers") if isinstance(truth, Mapping) else None
+        if not isinstance(given, list) or not given or truth.get("target") is None:
+            row.refuse(rows.GROUND_TRUTH, f"must have numbers and target, is {truth!r:.60}")
+        yield CountdownAnswer(
+            tuple(cells.whole(row, f"{rows.GROUND_TRUTH}.numbers", n) for n in given),
+            cells.whole(row, f"{rows.GROUND_TRUTH}.target", truth["target"]),
+        )

@@ -4,7 +4,6 @@ From the hub, or from files in GSM8K's format: columns `question` and `answer`, 
 worked line by line and ends with `#### 18`.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from fractions import Fraction
@@ -15,13 +14,14 @@ from typing import Any, ClassVar
 from harness import checks
 from harness.errors import ConfigError
 from harness.prompts import Grade, Prompt
-from harness.tasks import in_text, numbers, rows, sets
-from harness.tasks.templates import Hashes, Question, Template, Worked
+from harness.tasks import cells, chats, in_text, numbers, questions, rows, sets
+from harness.tasks.templates import Hashes, Template, Worked
 
-COLUMNS = ("question", "answer")
+QUESTION, ANSWER = "question", "answer"
 # The hub's configuration with one solution per problem.
 HUB_CONFIG = "main"
 MARK = "####"
+EXAMPLE = "42"
 
 WORKED = Worked(
     question="A shelf holds 3 rows of 8 jars. 5 jars are sold. How many jars are left?",
@@ -91,7 +91,9 @@ class Gsm8k(sets.HasSets):
         """Question and worked answer of each item, as the file has it, in shuffled passes."""
         template: Template = self.template
         prompts = sets.shuffled(self.pool(), seed, "gsm8k/order", items)
-        work = {str(row["question"]).strip(): str(row["answer"]) for row in self._rows[0]}
+        train, _ = self._rows()
+        named = [(questions.problem(_question(row)), cells.text(row, ANSWER)) for row in train]
+        work = dict(reversed(named))  # of those that ask the same the first one is the prompt
         return [
             (p.text, template.response(work[p.problem].rpartition(MARK)[0].strip(), p.answer))
             for p in prompts
@@ -106,49 +108,46 @@ class Gsm8k(sets.HasSets):
 
     @property
     def _is_file(self) -> bool:
-        return Path(self.source).suffix in rows.SUFFIXES
+        source = Path(self.source).expanduser()
+        return source.suffix in rows.SUFFIXES or source.is_file()
 
-    @cached_property
     def _rows(self) -> tuple[list[rows.Row], list[rows.Row] | None]:
         """Rows of the training file and of the held-out one, None where a single file is split."""
         if not self._is_file:
             return _from_hub(self.source)
-        train = rows.read(self.source, COLUMNS, "task.source")
+        train = rows.read(self.source, "task.source")
         if self.held_out_source is None:
             return train, None
-        return train, rows.read(self.held_out_source, COLUMNS, "task.held_out_source")
+        return train, rows.read(self.held_out_source, "task.held_out_source")
 
     @cached_property
     def _sets(self) -> sets.Sets:
         sizes = (self.train_size, self.eval_size)
-        train, test = self._rows
-        if test is None:
-            return sets.split(self._prompts(train, self.source), *sizes, self.hold_out, self.source)
-        held_out = self._prompts(test, f"{self.held_out_source or self.source} (held out)")
-        pool = self._prompts(train, self.source)
-        return sets.given(pool, held_out, *sizes)
+        train, test = self._rows()
+        return questions.sets_of(
+            train, test, self._prompt, ANSWER, *sizes, self.hold_out, self.source
+        )
 
-    def _prompts(self, found: Sequence[rows.Row], source: str) -> list[Prompt]:
-        return [self._prompt(row, f"row {i} of {source}") for i, row in enumerate(found, 1)]
-
-    def _prompt(self, row: rows.Row, where: str) -> Prompt:
-        asked, worked = str(row["question"]).strip(), str(row["answer"])
+    def _prompt(self, row: rows.Row) -> Prompt:
+        question, worked = _question(row), cells.text(row, ANSWER)
         work, marker, last = worked.rpartition(MARK)
         value = numbers.number(last)
         if not marker or value is None:
-            raise ConfigError(
-                f"task.source: the answer in {where} must end with {MARK} and a number, "
-                f"ends with {worked[-30:]!r}"
-            )
+            row.refuse(ANSWER, f"must end with {MARK} and a number, ends with {worked[-30:]!r}")
+        template: Template = self.template
         return Prompt(
-            text=self.template.render(
-                Question(text=asked, compact=asked, example="42", worked=WORKED)
-            ),
+            text=questions.rendered(template, row, QUESTION, question, EXAMPLE, WORKED),
             item=0,
-            problem=asked,
+            problem=questions.problem(question),
             difficulty=max(1, len(work.strip().splitlines())),
             answer=numbers.written(value),
         )
+
+
+def _question(row: rows.Row) -> str | chats.Messages:
+    """What a row asks; white space around text is none of it."""
+    question = questions.asked(row, QUESTION)
+    return question.strip() if isinstance(question, str) else question
 
 
 def _from_hub(name: str) -> tuple[list[rows.Row], list[rows.Row]]:
@@ -157,10 +156,14 @@ def _from_hub(name: str) -> tuple[list[rows.Row], list[rows.Row]]:
 
     try:
         found = load_dataset(name, HUB_CONFIG)
-        return found["train"].to_list(), found["test"].to_list()
+        train, test = found["train"].to_list(), found["test"].to_list()
     except Exception as error:  # whatever a hub client raises, the remedy is the same
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(
             f"task.source: cannot load {name!r} from the Hugging Face hub ({reason}); check the "
             f"name and the network, or set task.source to a .parquet or .jsonl file"
         ) from error
+    return (
+        rows.placed(enumerate(train, 1), name, "task.source", "train"),
+        rows.placed(enumerate(test, 1), name, "task.source", "test"),
+    )

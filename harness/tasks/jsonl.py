@@ -1,10 +1,12 @@
 """Your own questions: a file of prompts and answers, and a function that grades.
 
-The file is JSON lines, or parquet. Nothing is graded by the harness: the function says whether a
-response is right.
+The file is JSON lines in UTF-8, or parquet. A prompt is text, or a chat: a list of messages, each
+with a role and a content, the last one the user's. harness.tasks.cells says what an answer may be;
+all else is refused by row and column. Nothing is graded by the harness: the function says whether
+a response is right.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -13,10 +15,10 @@ import numpy as np
 
 from harness import checks
 from harness.errors import ConfigError, ContractError
+from harness.named import function
 from harness.prompts import Grade, Prompt
-from harness.tasks import rows, sets
-from harness.tasks.templates import FewShot, Plain, Question, Template, Worked
-from harness.typed import function
+from harness.tasks import cells, questions, rows, sets
+from harness.tasks.templates import FewShot, Plain, Template, Worked
 
 Grader = Callable[[str, str], bool]
 # A file brings no worked example; templates that show one are refused.
@@ -37,11 +39,11 @@ class Jsonl(sets.HasSets):
     that one response.
 
     Attributes:
-        path: a .jsonl or .parquet file; identical prompts count once.
+        path: a .jsonl or .parquet file; identical prompts count once, and must have one answer.
         grader: import path of function(response: str, answer: str) -> bool.
         template: how a question is asked and its answer marked (harness.tasks.templates.Template).
-        prompt: column of the questions.
-        answer: column of the answers.
+        prompt: column of the questions, text or chats.
+        answer: column of the answers; `a.b` is b in the objects of column a.
         held_out_path: file of the held-out questions; null splits the one file by hash.
         example: what an answer looks like, for templates that show one.
         train_size: training prompts, the first ones; null takes all.
@@ -98,21 +100,20 @@ class Jsonl(sets.HasSets):
     def _sets(self) -> sets.Sets:
         _ = self._grader  # a task without a grader is refused before anything starts
         sizes = (self.train_size, self.eval_size)
-        train = self._prompts(self.path, "task.path")
-        if self.held_out_path is None:
-            return sets.split(train, *sizes, self.hold_out, self.path)
-        return sets.given(train, self._prompts(self.held_out_path, "task.held_out_path"), *sizes)
+        train, test = rows.read(self.path, "task.path"), None
+        if self.held_out_path is not None:
+            test = rows.read(self.held_out_path, "task.held_out_path")
+        return questions.sets_of(
+            train, test, self._prompt, self.answer, *sizes, self.hold_out, self.path
+        )
 
-    def _prompts(self, path: str, key: str) -> Sequence[Prompt]:
-        found = rows.read(path, (self.prompt, self.answer), key)
-        return [self._prompt(str(row[self.prompt]), str(row[self.answer])) for row in found]
-
-    def _prompt(self, text: str, answer: str) -> Prompt:
-        question = Question(text=text, compact=text, example=self.example, worked=NO_WORKED)
+    def _prompt(self, row: rows.Row) -> Prompt:
+        question = questions.asked(row, self.prompt)
+        template: Template = self.template
         return Prompt(
-            text=self.template.render(question),
+            text=questions.rendered(template, row, self.prompt, question, self.example, NO_WORKED),
             item=0,
-            problem=text,
+            problem=questions.problem(question),
             difficulty=1,
-            answer=answer,
+            answer=cells.answer(row, self.answer),
         )

@@ -4,8 +4,11 @@ A row of the schema has `data_source`, `prompt` [{role, content}], `ability`, `r
 {style, ground_truth} and `extra_info` {split, index, difficulty}.
 """
 
+import codecs
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -15,91 +18,143 @@ from harness.prompts import Prompt
 if TYPE_CHECKING:  # it knows tensors; who grades needs none
     from harness.protocols import Task
 
-Row = dict[str, Any]
 SUFFIXES = (".parquet", ".jsonl")
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+# The schema's answer, as task=jsonl names it too.
+GROUND_TRUTH = "reward_model.ground_truth"
 
 
-def read(path: str, columns: Sequence[str], key: str) -> list[Row]:
-    """The rows of a file, each with all the columns.
+@dataclass(frozen=True)
+class Row:
+    """One row of a file, and where it stands.
+
+    Attributes:
+        values: by column.
+        place: which row of which file, for messages.
+        key: config key of the file, for messages.
+    """
+
+    values: Mapping[str, Any]
+    place: str
+    key: str
+
+    def value(self, column: str) -> Any:
+        """What stands in a column; `a.b` is b in the mapping in column a.
+
+        Raises:
+            ConfigError: nothing does.
+        """
+        found: Any = self.values
+        for name in [column] if column in self.values else column.split("."):
+            found = found.get(name) if isinstance(found, Mapping) else None
+        if found is None:
+            known = ", ".join(name for name, value in self.values.items() if value is not None)
+            _refuse(f"{self.key}: {self.place} has no {column!r}; its columns: {known}")
+        return found
+
+    def refuse(self, column: str, what: str) -> NoReturn:
+        """Raise ConfigError: what is wrong with a cell, in one line."""
+        _refuse(f"{self.key}: {self.place}, column {column!r}: {what}")
+
+
+def read(path: str, key: str) -> list[Row]:
+    """The rows of a file, in its order.
 
     Args:
         path: a parquet or JSON lines file.
-        columns: those that every row must have.
         key: config key of the path, for messages.
 
     Raises:
-        ConfigError: no such file, not of these kinds, broken, empty, or a column is missing.
+        ConfigError: no such file, not of these kinds, broken, not in UTF-8, or empty.
     """
     file = Path(path).expanduser()
     if file.suffix not in SUFFIXES:
         raise ConfigError(f"{key} must end in {' or '.join(SUFFIXES)}, received {path!r}")
     if not file.is_file():
         raise ConfigError(f"{key}: there is no file {path!r}; set {key} to one that exists")
-    rows = _parquet(file, key) if file.suffix == ".parquet" else list(_lines(file, key))
+    try:
+        found = _parquet(file, key) if file.suffix == ".parquet" else _lines(file, key)
+    except OSError as error:
+        raise ConfigError(f"{key}: cannot read {path!r}: {error.strerror or error}") from error
+    rows = placed(found, path, key)
     if not rows:
         raise ConfigError(f"{key}: {path!r} has no rows")
-    for i, row in enumerate(rows, 1):
-        for column in columns:
-            if row.get(column) is None:
-                found = ", ".join(name for name, value in row.items() if value is not None)
-                _refuse(f"{key}: row {i} of {path!r} has no {column!r}; its columns: {found}")
     return rows
+
+
+def placed(
+    found: Iterable[tuple[int, Mapping[str, Any]]], origin: str, key: str, part: str = ""
+) -> list[Row]:
+    """Rows that know where they stand.
+
+    Args:
+        found: line and values of each; the two counts differ behind a blank line.
+        origin: file or hub name.
+        key: config key of the origin.
+        part: split of a hub name.
+    """
+    behind = f" of {origin!r}{part and f' ({part})'}"
+    return [
+        Row(values, f"row {i}{'' if line == i else f' (line {line})'}{behind}", key)
+        for i, (line, values) in enumerate(found, 1)
+    ]
 
 
 def _refuse(message: str) -> NoReturn:
     raise ConfigError(" ".join(message.split()))
 
 
-def _parquet(file: Path, key: str) -> list[Row]:
+def _parquet(file: Path, key: str) -> Iterable[tuple[int, Mapping[str, Any]]]:
     import polars as pl  # slow to import, and graders read no files
 
     try:
-        return pl.read_parquet(file).to_dicts()
-    except (pl.exceptions.PolarsError, OSError) as error:
+        frame = pl.read_parquet(file)
+    except pl.exceptions.PolarsError as error:
         _refuse(f"{key}: {str(file)!r} is no parquet file: {error}")
+    # By way of text, in which the 0.1 of four bytes is 0.1 and not 0.10000000149011612.
+    single = pl.col(pl.Float32)
+    return enumerate(frame.with_columns(single.cast(pl.String).cast(pl.Float64)).to_dicts(), 1)
 
 
-def _lines(file: Path, key: str) -> Iterator[Row]:
-    """One object per line; blank lines are skipped."""
-    for i, line in enumerate(file.read_bytes().split(b"\n"), 1):
+def _lines(file: Path, key: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """One object per line; blank lines are skipped, and so is a byte order mark."""
+    content = file.read_bytes()
+    if content.startswith(UTF_16):
+        _refuse(f"{key}: {str(file)!r} is in UTF-16; save it as UTF-8")
+    for i, line in enumerate(content.removeprefix(codecs.BOM_UTF8).split(b"\n"), 1):
         if not line.strip():
             continue
+        where = f"{key}: line {i} of {str(file)!r}"
         try:
-            row = json.loads(line.decode())
-        except ValueError as error:
-            _refuse(f"{key}: line {i} of {str(file)!r} is no JSON: {error}")
+            row = json.loads(line.decode(), object_pairs_hook=_object, parse_float=Decimal)
+        except UnicodeDecodeError as error:
+            byte = f"byte {error.start + 1}, {line[error.start]:#x}, is not UTF-8"
+            _refuse(f"{where} is no JSON: {byte}; save the file as UTF-8")
+        except (ValueError, InvalidOperation, RecursionError) as error:
+            _refuse(f"{where} is no JSON: {error}")
         if not isinstance(row, dict):
-            _refuse(f"{key}: line {i} of {str(file)!r} must be an object {{...}}, is {row!r:.40}")
-        yield row
+            _refuse(f"{where} must be an object {{...}}, is {row!r:.40}")
+        yield i, row
 
 
-def ground_truths(path: str, names: Sequence[str], key: str) -> list[Mapping[str, Any]]:
-    """`reward_model.ground_truth` of each row in TinyZero's schema: mappings with these names.
-
-    Raises:
-        ConfigError: the file cannot be read, or is not in the schema.
-    """
-    truths = []
-    for i, row in enumerate(read(path, ["reward_model"], key), 1):
-        model = row["reward_model"]
-        truth = model.get("ground_truth") if isinstance(model, Mapping) else None
-        if not isinstance(truth, Mapping) or any(truth.get(name) is None for name in names):
-            _refuse(
-                f"{key}: reward_model.ground_truth of row {i} of {path!r} must have "
-                f"{' and '.join(names)}, is {truth!r:.60}"
-            )
-        truths.append(truth)
-    return truths
+def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, whose names must differ: the last of two alike would hide the first."""
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice!r} stands twice in one object")
+    return row
 
 
-def records(task: "Task") -> list[Row]:
+def records(task: "Task") -> list[dict[str, Any]]:
     """Both sets of a task in TinyZero's schema."""
     source = getattr(task, "data_source", type(task).__name__.lower())
     sets = {"train": task.pool(), "test": task.held_out()}
     return [_record(source, split, prompt) for split, part in sets.items() for prompt in part]
 
 
-def _record(source: str, split: str, prompt: Prompt) -> Row:
+def _record(source: str, split: str, prompt: Prompt) -> dict[str, Any]:
     answer = prompt.answer
     truth = answer if isinstance(answer, (str, int)) else dict(vars(answer))
     return {
@@ -111,7 +166,7 @@ def _record(source: str, split: str, prompt: Prompt) -> Row:
     }
 
 
-def write(path: Path, rows: Sequence[Row]) -> None:
+def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows as parquet.
 
     Raises:

@@ -107,12 +107,19 @@ def given(
     Raises:
         ConfigError: there are fewer.
     """
-    held_out = {p.text: p for p in test}
     problems = {p.problem for p in test}
-    pool = {p.text: p for p in train if p.problem not in problems}
-    parts = (list(pool.values())[:train_size], list(held_out.values())[:eval_size])
+    pool = _first(p for p in train if p.problem not in problems)
+    parts = (pool[:train_size], _first(test)[:eval_size])
     numbered = [tuple(dataclasses.replace(p, item=i) for i, p in enumerate(part)) for part in parts]
     return checked((numbered[0], numbered[1]), train_size, eval_size, "these files")
+
+
+def _first(prompts: Iterable[Prompt]) -> list[Prompt]:
+    """The first of each that read alike, as `split` takes them."""
+    found: dict[str, Prompt] = {}
+    for prompt in prompts:
+        found.setdefault(prompt.text, prompt)
+    return list(found.values())
 
 
 def checked(sets: Sets, train_size: int | None, eval_size: int | None, origin: str) -> Sets:

@@ -5,10 +5,9 @@ of the answer is graded by the task, by the same rules whatever the template.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol
 
-from harness.models import chat
+from harness.tasks.chats import Messages, Speaks
 
 # Marks the answer in the compact template; the end token closes it.
 ANSWER = "A"
@@ -106,7 +105,7 @@ class TinyZeroBase(_Tagged):
             "A conversation between User and Assistant. The user asks a question, and the "
             "Assistant solves it. The assistant first thinks about the reasoning process in the "
             "mind and then provides the user with the answer.\n"
-            f"User: {_asked(question)}\nAssistant: {_LEAD}"
+            f"User: {_asked(question.text, question.example)}\nAssistant: {_LEAD}"
         )
 
 
@@ -118,7 +117,8 @@ class TinyZeroInstruct(_Tagged):
         return (
             "<|im_start|>system\nYou are a helpful assistant. You first thinks about the reasoning "
             "process in the mind and then provides the user with the answer.<|im_end|>\n"
-            f"<|im_start|>user\n {_asked(question)}<|im_end|>\n<|im_start|>assistant\n{_LEAD}"
+            f"<|im_start|>user\n {_asked(question.text, question.example)}<|im_end|>\n"
+            f"<|im_start|>assistant\n{_LEAD}"
         )
 
 
@@ -135,8 +135,11 @@ class FewShot(_Tagged):
 
 
 @dataclass(frozen=True)
-class Chat(_Tagged):
+class Chat(Speaks, _Tagged):
     """The tokenizer's own chat template, for instruct models of any family.
+
+    Text is one message of the user. Behind it, or behind the last message of a chat, stands how
+    the answer is marked.
 
     Attributes:
         tokenizer: folder or hub name of the tokenizer whose template is used.
@@ -145,17 +148,11 @@ class Chat(_Tagged):
     tokenizer: str
 
     def render(self, question: Question) -> str:
-        return chat.rendered(
-            self._loaded, [{"role": "user", "content": _asked(question)}], asks=True
-        )
+        return self.spoken([{"role": "user", "content": _asked(question.text, question.example)}])
 
-    @cached_property
-    def _loaded(self) -> Any:
-        from harness.models import loading  # and torch: templates without a tokenizer need none
-
-        key = "task.template.tokenizer"
-        path, revision = loading.located(self.tokenizer, key, loading.TOKENIZER)
-        return loading.tokenizer_at(path, revision, key)
+    def converse(self, messages: Messages, example: str) -> str:
+        *before, last = messages
+        return self.spoken([*before, {**last, "content": _asked(last["content"], example)}])
 
 
 @dataclass(frozen=True)
@@ -178,11 +175,24 @@ class Hashes:
 
 
 @dataclass(frozen=True)
-class Plain:
-    """The question as it is; all of a finished response is its answer."""
+class Plain(Speaks):
+    """The question as it is; all of a finished response is its answer.
+
+    Text is not framed. A chat has no form of its own that a model could read: it goes through the
+    tokenizer's chat template, its messages unchanged.
+
+    Attributes:
+        tokenizer: folder or hub name of the tokenizer whose template renders chats; null where all
+            questions are text.
+    """
+
+    tokenizer: str | None = None
 
     def render(self, question: Question) -> str:
         return question.text
+
+    def converse(self, messages: Messages, example: str) -> str:
+        return self.spoken(messages)
 
     def response(self, work: str, answer: str) -> str:
         return answer
@@ -191,5 +201,5 @@ class Plain:
         return response if finished else None
 
 
-def _asked(question: Question) -> str:
-    return f"{question.text} {_FORMAT.format(example=question.example)}"
+def _asked(text: str, example: str) -> str:
+    return f"{text} {_FORMAT.format(example=example)}"

@@ -295,7 +295,9 @@ def test_countdown_refuses_other_rows(tmp_path: Path) -> None:
     assert "must have numbers and target" in refused(Countdown(source=path))
     plain = str(tmp_path / "p.parquet")
     pl.DataFrame({"nums": [1]}).write_parquet(plain)
-    assert "has no 'reward_model'; its columns: nums" in refused(Countdown(source=plain))
+    assert "has no 'reward_model.ground_truth'; its columns: nums" in refused(
+        Countdown(source=plain)
+    )
 
 
 def test_data_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
