@@ -136,6 +136,7 @@ class VllmEngine:
         os.environ["RANK"] = str(ranks.rank)
         with library.failing("did not start"), library.silent():
             vllm = library.imported()
+            library.without_names()
             if device == "cpu":
                 library.without_shared_memory()
             self.llm = vllm.LLM(**_arguments(settings, source, context, device), **FIXED)

@@ -1,5 +1,6 @@
 """The record of a trial: one run, the right status on every exit, nothing twice."""
 
+import ast
 import json
 import os
 import signal
@@ -67,7 +68,12 @@ def test_a_finished_trial_is_found_by_its_names_and_has_its_config_and_responses
     assert run.data.metrics["eval/accuracy"] == result["eval/accuracy"]
     folder = Path(run.info.artifact_uri.removeprefix("file://"))
     assert "harness.algorithms.grpo.Grpo" in (folder / "config.yaml").read_text()
-    assert (folder / "prompt.txt").read_text() == config.task.held_out()[0].text
+    prompt = config.task.held_out()[0].text
+    assert (folder / "prompt.txt").read_text() == prompt
+    # One token a character in the tiny model: its id, and its text as Python writes it.
+    lines = [line.split(maxsplit=1) for line in (folder / "prompt_tokens.txt").open()]
+    assert "".join(ast.literal_eval(text) for _, text in lines) == prompt
+    assert all(number.isdecimal() for number, _ in lines)
     table = json.loads((folder / "eval" / "step_000008.json").read_text())
     rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
     assert [row["prompt"] for row in rows] == [p.text for p in config.task.held_out()]
