@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from transformers import GenerationConfig
+from harness.models.library import transformers
 
 # A text is decoded behind this one, and this one's taken away: tokenizers that spell a space as
 # the start of a word drop it from what they decode first.
@@ -60,7 +60,7 @@ class Tokens:
     def save(self, folder: Path) -> None:
         """Write the tokenizer beside an exported model, and all ends into its settings."""
         self.tokenizer.save_pretrained(folder)
-        settings = GenerationConfig.from_pretrained(folder)
+        settings = transformers().GenerationConfig.from_pretrained(folder)
         settings.eos_token_id = list(self.ends) if len(self.ends) > 1 else self.ends[0]
         settings.save_pretrained(folder)
 
