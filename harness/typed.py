@@ -7,7 +7,7 @@ registry: any importable dataclass works, so another package can add a variant.
 import dataclasses
 import importlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -75,33 +75,6 @@ def imported(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         if key == TARGET or key in FUNCTIONS:
             yield where, value
         yield from imported(value, where)
-
-
-def function(path: str, key: str) -> Callable[..., Any]:
-    """The function at an import path.
-
-    Args:
-        path: `package.module.function`, importable from where the command is started.
-        key: config key of it, for messages.
-
-    Raises:
-        ConfigError: it cannot be imported, or is none.
-    """
-    module, _, name = path.rpartition(".")
-    try:
-        if not module:
-            raise ImportError("it names no module")
-        found = getattr(importlib.import_module(module), name)
-    except (Exception, SystemExit) as error:  # importing runs the module, which may raise anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ConfigError(
-            f"{key}: cannot import {path!r} ({reason}); name a function as "
-            f"package.module.function, importable from where the command is started"
-        ) from error
-    if not callable(found):
-        raise ConfigError(f"{key}: {path!r} is no function")
-    made: Callable[..., Any] = found
-    return made
 
 
 def _construct(cls: type, rest: dict[str, Any], children: dict[str, Any], path: str) -> Any:

@@ -53,7 +53,7 @@ def test_the_readmes_file_and_yaml_add_a_variant(work: Path, tmp_path: Path) -> 
     assert wrong.returncode == 2
     assert "algorithm.group_size" in wrong.stderr
     unknown = harness(work, "algorithm=nope", search, PYTHONPATH=path)
-    assert "gspo; my_rloo; ppo" in unknown.stderr
+    assert "gspo, my_rloo, ppo" in unknown.stderr
     (package / "test_my_rloo.py").write_text(readme_block("python", "from harness.testing"))
     environment = {**os.environ, "PYTHONPATH": path}
     arguments = [sys.executable, "-m", "pytest", "-q", "test_my_rloo.py"]

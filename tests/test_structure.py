@@ -18,7 +18,7 @@ PACKAGES = ("harness", "analysis", "sweeps")
 # its own folder.
 LAYERS = (
     ("errors", "wording"),
-    ("blame",),
+    ("blame", "functions"),
     ("schema", "checks", "typed", "distributed"),
     ("maths", "machine", "prompts"),
     ("types", "config"),

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from harness.errors import ContractError
-from harness.typed import function
+from harness.functions import function
 from harness.types import Grade, Graded, Prompt, Scores
 
 

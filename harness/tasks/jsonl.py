@@ -13,10 +13,10 @@ import numpy as np
 
 from harness import checks
 from harness.errors import ConfigError, ContractError
+from harness.functions import function
 from harness.prompts import Grade, Prompt
 from harness.tasks import rows, sets
 from harness.tasks.templates import FewShot, Plain, Question, Template, Worked
-from harness.typed import function
 
 Grader = Callable[[str, str], bool]
 # A file brings no worked example; templates that show one are refused.
