@@ -56,7 +56,7 @@ def test_the_readmes_file_and_yaml_add_a_variant(
     assert wrong.returncode == 2
     assert "algorithm.group_size" in wrong.stderr
     unknown = here("algorithm=nope", search)
-    assert "gspo; my_rloo; ppo" in unknown.stderr
+    assert "gspo, my_rloo, ppo" in unknown.stderr
     (package / "test_my_rloo.py").write_text(readme_block("python", "from harness.testing"))
     environment = {**os.environ, "PYTHONPATH": path}
     arguments = [sys.executable, "-m", "pytest", "-q", "test_my_rloo.py"]

@@ -18,8 +18,8 @@ PACKAGES = ("harness", "analysis", "sweeps")
 # its own folder.
 LAYERS = (
     ("errors", "wording"),
-    ("blame",),
-    ("schema", "checks", "typed", "named", "distributed"),
+    ("blame", "functions"),
+    ("schema", "checks", "typed", "distributed"),
     ("maths", "machine", "prompts"),
     ("types", "config"),
     ("protocols", "kl", "curricula", "models", "tracking", "windows"),

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from harness.errors import ContractError
-from harness.named import function
+from harness.functions import function
 from harness.types import Grade, Graded, Prompt, Scores
 
 
@@ -27,8 +27,10 @@ class Function:
 
     Attributes:
         function: import path of function(prompt: str, response: str, answer, correct: bool) ->
-            float; `answer` is what the task keeps with the prompt, for task=jsonl the answer
-            column as text.
+            float. `response` is the whole text, whatever a template marks in it (the grader of
+            task=jsonl gets the marked answer alone: with task/template=plain both get the same).
+            `answer` is what the task keeps with the prompt, for task=jsonl the answer column as
+            text.
     """
 
     function: str

@@ -15,7 +15,7 @@ import numpy as np
 
 from harness import checks
 from harness.errors import ConfigError, ContractError
-from harness.named import function
+from harness.functions import function
 from harness.prompts import Grade, Prompt
 from harness.tasks import cells, questions, rows, sets
 from harness.tasks.templates import FewShot, Plain, Template, Worked

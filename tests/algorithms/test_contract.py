@@ -4,6 +4,7 @@ The second half plants faults into a sound algorithm: a check that cannot fail i
 """
 
 import dataclasses
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -254,10 +255,42 @@ class Thawed:
     group_size: int = 4
 
 
-@pytest.mark.parametrize("plugin", [Undocumented(), Thawed()])
-def test_missing_documentation_is_seen(plugin: Any) -> None:
-    with pytest.raises(AssertionError):
+@dataclass(frozen=True)
+class Overdocumented(Sound):
+    """It has no field of that name.
+
+    Attributes:
+        group_sizes: responses per prompt.
+    """
+
+
+@dataclass(frozen=True)
+class Heir(Undocumented):
+    """What it inherits is documented there, or not.
+
+    Attributes:
+        own: a field of its own, with a text
+            that goes on.
+    """
+
+    own: float = 1.0
+
+
+@pytest.mark.parametrize(
+    ("plugin", "words"),
+    [
+        (Undocumented(), "the docstring of Undocumented lacks clip_low; write `NAME: what it is`"),
+        (Overdocumented(), "the docstring of Overdocumented has group_sizes"),
+        (Thawed(), "Thawed is not frozen; write @dataclass(frozen=True)"),
+    ],
+)
+def test_missing_documentation_is_named(plugin: Any, words: str) -> None:
+    with pytest.raises(AssertionError, match=re.escape(words)):
         checks.check_documented(plugin)
+
+
+def test_inherited_fields_are_documented_where_they_come_from() -> None:
+    checks.check_documented(Heir())
 
 
 def test_every_check_has_a_fault() -> None:

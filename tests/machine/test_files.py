@@ -163,6 +163,25 @@ def test_a_folder_is_made_whole(tmp_path: Path) -> None:
     assert names(folder.parent) == {"step_1"}
 
 
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_others_may_read_what_the_umask_lets_them(tmp_path: Path, umask: int, mode: int) -> None:
+    """Writers of weights make files that only they can read."""
+    before = os.umask(umask)
+    try:
+        with replacing(tmp_path / "final") as temporary:
+            (temporary / "sub").mkdir()
+            for name in ("model.safetensors", "sub/part"):
+                (temporary / name).touch()
+                (temporary / name).chmod(0o600)
+    finally:
+        os.umask(before)
+    made = tmp_path / "final"
+    assert [(made / name).stat().st_mode & 0o777 for name in ("model.safetensors", "sub/part")] == (
+        [mode, mode]
+    )
+    assert sorted(path.name for path in made.iterdir()) == ["model.safetensors", "sub"]
+
+
 def test_new_content_replaces_the_old_wholly(tmp_path: Path) -> None:
     folder = tmp_path / "best"
     for name in ("a", "b"):

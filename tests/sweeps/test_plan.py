@@ -74,6 +74,7 @@ def test_a_difference_that_is_no_factor_is_refused_with_both_values(tmp_path: Pa
         edited(tmp_path, old, new)
     message = str(refusal.value)
     assert "only the declared factors may differ" in message
+    assert re.search(r"write factors: \[algorithm.*, trainer.optimizer.learning_rate\]", message)
     line = "dr_grpo: trainer.optimizer.learning_rate: 0.0003 in grpo, 0.001 here"
     assert line in message
     assert len(message.splitlines()) == 1

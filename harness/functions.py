@@ -1,4 +1,4 @@
-"""Functions that a config names by their import path: own graders and rewards."""
+"""Functions that a config names by their import path. No OmegaConf: graders import this too."""
 
 import importlib
 from collections.abc import Callable
