@@ -14,7 +14,10 @@ from harness.errors import ConfigError
 from harness.machine import provenance
 from sweeps.comparable import check
 from sweeps.plan import Plan, plans
+from tests.conftest import ROOT
 from tests.sweeps.test_plan import edited, planned
+
+ABLATIONS = ROOT / "sweeps" / "ablation"
 
 
 def refused(plan: Plan | Callable[[], Plan]) -> str:
@@ -41,8 +44,10 @@ def test_a_variant_that_equals_the_baseline(tmp_path: Path) -> None:
     assert "variants grpo and dr_grpo are the same trials" in refused(edited(tmp_path, old, new))
 
 
-def test_an_ablation_without_factors_compares_a_variant_with_itself() -> None:
-    check(planned("+ablation=a_a"))
+@pytest.mark.parametrize("name", [path.stem for path in sorted(ABLATIONS.glob("*.yaml"))])
+def test_our_own_ablations_can_be_compared(name: str) -> None:
+    """Also a_a, which has no factors: it compares a variant with itself, and says so."""
+    check(planned(f"+ablation={name}"))
 
 
 def test_a_factor_that_no_variant_changes(tmp_path: Path) -> None:
