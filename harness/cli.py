@@ -135,6 +135,7 @@ def _single(node: DictConfig) -> None:
             f"name={config.name} names a grid, received one trial; run it without name=, or with -m"
         )
     from harness.launch import run_trial
+    from harness.machine.process import exits_told
     from harness.standing import names
     from harness.trial import clear, prepare, trial_folder
 
@@ -143,7 +144,7 @@ def _single(node: DictConfig) -> None:
         with shown_on(console):
             _show_memory(console, config)
         return
-    with View(console, trial_name(config)) as view:
+    with exits_told(), View(console, trial_name(config)) as view:
         if config.fresh:  # nothing is thrown away unless the trial can be run and recorded
             config.tracking.prepare(prepare(config)[0], names(config).experiment)
             clear(config)

@@ -6,12 +6,14 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from harness.distributed.ranks import Ranks
 from harness.errors import Interrupted, Terminated
-from harness.machine import shown
+from harness.machine import shown, terminal
 
+# Exit code of a trial that did not finish.
+FAILED = 1
 # Libraries whose warnings belong into a trial's log.
 LOGGED = ("vllm",)
 
@@ -80,3 +82,28 @@ def _terminate(number: int, frame: Any) -> None:
 def _interrupt(number: int, frame: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise Interrupted
+
+
+@contextmanager
+def exits_told() -> Iterator[None]:
+    """Whoever calls os._exit in this process inside the block is told of, and the exit is no 0.
+
+    It ends a process without any of its `finally`: a plug-in that calls it would look like success.
+    Forked children, which rightly end in this way, are left alone.
+    """
+    exit_now, here = os._exit, os.getpid()
+
+    def told(code: int) -> NoReturn:
+        if os.getpid() == here:
+            terminal.complain(
+                f"something in the trial called os._exit({code}), which ends its process at once: "
+                f"raise an error instead; the same command continues from the last checkpoint"
+            )
+            code = code or FAILED
+        exit_now(code)
+
+    os._exit = told
+    try:
+        yield
+    finally:
+        os._exit = exit_now
