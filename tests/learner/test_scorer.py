@@ -34,9 +34,9 @@ def read(source: Source, rollout: Rollout, rows: list[int]) -> tuple[dict[str, T
     return made, [p.grad for p in scorer.model.parameters()]
 
 
-@pytest.mark.parametrize("tokens", [1, 3, 10])
+@pytest.mark.parametrize("size", [1, 3, 10])
 def test_chunks_change_neither_values_nor_gradients(
-    source: Source, rollout: Rollout, monkeypatch: pytest.MonkeyPatch, tokens: int
+    source: Source, rollout: Rollout, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     rows = [0, 5, 9, 31]
     whole, gradients = read(source, rollout, rows)
@@ -49,9 +49,9 @@ def test_chunks_change_neither_values_nor_gradients(
         return real(self, hidden_nD, *rest)
 
     monkeypatch.setattr(Scorer, "_chunk", counted)
-    monkeypatch.setattr(module, "CHUNK_LOGITS", tokens * vocabulary)
+    monkeypatch.setattr(module, "CHUNK_LOGITS", size * vocabulary)
     parts, others = read(source, rollout, rows)
-    assert max(seen) == tokens
+    assert max(seen) == size
     # Each chunk is computed twice: once for the values, once for the gradient.
     assert sum(seen) == 2 * int(rollout.lengths_B[rows].sum())
     for name, x_BT in whole.items():

@@ -127,7 +127,8 @@ def test_cancel_is_ctrl_c_for_the_driver_and_for_nobody_else(
     runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = (
-        "import sys, time, pathlib\n"
+        "import signal, sys, time, pathlib\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's & ignores it\n"
         "from sweeps.driver import driving\n"
         "with driving(pathlib.Path(sys.argv[1]), 'one'):\n"
         "    print('drives', flush=True); time.sleep(60)\n"
