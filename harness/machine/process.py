@@ -93,14 +93,14 @@ def exits_told() -> Iterator[None]:
     """
     exit_now, here = os._exit, os.getpid()
 
-    def told(code: int) -> NoReturn:
+    def told(status: int) -> NoReturn:
         if os.getpid() == here:
             terminal.complain(
-                f"something in the trial called os._exit({code}), which ends its process at once: "
-                f"raise an error instead; the same command continues from the last checkpoint"
+                f"something in the trial called os._exit({status}), which ends its process at "
+                f"once: raise an error instead; the same command continues from the last checkpoint"
             )
-            code = code or FAILED
-        exit_now(code)
+            status = status or FAILED
+        exit_now(status)
 
     os._exit = told
     try:
