@@ -10,6 +10,8 @@ from sweeps.plan import Plan, differences
 
 # Files of a git tree that a message names.
 NAMED = 3
+# Last names of the keys that say what is right.
+GRADERS = ("grader", "method")
 
 
 def check(plan: Plan) -> None:
@@ -24,10 +26,18 @@ def check(plan: Plan) -> None:
     _refuse_idle_factors(plan)
     _refuse_other_budgets(plan)
     _refuse_other_held_out_sets(plan)
+    _refuse_other_graders(plan)
 
 
 def _clean(plan: Plan) -> None:
-    changed = provenance.changed_files() if plan.jobs[0].sweep.require_clean else []
+    if not plan.jobs[0].sweep.require_clean:
+        return
+    if provenance.git_state()[0] == "none":
+        raise ConfigError(
+            "sweep.require_clean=true: the code lies in no git tree that can be read, so that "
+            "nothing says whether it is clean; run it from one, or set sweep.require_clean=false"
+        )
+    changed = provenance.changed_files()
     if changed:
         raise ConfigError(
             f"sweep.require_clean=true: the code's git tree has uncommitted changes "
@@ -76,6 +86,18 @@ def _refuse_other_budgets(plan: Plan) -> None:
                 f"{plan.ablation.name}: every variant gets the same budget; {label} has "
                 f"{config.budget.amount:g} {config.budget.unit.value}, {plan.ablation.baseline} "
                 f"{base.amount:g} {base.unit.value}"
+            )
+
+
+def _refuse_other_graders(plan: Plan) -> None:
+    base = plan.variants[plan.ablation.baseline]
+    for label, config in plan.variants.items():
+        other = [k for k in differences(base, config) if k.rpartition(".")[2] in GRADERS]
+        if other:
+            raise ConfigError(
+                f"{plan.ablation.name}: {label} would be graded otherwise than "
+                f"{plan.ablation.baseline} ({_few(other)}), so that accuracies cannot be compared; "
+                f"give all variants one grader, or run a multirun for each"
             )
 
 

@@ -96,7 +96,7 @@ def plan(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) -> 
     )
     seeds = [_seed(nodes[ablation.baseline], seed) for seed in ablation.seeds]
     jobs = [dataclasses.replace(c, seed=seed) for seed in seeds for c in variants.values()]
-    _refuse_undeclared(ablation, variants)
+    _refuse_undeclared(ablation, variants, nodes, grid)
     budget = variants[ablation.baseline].budget
     seen = dataclasses.replace(ablation, budget=budget, seeds=sorted({job.seed for job in jobs}))
     overridden = [] if grid else [str(o.input_line) for o in common if changes_numbers(o)]
@@ -188,14 +188,30 @@ def _seed(node: DictConfig, seed: Any) -> int:
     return seed if type(seed) is int else _at_seed(node, seed).seed
 
 
-def _refuse_undeclared(ablation: Ablation, variants: dict[str, TrialConfig]) -> None:
-    """Only one thing may change: name every key that differs without being a factor."""
+def _refuse_undeclared(
+    ablation: Ablation,
+    variants: dict[str, TrialConfig],
+    nodes: dict[str, DictConfig],
+    grid: bool,
+) -> None:
+    """Only one thing may change: name every key that differs without being a factor.
+
+    A key that is written as another one, `${rollout.max_new_tokens}`, follows it.
+    """
+    raw = {label: flattened(OmegaConf.to_container(node)) for label, node in nodes.items()}
     refused = [
         (key, f"{label}: {key}: {values[0]!r} in {ablation.baseline}, {values[1]!r} here")
         for label, config in variants.items()
         for key, values in differences(variants[ablation.baseline], config).items()
         if not any(key == factor or key.startswith(f"{factor}.") for factor in ablation.factors)
+        and not _follows(raw[ablation.baseline].get(key), raw[label].get(key))
     ]
+    if refused and grid:
+        raise ConfigError(
+            "a grid compares variants in what it sweeps, but more differs; set these keys to one "
+            "value for all on the command line, or declare them as factors of an ablation file: "
+            + "; ".join(what for _, what in refused)
+        )
     if refused:
         added = list(dict.fromkeys([*ablation.factors, *(key for key, _ in refused)]))
         raise ConfigError(
@@ -203,6 +219,11 @@ def _refuse_undeclared(ablation: Ablation, variants: dict[str, TrialConfig]) -> 
             f"write factors: [{', '.join(added)}] or make them equal: "
             + "; ".join(what for _, what in refused)
         )
+
+
+def _follows(before: Any, now: Any) -> bool:
+    """Whether a key is written as the same reference to another one in both."""
+    return before == now and isinstance(now, str) and now.startswith("${")
 
 
 def differences(baseline: TrialConfig, variant: TrialConfig) -> dict[str, list[Any]]:

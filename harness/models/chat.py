@@ -7,8 +7,11 @@ from harness.errors import ConfigError
 
 Message = dict[str, str]
 # A conversation of which only the end is looked at: what closes the assistant's turn.
-SAID = "Yes."
+SAID = "Yes"
 EXCHANGE = ({"role": "user", "content": "Well?"}, {"role": "assistant", "content": SAID})
+SYSTEM = {"role": "system", "content": "Answer."}
+# What a template can raise that is wrong, or wants other messages.
+FAULTS = (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, RecursionError)
 
 
 def rendered(tokenizer: Any, messages: Sequence[Message], asks: bool) -> str:
@@ -34,7 +37,7 @@ def rendered(tokenizer: Any, messages: Sequence[Message], asks: bool) -> str:
                 list(messages), tokenize=False, add_generation_prompt=asks
             )
         )
-    except (TemplateError, ValueError, TypeError) as error:
+    except (TemplateError, *FAULTS) as error:
         reason = " ".join(str(error).split())[:300]
         roles = ", ".join(message["role"] for message in messages)
         raise ConfigError(
@@ -44,13 +47,32 @@ def rendered(tokenizer: Any, messages: Sequence[Message], asks: bool) -> str:
 
 
 def end_of_turn(tokenizer: Any) -> int | None:
-    """The token that closes the assistant's turn; None where there is none, or no chat template.
+    """The special token that closes the assistant's turn; None where nothing shows one.
 
     Raises:
-        ConfigError: the template cannot render a question and its answer.
+        ConfigError: the template renders neither a question and its answer, nor these behind a
+            system message.
     """
     if not tokenizer.chat_template:
         return None
-    closing = rendered(tokenizer, EXCHANGE, asks=False).rpartition(SAID)[2]
-    ids = tokenizer(closing, add_special_tokens=False)["input_ids"]
-    return next((i for i in ids if i in tokenizer.added_tokens_decoder), None)
+    for text in _renderings(tokenizer):
+        at = text.lower().rfind(SAID.lower())  # a template may write the answer in its own way
+        if at >= 0:
+            closing = text[at + len(SAID) :]
+            ids = tokenizer(closing, add_special_tokens=False)["input_ids"]
+            added = tokenizer.added_tokens_decoder
+            return next((i for i in ids if i in added and added[i].special), None)
+    return None
+
+
+def _renderings(tokenizer: Any) -> list[str]:
+    """A question and its answer, as it is and behind a system message, as far as they render."""
+    found, faults = [], []
+    for exchange in (EXCHANGE, (SYSTEM, *EXCHANGE)):
+        try:
+            found.append(rendered(tokenizer, exchange, asks=False))
+        except ConfigError as error:
+            faults.append(error)
+    if not found:
+        raise faults[0]
+    return found

@@ -1,16 +1,20 @@
 """How a model's texts become token ids and back: special tokens once, and all that ends."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
+from harness.errors import ConfigError
 from harness.models.library import transformers
 
-# A text is decoded behind this one, and this one's taken away: tokenizers that spell a space as
-# the start of a word drop it from what they decode first.
-ANCHOR = "a"
+# A text is decoded behind the first of these that the tokenizer knows, and this one's taken away:
+# tokenizers that spell a space as the start of a word drop it from what they decode first.
+ANCHORS = ("a", "A", "0", "1", ".", " ")
+SHOWN = 40  # characters of a text that a message shows
 # Stands in a text for a token that the tokenizer does not know.
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 
@@ -30,17 +34,40 @@ class Tokens:
     @cached_property
     def head(self) -> tuple[int, ...]:
         """What the tokenizer puts before every text: BOS, or nothing."""
-        whole = self.tokenizer(ANCHOR)["input_ids"]
-        return tuple(whole[: _position(self._plain(ANCHOR), whole)])
+        whole = self.tokenizer(self._anchor)["input_ids"]
+        return tuple(whole[: _position(self._plain(self._anchor), whole)])
+
+    @cached_property
+    def _anchor(self) -> str:
+        for anchor in ANCHORS:
+            with suppress(ConfigError):
+                if self._plain(anchor):
+                    return anchor
+        raise ConfigError(
+            f"the tokenizer {self.tokenizer.name_or_path!r} knows none of {' '.join(ANCHORS)!r}; "
+            f"name another: model.tokenizer=..."
+        )
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of each prompt: the head once, whoever writes it, and nothing after the text."""
+        """Ids of each prompt: the head once, whoever writes it, and nothing after the text.
+
+        Raises:
+            ConfigError: a text of which the tokenizer knows nothing.
+        """
         head, found = list(self.head), self._plain(list(texts))
-        return [ids if ids[: len(head)] == head else head + ids for ids in found]
+        bodies = [list(dropwhile(head.__contains__, ids)) for ids in found]
+        for text, body in zip(texts, bodies, strict=True):
+            if not body:
+                raise ConfigError(
+                    f"the prompt {text[:SHOWN]!r} has no token in the tokenizer "
+                    f"{self.tokenizer.name_or_path!r}; write it in characters that it knows, or "
+                    f"name another: model.tokenizer=..."
+                )
+        return [head + body for body in bodies]
 
     def texts(self, rows: Sequence[Sequence[int]]) -> tuple[str, ...]:
         """What each row adds to a text that it follows; UNKNOWN where a token has no name."""
-        anchor, shown = self._plain(ANCHOR), [self._known(row) for row in rows]
+        anchor, shown = self._plain(self._anchor), [self._known(row) for row in rows]
         start = len(self._decoded([anchor])[0])
         return tuple(text[start:] for text in self._decoded([anchor + row for row in shown]))
 
@@ -66,7 +93,13 @@ class Tokens:
 
     def _plain(self, text: Any) -> Any:
         """Ids of a text, or of several, and of nothing else."""
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        try:
+            return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        except Exception as error:  # the tokenizers library's own are of this very class
+            raise ConfigError(
+                f"the tokenizer {self.tokenizer.name_or_path!r} cannot read {str(text)[:SHOWN]!r}: "
+                f"{error}; name another: model.tokenizer=..."
+            ) from error
 
     def _decoded(self, rows: Sequence[Sequence[int]]) -> list[str]:
         decoded: list[str] = self.tokenizer.batch_decode(rows, clean_up_tokenization_spaces=False)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from harness.blame import said
 from harness.errors import ContractError
 from harness.functions import function
 from harness.types import Grade, Graded, Prompt, Scores
@@ -41,7 +42,14 @@ class Function:
         return Scores(rewards=torch.tensor(values, dtype=torch.float64))
 
     def _value(self, prompt: Prompt, response: str, grade: Grade) -> float:
-        value = self._function(prompt.text, response, prompt.answer, grade.correct)
+        call = self._function
+        try:
+            value = call(prompt.text, response, prompt.answer, grade.correct)
+        except Exception as error:
+            raise ContractError(
+                f"reward.function: {self.function} raised {said(error)}; it is called as "
+                f"function(prompt, response, answer, correct) and returns a number"
+            ) from error
         if not isinstance(value, Real) or not math.isfinite(value):
             raise ContractError(
                 f"reward.function: {self.function} must return a finite number, returned "

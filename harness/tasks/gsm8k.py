@@ -134,6 +134,8 @@ class Gsm8k(sets.HasSets):
         value = numbers.number(last)
         if not marker or value is None:
             row.refuse(ANSWER, f"must end with {MARK} and a number, ends with {worked[-30:]!r}")
+        if numbers.number(numbers.written(value)) != value:
+            row.refuse(ANSWER, f"the number is too long to be kept: {last.strip()!r:.60}")
         template: Template = self.template
         return Prompt(
             text=questions.rendered(template, row, QUESTION, question, EXAMPLE, WORKED),

@@ -32,11 +32,9 @@ _OPENING = re.compile(rf"(?:{_APART.pattern}|[*_`\"'“‘(\[])+$")
 _CLOSING = re.compile(rf"(?:{_TAG}|\\\)|\\\]|\$\$?|[*_`\"'”’)\]}}])*")
 _OPENED_BY = {"”": "“", "’": "‘", ")": "(", "]": "[", "}": "{"}
 # What may touch a number, and what may stand before it with white space between.
-_EQUALS = r"(?<![!<>~≈/*+^-])=|[-=]>|[→⇒]"
+_EQUALS = r"(?<![!<>~≈/*+^=-])(?<!\\not)={1,2}|[-=]>|[→⇒]"
 _TOUCHES = re.compile(rf"(?:{_EQUALS}|#|(?<![0-9]):)$")
-_PRECEDES = re.compile(
-    rf"(?:{_EQUALS}|[#,;:.!?\"”’|&—]|{_TAG}|(?<!\\)\b[^\W\d_]+|\\(?:quad|[,;:! ]))$"
-)
+_PRECEDES = re.compile(rf"(?:{_EQUALS}|[#,;:.!?\"”’|—]|{_TAG}|(?<!\\)\b[^\W\d_]+)$")
 _BOLD_BEFORE = re.compile(r"([^\W\d_]{2}|[:,.;!?])[*_`]{1,3}$")
 # What may touch its end, and what may stand after it with white space between.
 _ENDS = re.compile(r"[.,;:!]?")
@@ -44,12 +42,24 @@ _GOES_ON = re.compile(r"$|\s|—|\\(?:[,;:! \\]|text|quad|mathrm)")
 _FOLLOWS = re.compile(
     rf"$|=|[-=]>|[→⇒]|[(\[}}\"“‘,;.:|#&—]|{_TAG}|[^\W\d_]|\\(?![a-z])|\\(?:text|quad)"
 )
+# Space as LaTeX and HTML write it, and the column marks of aligned equations.
+_BLANK = re.compile(r"\\(?:[,;:! ]|q?quad(?![a-z]))|(?<!\\)&(?![#\w]+;)|&nbsp;")
+# What ends as a sentence's semicolon does: `&minus;`, `&lt;`; and what sets a number high or low.
+_NO_SIGN = re.compile(r"&#?\w+;$|<su[bp]>$", re.I)
+# A cut text has gone on past a number: to a line, a sentence, a word that begins no number word.
+_PASSED = re.compile(
+    r"\n|[.;!?][*_`\"')\]}$’”]*\s"
+    r"|\ (?!(?:and|divided|multiplied|to|over|times|plus|minus)\b)[A-Za-z]{2,}\s"
+)
 # Words that say another number than the digits beside them.
 _WORDS_BEFORE = re.compile(
-    r"(?:\b(?:minus|negative|plus|times|over|(?:divided|multiplied) by)|[0-9)}\]]\s*x)$", re.I
+    r"(?:\b(?:minus|negative|plus|times|over|(?:divided|multiplied) by|mod(?:ulo)?|power of"
+    r"|roots? of|log)|[0-9]\s*point|[0-9)}\]]\s*x)$",
+    re.I,
 )
 _WORDS_AFTER = re.compile(
-    r"(?:hundred|thousand|million|billion|trillion|dozen|half|halves|squared|cubed|factorial"
+    r"(?:hundreds?|thousands?|milli(?:on|ard)\w*|billi?on\w*|trillion\w*|dozens?|scores?|lakhs?"
+    r"|crores?|[kmb]|bn|mn|mio|mrd|point|mod(?:ulo)?|half|halves|squared|cubed|factorial"
     r"|(?:third|quarter|fourth|fifth|sixth|seventh|eighth|ninth|tenth|hundredth|thousandth)s"
     r"|plus|minus|(?:divided|multiplied) by|to the (?:\w+ )?power"
     r"|and (?:an?|one|two|three)[ -](?:half|third|quarter|fourth|fifth)s?)\b",
@@ -70,11 +80,18 @@ def last_number(text: str, finished: bool) -> Fraction | None:
     for start in range(max(line, at - numbers.MAX_CHARACTERS), at + 1):
         match = numbers.NUMBER.match(text, start)
         if match and match.end() > at:
-            if not finished and not re.search(r"\S\s|\n", text[match.end() :]):
+            if not finished and not _PASSED.search(text, match.end()):
                 return None
-            stands = _may_precede(text[max(line, start - WINDOW) : start])
+            before = text[max(line, start - WINDOW) : start]
+            stands = _may_precede(before) and not (
+                _LIST.search(before) and _THREE.match(match[0])  # `1, 250` is no 250
+            )
             return numbers.value(match) if stands and _may_follow(match) else None
     return None
+
+
+# A number and a comma, and what may be the rest of it behind a space.
+_LIST, _THREE = re.compile(r"[0-9],[ \t]+$"), re.compile(r"[0-9]{3}(?![0-9])")
 
 
 def _last_digit(text: str) -> int:
@@ -89,6 +106,9 @@ def _last_digit(text: str) -> int:
 
 def _may_precede(before: str) -> bool:
     """Whether a number may follow what stands before it on its line."""
+    if _NO_SIGN.search(before.rstrip(" \t")):
+        return False
+    before = _BLANK.sub(" ", before)
     bare = _OPENING.sub("", before)
     spaced = _APART_AND_BLANK.sub("", bare).rstrip(" \t")
     if not spaced:
@@ -109,10 +129,17 @@ def _may_follow(match: re.Match[str]) -> bool:
     rest = text[at : at + WINDOW].partition("\n")[0]
     if at < 0 or not _GOES_ON.match(rest):
         return False
-    rest = rest.strip(" \t\r")
-    return not _WORDS_AFTER.match(rest) and (
-        _FOLLOWS.match(rest) is not None or unicodedata.category(rest[0]) == "So"
+    rest = _BLANK.sub(" ", rest).strip(" \t\r")
+    words = _MARKUP.sub("", rest).lstrip()
+    return not (_WORDS_AFTER.match(words) or _OTHER_SCRIPT.match(words)) and (
+        _FOLLOWS.match(rest) is not None
+        or (unicodedata.category(rest[0]) == "So" and rest[0] not in "°℃℉")
     )
+
+
+# Around a word that follows: `}\text{ million`; and letters of which no word list is here.
+_MARKUP = re.compile(r"^(?:[\s}$*_]|\\[)\]]|\\(?:text|mathrm|mbox)\{)+")
+_OTHER_SCRIPT = re.compile(r"[^\W\d_a-zA-Z\u00c0-\u024f]")
 
 
 def _after_closing(match: re.Match[str], at: int) -> int:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # it knows tensors; who grades needs none
     from harness.protocols import Task
 
 SUFFIXES = (".parquet", ".jsonl")
+# Below it four bytes hold every whole number; above, the text of one names a neighbour.
+EXACT_SINGLE = 2**24
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # The schema's answer, as task=jsonl names it too.
 GROUND_TRUTH = "reward_model.ground_truth"
@@ -113,7 +115,8 @@ def _parquet(file: Path, key: str) -> Iterable[tuple[int, Mapping[str, Any]]]:
         _refuse(f"{key}: {str(file)!r} is no parquet file: {error}")
     # By way of text, in which the 0.1 of four bytes is 0.1 and not 0.10000000149011612.
     single = pl.col(pl.Float32)
-    return enumerate(frame.with_columns(single.cast(pl.String).cast(pl.Float64)).to_dicts(), 1)
+    near = pl.when(single.abs() < EXACT_SINGLE).then(single.cast(pl.String).cast(pl.Float64))
+    return enumerate(frame.with_columns(near.otherwise(single.cast(pl.Float64))).to_dicts(), 1)
 
 
 def _lines(file: Path, key: str) -> Iterator[tuple[int, Mapping[str, Any]]]:

@@ -223,6 +223,40 @@ def test_no_text_takes_long() -> None:
             assert time.process_time() - begun < CPU_LIMIT_S
 
 
+# What a hard look at `flexible` found: what stands beside a number was not seen through markup.
+BESIDE = [
+    r"$3 \text{ million}$", r"3\,\text{million}", r"\boxed{3}\text{ million}", "3 millions", "3 k",
+    "$3 K", "3 万", "3 Millionen", "18 thousands", "18 dozens", "18 lakh", r"x = -\; 18",
+    r"x \neq\, 18", r"x \approx\, 18", r"2 \times\, 18", r"3 +\, 18", r"2^\, 18", r"18\; + n",
+    r"18\!\times n", r"18\text{ minus n}", "-& 18", "&minus; 18", "3 &lt; 18", "a !== 18",
+    r"\not= 18", "It is 3 point 5.", "17 mod 5", "2 to the power of 5", "The answer is 1, 250.",
+    "x<sub>18</sub>", "e<sup>18</sup>", "18 °",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", BESIDE)
+def test_what_stands_beside_a_number_is_seen_through_markup(text: str) -> None:
+    assert last_number(text, finished=True) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [r"x &= 18 \\", "x = & 18", r"x =\, 18", "18 miles", "17, 18", "a == 18", r"$18\,\text{eggs}$",
+     r"\boxed{18}\text{ eggs}", "18 km. So it is", "18 años"],
+)  # fmt: skip
+def test_and_what_leaves_it_as_it_is_does_so_through_markup(text: str) -> None:
+    assert last_number(text, finished=True) == 18
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["is **12** ", r"\boxed{12} mil", "is 12, mil", r"is 12 \text{ mil", "is 12 and a ha",
+     "is 12 divided ", "is 12 multiplied b"],
+)  # fmt: skip
+def test_a_cut_text_may_go_on_behind_markup(text: str) -> None:
+    assert last_number(text, finished=False) is None
+
+
 # A gold answer, and what a grader accepted for it or might have: none is right.
 ANOTHER_NUMBER = [
     ("6", "1e6"), ("4", "7e4"), ("0", "70{,}000"), ("2", r"\frac{1}{2}"), ("18", "−18"),
