@@ -11,6 +11,9 @@ from harness.tracking.record import Record
 from sweeps.estimate import shape
 from sweeps.plan import Plan
 
+# Below, no verdict is given.
+FEWEST = stats.MIN_SEEDS_VERDICT
+
 
 def lines(planned: Plan, records: Sequence[Record]) -> Iterator[str]:
     """One line per variant beside the baseline, and one for those of which nothing is known.
@@ -35,10 +38,12 @@ def lines(planned: Plan, records: Sequence[Record]) -> Iterator[str]:
             )
         else:
             unknown.append(label)
-    if unknown:
+    if n < FEWEST:
+        yield f"{n} seeds detect nothing: a verdict needs {FEWEST} at least"
+    elif unknown:
         yield (
             f"what {n} seeds can detect is known once two seeds of {ablation.baseline} and of the "
-            f"variant have finished and differ, and 3 seeds at least are planned; not yet of "
+            f"variant have finished and differ; not yet of "
             f"{', '.join(unknown)}"
         )
 

@@ -35,12 +35,12 @@ from harness import checks
 from harness.cli import EXIT_TRIALS_FAILED, EXIT_USER_ERROR, changed, composed
 from harness.commands import results
 from harness.commands import trust as received
+from harness.commands.origin import differing, last_step
 from harness.config import Evaluation, Grading, TrialConfig
 from harness.distributed.ranks import ALONE
 from harness.distributed.sharding import Layout
 from harness.errors import ConfigError, HarnessError
 from harness.launch import in_group
-from harness.learner.checkpoint import ACCURACY, HIGHEST, RESULT
 from harness.learner.policy import Policy
 from harness.machine import digests, terminal
 from harness.machine.progress import shown_on
@@ -50,12 +50,12 @@ from harness.rehearsal import rehearse
 from harness.rollout.engine import Request, Stream
 from harness.rollout.grading import Grader
 from harness.schema import Metric
-from harness.tracking import record
 from harness.tracking.none import NoTracking
 from harness.tracking.record import CONFIG as CONFIG_FILE
 from harness.trial import declared_metrics
 from harness.typed import TARGET, import_path, typed
 from harness.types import Grade, Prompt, Rollout
+from harness.wording import unknown
 
 # What is kept of a checkpoint's trial, each with what such a plug-in has.
 MEASURED = {"task": "held_out", "rollout": "engine"}
@@ -64,8 +64,6 @@ KEPT = {"evaluation": Evaluation, "grading": Grading}
 # Keys of this command alone.
 OWN_KEYS = ("prompt", "samples", "json", "trust")
 HELP = ("--help", "-h", "help")
-# Metric of a trial that says which step it is.
-STEP = "training/global_step"
 # Samples that are shown for one prompt.
 SHOWN_SAMPLES = 8
 
@@ -161,21 +159,6 @@ def evaluator_of(
     )
 
 
-def last_step(checkpoint: Path) -> int:
-    """The step at which a trial measured a checkpoint: it names the random numbers.
-
-    That of `final` stands beside it, that of `best` is the first of its accuracy; 0 where neither
-    says so.
-    """
-    result, best = (received.mapping(checkpoint / name) for name in (RESULT, HIGHEST))
-    if STEP in result:
-        return int(result[STEP])
-    kept = record.read(checkpoint.parent)
-    steps = {} if kept is None else kept.steps
-    reached = [n for n, s in steps.items() if s.metrics.get("eval/accuracy") == best.get(ACCURACY)]
-    return min(reached, default=0)
-
-
 def measured(
     config: TrialConfig, step: int = 0, samples: int | None = None
 ) -> tuple[dict[str, float], dict[str, list[Any]]]:
@@ -227,7 +210,11 @@ def main() -> int:
         return 0
     pairs = dict(a.split("=", 1) for a in arguments if a.split("=", 1)[0] in OWN_KEYS and "=" in a)
     overrides = [a for a in arguments[1:] if a.split("=", 1)[0] not in OWN_KEYS]
+    known = [*OWN_KEYS, *(field.name for field in dataclasses.fields(TrialConfig))]
     try:
+        for key in (re.split(r"[=./@]", o.lstrip("+~"), maxsplit=1)[0] for o in overrides):
+            if key not in known:
+                raise ConfigError(unknown("key", key, known))
         if not arguments or "=" in arguments[0] or arguments[0].startswith("-"):
             raise ConfigError(
                 "name a checkpoint: python -m harness.evaluate runs/checkpoints/TRIAL/final; "
@@ -235,6 +222,8 @@ def main() -> int:
             )
         checkpoint = Path(arguments[0])
         config = config_of(checkpoint, overrides, pairs.get("trust") == "true")
+        for line in differing(checkpoint, config):
+            terminal.remark(line)
         with in_group(config, None, 0), shown_on(console):
             if "prompt" in pairs:
                 _show(console, config, pairs["prompt"])
@@ -278,6 +267,12 @@ def _table(metrics: dict[str, float], declared: Mapping[str, Metric]) -> Table:
 
 
 def _show(console: Console, config: TrialConfig, text: str) -> None:
+    count = len(config.task.held_out())
+    if re.fullmatch(r"-?[0-9]+", text) and not 0 <= int(text) < count:
+        raise ConfigError(
+            f"prompt must be a held-out prompt's number, 0 to {count - 1}, or a text, received "
+            f"{text}"
+        )
     rollout, grades = sampled(config, text)
     console.print(f"prompt: {rollout.prompts[0].text}")
     for grade, response, finished in zip(

@@ -113,7 +113,8 @@ class _Search:
         if self.find(root) is None:
             raise ConfigError(
                 f"the code of module {root!r} is not to be found, so no record could say what ran; "
-                f"put it into a file that Python finds from where the command is started"
+                f"put it into a file that Python finds from where the command is started, or mend "
+                f"the key that names it (_target_, task.grader, reward.function)"
             )
         top = root.partition(".")[0]
         self.tops.add(top)

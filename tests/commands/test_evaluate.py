@@ -27,8 +27,10 @@ from harness.commands.evaluate import (
     measured,
     sampled,
 )
+from harness.commands.origin import differing
 from harness.config import resolved
 from harness.errors import ConfigError
+from harness.identity import code_now
 from harness.launch import run_trial
 from harness.machine import digests
 from harness.models.loading import Source
@@ -466,3 +468,26 @@ def test_the_command_runs_no_shell_from_a_questions_answer(received: Path, tmp_p
     for named in ("task.grader=subprocess.getoutput", f"task.path={questions}", "trust=true"):
         assert named in done.stderr
     assert not canary.exists()
+
+
+def test_code_that_changed_since_the_trial_is_named(
+    tmp_path: Path, composed: Callable[..., Any]
+) -> None:
+    config, final = composed("task=coin"), tmp_path / "final"
+    now = code_now(config)
+    (tmp_path / "identity.json").write_text(json.dumps({"code": now}))
+    assert differing(final, config) == []
+    edited = {**now, "harness.tasks.coin": "0" * 64, "elsewhere": "1" * 64}
+    (tmp_path / "identity.json").write_text(json.dumps({"code": edited}))
+    (line,) = differing(final, config)
+    assert line.startswith("note: the code of harness.tasks.coin changed since the trial ran")
+    (tmp_path / "identity.json").write_text("no JSON")
+    assert differing(final, config) == []  # nothing is known of what it was
+
+
+def test_a_mistyped_key_of_the_command_itself_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["evaluate", str(tmp_path), "promt=0"])
+    assert evaluate.main() == 2
+    assert "unknown key 'promt'; did you mean prompt?" in capsys.readouterr().err
