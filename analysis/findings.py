@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from analysis import stats, text
 from analysis.ablation import Prediction, Relation
-from analysis.gates import Level, gates
+from analysis.gates import Gate, Level, gates
 from analysis.stats import Claim, Outcome, Verdict
 from analysis.study import Study
 from analysis.units import limit
@@ -78,11 +78,13 @@ class Findings:
         compared: one per variant that no prediction on the primary metric compares with the
             baseline, in the file's order.
         barred: why no verdict is given at all; "" if some may be.
+        gates: that it was decided under.
     """
 
     predicted: list[Finding]
     compared: list[Finding]
     barred: str
+    gates: list[Gate]
 
     def about(self, metric: str, variant: str, baseline: str) -> list[Finding]:
         """Every verdict on one difference."""
@@ -94,7 +96,8 @@ class Findings:
 
 def findings(study: Study) -> Findings:
     """Test every prediction, and every other variant against the baseline."""
-    failed = [gate.question for gate in gates(study) if gate.level is Level.FAIL]
+    checks = gates(study)
+    failed = [gate.question for gate in checks if gate.level is Level.FAIL]
     barred = f"trust gate FAIL: {', '.join(failed)}" if failed else ""
     planned = study.manifest.ablation.predictions
     spoken = {p.variant for p in planned if (p.metric, p.baseline) == _headline(study)}
@@ -118,6 +121,7 @@ def findings(study: Study) -> Findings:
             for subject, verdict in zip(others, stats.decide(higher, barred), strict=True)
         ],
         barred,
+        checks,
     )
 
 

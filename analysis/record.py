@@ -7,7 +7,6 @@ from typing import Any
 from analysis import stats
 from analysis.findings import Finding, Findings
 from analysis.fixed import plain
-from analysis.gates import gates
 from analysis.study import Study, compare
 
 
@@ -25,7 +24,7 @@ def written(study: Study, found: Findings) -> str:
         "adjustment": "Holm within predictions, and within comparisons",
         "alpha": stats.ALPHA,
         "withheld": found.barred,
-        "gates": [plain(gate) for gate in gates(study)],
+        "gates": [plain(gate) for gate in found.gates],
         "results": [
             {"variant": label, **plain(compare(study, study.primary, label).estimate)}
             for label in study.labels

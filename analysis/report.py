@@ -75,7 +75,7 @@ def build(runs: Path, name: str) -> Report:
             os.replace(path, folder / path.name)
     empty = [label for label in study.labels if not len(study.values(study.primary, label))]
     files = (folder / "report.md", folder / "report.html")
-    return Report(*files, summary(study), empty, study.manifest.command)
+    return Report(*files, summary(study, found), empty, study.manifest.command)
 
 
 def draw(study: Study, found: Findings, folder: Path) -> set[str]:
@@ -152,7 +152,7 @@ def write(study: Study, found: Findings, drawn: set[str]) -> str:
             f"Search and self-verification, read from held-out responses. {CURVES_NOTE}",
         ]
     parts += [
-        sections.trust(study),
+        sections.trust(found),
         seal.section(study),
         appendix.failures(study),
         sections.methods(study),

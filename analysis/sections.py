@@ -5,7 +5,7 @@ import math
 from analysis import frame, stats, text
 from analysis.ablation import Checkpoint
 from analysis.findings import Finding, Findings, resolved
-from analysis.gates import Gate, Level, gates
+from analysis.gates import Gate, Level
 from analysis.stats import Outcome
 from analysis.study import Study
 from analysis.units import is_share
@@ -14,7 +14,7 @@ from analysis.units import is_share
 def head(study: Study, found: Findings) -> str:
     """Title, question, and the answer in one paragraph."""
     ablation = study.manifest.ablation
-    checks = [gate.level for gate in gates(study)]
+    checks = [gate.level for gate in found.gates]
     trust = f"Trust gates: {checks.count(Level.FAIL)} FAIL, {checks.count(Level.WARN)} WARN."
     if found.barred:
         trust += f" No verdict is given: {text.prose(found.barred)}."
@@ -198,9 +198,9 @@ def _differences(study: Study) -> str:
     return text.table(["variant", "key", "baseline's value", "variant's value"], rows)
 
 
-def trust(study: Study) -> str:
+def trust(found: Findings) -> str:
     """Every gate with its outcome."""
-    rows = [_gate_row(gate) for gate in gates(study)]
+    rows = [_gate_row(gate) for gate in found.gates]
     return "\n\n".join(["## Trust gates", text.table(["gate", "outcome", "facts"], rows)])
 
 

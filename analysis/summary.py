@@ -5,8 +5,8 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis import text
-from analysis.findings import Finding, Findings, findings
-from analysis.gates import Level, gates
+from analysis.findings import Finding, Findings
+from analysis.gates import Level
 from analysis.stats import Outcome
 from analysis.study import Study, compare
 from harness.machine import shown
@@ -19,9 +19,9 @@ STYLES = {
 }
 
 
-def summary(study: Study) -> RenderableType:
+def summary(study: Study, found: Findings) -> RenderableType:
     """Result per variant, then one line per prediction and per failed gate."""
-    metric, found = study.primary, findings(study)
+    metric = study.primary
     table = Table(title=_plain(study.manifest.ablation.name), title_justify="left")
     table.add_column("variant")
     for header in ("n", f"{metric} [95 % t]", f"vs {study.baseline}"):
@@ -35,7 +35,7 @@ def summary(study: Study) -> RenderableType:
     lines = [_line(f) for f in found.predicted]
     failed = [
         Text.assemble(("FAIL: ", "red"), shown.line(f"{gate.question}: {gate.detail}"))
-        for gate in gates(study)
+        for gate in found.gates
         if gate.level is Level.FAIL
     ]
     return Group(table, *lines, *failed)

@@ -17,6 +17,7 @@ from harness.models import content
 from harness.models.loading import Source
 from harness.tasks import sets
 from harness.typed import FUNCTIONS
+from harness.wording import few
 
 # Where the code begins that decides a trial's numbers.
 CORE = "harness.trial"
@@ -28,8 +29,6 @@ NO_NUMBERS = (
 )
 # Modules of classes that every class may have above it.
 NO_FILES = ("builtins", "typing", "abc")
-# Names that a phrase lists before it counts the rest.
-NAMED = 3
 POOL, HELD_OUT = "pool", "held_out"
 DATA_NAMES = {POOL: "training pool", HELD_OUT: "held-out set"}
 # A sha256, or the commit of a hub model.
@@ -150,7 +149,10 @@ def changes(before: Identity, now: Identity) -> list[str]:
     for key in _differing(before.model, now.model):
         kind, _, file = key.partition("/")
         kinds.setdefault(kind, []).extend([file] if file else [])
-    found += [f"{_shown(kind)} {_few(names)}".strip() for kind, names in kinds.items()]
+    found += [
+        f"{_shown(kind)} {few([_shown(name) for name in names])}".strip()
+        for kind, names in kinds.items()
+    ]
     found += [
         f"data: {DATA_NAMES.get(key, _shown(key))}" for key in _differing(before.data, now.data)
     ]
@@ -162,8 +164,7 @@ def _differing(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
 
 
 def _few(names: list[str]) -> str:
-    rest = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(map(_shown, names[:NAMED])) + rest
+    return few([_shown(name) for name in names])
 
 
 def _shown(name: str) -> str:

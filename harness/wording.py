@@ -7,11 +7,13 @@ import dataclasses
 import inspect
 import re
 import types
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from enum import Enum
 from typing import Any, Union, get_args, get_origin
 
+# Names that a message lists before it only counts.
+NAMED = 3
 # How a value of each type is called in a message.
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 # Beside the words of a list or a mapping.
@@ -31,6 +33,12 @@ def documented(cls: type) -> dict[str, str]:
         for names, text in entries
         for name in names.split(", ")
     }
+
+
+def few(names: Sequence[str]) -> str:
+    """The first names, and how many more there are: `a, b, c and 2 more`."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 def unknown(what: str, name: str, valid: Collection[str], prefix: str = "") -> str:

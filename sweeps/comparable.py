@@ -1,15 +1,12 @@
 """What a plan must be for its variants to be compared: refused before anything starts."""
 
-from collections.abc import Sequence
-
 from harness.config import group_hash
 from harness.errors import ConfigError
 from harness.machine import provenance
 from harness.tasks import sets
+from harness.wording import few
 from sweeps.plan import Plan, differences
 
-# Files of a git tree that a message names.
-NAMED = 3
 # Last names of the keys that say what is right.
 GRADERS = ("grader", "method")
 
@@ -41,7 +38,7 @@ def _clean(plan: Plan) -> None:
     if changed:
         raise ConfigError(
             f"sweep.require_clean=true: the code's git tree has uncommitted changes "
-            f"({_few(changed)}); commit them, or set sweep.require_clean=false"
+            f"({few(changed)}); commit them, or set sweep.require_clean=false"
         )
 
 
@@ -96,7 +93,7 @@ def _refuse_other_graders(plan: Plan) -> None:
         if other:
             raise ConfigError(
                 f"{plan.ablation.name}: {label} would be graded otherwise than "
-                f"{plan.ablation.baseline} ({_few(other)}), so that accuracies cannot be compared; "
+                f"{plan.ablation.baseline} ({few(other)}), so that accuracies cannot be compared; "
                 f"give all variants one grader, or run a multirun for each"
             )
 
@@ -106,12 +103,7 @@ def _refuse_other_held_out_sets(plan: Plan) -> None:
     other = [label for label, digest in own.items() if digest != own[plan.ablation.baseline]]
     if other:
         raise ConfigError(
-            f"{plan.ablation.name}: {_few(other)} would be evaluated on other prompts than "
+            f"{plan.ablation.name}: {few(other)} would be evaluated on other prompts than "
             f"{plan.ablation.baseline}, so that nothing can be compared; give all variants one "
             f"held-out set, or run a multirun for each"
         )
-
-
-def _few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more

@@ -6,9 +6,8 @@ import numpy as np
 
 from analysis import stats
 from analysis.text import number
-from harness.config import identity
+from harness.config import IDENTITY_IRRELEVANT, digest, group_hash
 from harness.tracking.record import Record
-from sweeps.estimate import shape
 from sweeps.plan import Plan
 
 # Below, no verdict is given.
@@ -22,13 +21,17 @@ def lines(planned: Plan, records: Sequence[Record]) -> Iterator[str]:
     """
     ablation, metric = planned.ablation, planned.ablation.primary.metric
     n = len(ablation.seeds)
-    past = {label: _results(planned, label, records, metric) for label in ablation.labels}
+    known = _results(records, metric)
+    past = {
+        label: list(known.get(group_hash(config), {}).values())
+        for label, config in planned.variants.items()
+    }
     base = past[ablation.baseline]
     unknown = []
     for label in (label for label in ablation.labels if label != ablation.baseline):
         own = past[label]
-        known = min(len(own), len(base)) > 1
-        sds = (float(np.std(own, ddof=1)), float(np.std(base, ddof=1))) if known else (0.0, 0.0)
+        enough = min(len(own), len(base)) > 1
+        sds = (float(np.std(own, ddof=1)), float(np.std(base, ddof=1))) if enough else (0.0, 0.0)
         found = stats.expected_detectable(sds, n, stats.ALPHA)
         if found > 0:
             yield (
@@ -48,15 +51,13 @@ def lines(planned: Plan, records: Sequence[Record]) -> Iterator[str]:
         )
 
 
-def _results(planned: Plan, label: str, records: Sequence[Record], metric: str) -> list[float]:
-    config = planned.variants[label]
-    plain = identity(config)
-    found = {
-        record.config["seed"]: record.steps[record.last].metrics[metric]
-        for record in records
-        if record.finished
-        and shape(record.config) == shape(plain)
-        and record.config["budget"] == plain["budget"]
-        and metric in record.steps[record.last].metrics
-    }
-    return list(found.values())
+def _results(records: Sequence[Record], metric: str) -> dict[str, dict[int, float]]:
+    """Last value of a metric of finished trials: hash of what the variant is -> seed -> value."""
+    found: dict[str, dict[int, float]] = {}
+    for record in records:
+        last = record.steps[record.last].metrics if record.finished else {}
+        if metric in last and "seed" in record.config:  # a damaged config says nothing
+            own = {k: v for k, v in record.config.items() if k not in IDENTITY_IRRELEVANT}
+            seed = own.pop("seed")
+            found.setdefault(digest(own), {})[seed] = last[metric]
+    return found

@@ -19,7 +19,7 @@ from harness.tracking import record
 from harness.tracking.record import Record, Status
 from harness.trial import looked_at
 from sweeps import evidence
-from sweeps.estimate import Estimate, Past, estimate, makespan, past
+from sweeps.estimate import Estimate, estimate, makespan, past
 from sweeps.plan import Plan, differences
 from sweeps.words import HOUR_S, duration, ranges
 
@@ -59,7 +59,7 @@ def preview(planned: Plan, console: Console) -> None:
         for path in sorted((runs / "checkpoints").glob(f"*/{record.RECORD}"))
         if (found := record.read(path.parent)) is not None
     ]
-    seen = _seen(planned, bases, runs, past(records))
+    seen = _seen(planned, bases, runs, records)
     ablation = planned.ablation
     console.print(
         f"{ablation.name}: {len(seen)} trials ({len(ablation.labels)} variants x "
@@ -80,31 +80,31 @@ def _seen(
     planned: Plan,
     bases: Mapping[str, Source | None],
     runs: Path,
-    known: Mapping[str, Sequence[Past]],
+    records: Sequence[Record],
 ) -> list[Seen]:
+    known, kept = past(records), {found.folder: found for found in records}
+    names = [trial_name(job) for job in planned.jobs]
     contents = {
         label: identity_of(planned.variants[label], base)
         for label, base in bases.items()
         if base is not None
     }
     found = {
-        trial_name(job): at_seed(contents[job.labels.variant], job)
-        for job in planned.jobs
+        trial: at_seed(contents[job.labels.variant], job)
+        for trial, job in zip(names, planned.jobs, strict=True)
         if job.labels.variant in contents
     }
     hashes = {trial: identity.hash for trial, identity in found.items()}
     homes = record.homes(runs / "checkpoints", hashes)
     seen = []
-    for job in planned.jobs:
-        trial = trial_name(job)
+    for trial, job in zip(names, planned.jobs, strict=True):
         cost = estimate(job, known)
         if job.fresh or trial not in found:  # its base is not made, so nothing of it can be kept
             seen.append(Seen(job, NEW, 1.0, cost))
             continue
         look = standing.look(homes[trial], found[trial])
-        kept = record.read(homes[trial])
-        own = homes[trial].name == trial
-        seen.append(Seen(job, _state(look, kept, own), _left(job, kept), cost))
+        own, there = homes[trial].name == trial, kept.get(homes[trial])
+        seen.append(Seen(job, _state(look, there, own), _left(job, there), cost))
     return seen
 
 

@@ -8,11 +8,10 @@ from harness.identity import code_now
 from harness.learner.checkpoint import ACCURACY, HIGHEST, RESULT
 from harness.tracking import record
 from harness.tracking.record import IDENTITY
+from harness.wording import few
 
 # Metric of a trial that says which step it is.
 STEP = "training/global_step"
-# Modules that a note names.
-NAMED = 3
 
 
 def last_step(checkpoint: Path) -> int:
@@ -39,8 +38,7 @@ def differing(checkpoint: Path, config: TrialConfig) -> list[str]:
     edited = sorted(name for name in before.keys() & now.keys() if before[name] != now[name])
     if not edited:
         return []
-    more = f" and {len(edited) - NAMED} more" if len(edited) > NAMED else ""
     return [
-        f"note: the code of {', '.join(edited[:NAMED])}{more} changed since the trial ran, so that "
-        f"these numbers need not be its own"
+        f"note: the code of {few(edited)} changed since the trial ran, so that these numbers need "
+        f"not be its own"
     ]

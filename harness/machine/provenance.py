@@ -23,7 +23,7 @@ def git_state() -> tuple[str, bool]:
     if not (_ROOT / ".git").exists():
         return "none", False
     commit = _git("rev-parse", "HEAD")
-    return commit or "none", bool(_git("status", "--porcelain"))
+    return commit or "none", bool(changed_files())
 
 
 def changed_files() -> list[str]:

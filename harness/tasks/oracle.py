@@ -44,16 +44,26 @@ def _value(node: ast.expr, numbers: list[int]) -> Fraction:
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             return -_value(operand, numbers)
         case ast.BinOp(left=left, op=operator, right=right):
-            a, b = _value(left, numbers), _value(right, numbers)
-            match operator:
-                case ast.Add():
-                    return a + b
-                case ast.Sub():
-                    return a - b
-                case ast.Mult():
-                    return a * b
-                case ast.Div():
-                    return a / b
+            return applied(operator, _value(left, numbers), _value(right, numbers))
+    raise SyntaxError
+
+
+def applied(operator: ast.operator, a: Fraction, b: Fraction) -> Fraction:
+    """One of the four operations, exactly.
+
+    Raises:
+        SyntaxError: another operator.
+        ZeroDivisionError: as arithmetic has it.
+    """
+    match operator:
+        case ast.Add():
+            return a + b
+        case ast.Sub():
+            return a - b
+        case ast.Mult():
+            return a * b
+        case ast.Div():
+            return a / b
     raise SyntaxError
 
 

@@ -254,7 +254,8 @@ def test_summary_shows_texts(
     place: str, hostile: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "20000")
-    terminal.console().print(summary(PLACES[place](hostile)))
+    made = PLACES[place](hostile)
+    terminal.console().print(summary(made, findings(made)))
     out = capsys.readouterr().out
     assert harmless(out)
     if place == "label":
