@@ -76,6 +76,7 @@ def survives(work: Path, composed: Callable[..., Any], here: Here, seed: int) ->
     assert equal(weights(folder), weights(trial_folder(whole)))
 
 
+@pytest.mark.commands
 def test_five_kills(tmp_path: Path, composed: Callable[..., Any], here: Here) -> None:
     survives(tmp_path, composed, here, seed=int(time.time()))
 

@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import ROOT, SMALL
 
 
-@pytest.mark.parametrize("mode", ["normal", "editable"])
+@pytest.mark.parametrize("mode", [pytest.param("normal", marks=pytest.mark.commands), "editable"])
 def test_a_command_from_another_folder_after_a_real_install(work: Path, mode: str) -> None:
     """An editable install differs in what it finds, not in what it then does."""
     place = work / "venv"

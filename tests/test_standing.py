@@ -196,6 +196,7 @@ def test_what_ran_without_tracking_is_published_when_asked_again(
     assert (run.info.status, steps) == ("FINISHED", whole)
 
 
+@pytest.mark.commands
 def test_an_edited_plug_in_is_not_reported_with_the_old_result(
     work: Path, here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -211,6 +211,7 @@ def together(work: Path, count: int) -> None:
     assert sorted(run.data.tags["seed"] for run in runs) == [str(seed) for seed in range(count)]
 
 
+@pytest.mark.commands
 def test_single_trials_that_start_together_in_a_new_folder_all_finish(work: Path) -> None:
     together(work, 3)
 

@@ -4,6 +4,8 @@ import re
 import shutil
 from pathlib import Path
 
+import pytest
+
 from analysis.__main__ import main as analysis
 from tests.conftest import SMALL, Here
 from tests.sweeps.test_sweep import finals, runs_of
@@ -36,6 +38,7 @@ def complete(work: Path, name: str, *labels: str) -> None:
     assert {run.data.tags["variant"] for run in runs} == set(labels)
 
 
+@pytest.mark.commands
 def test_a_single_run_a_grid_an_ablation_and_reports_in_one_folder(work: Path, here: Here) -> None:
     def printed(*arguments: str) -> str:
         done = here(*arguments)

@@ -29,6 +29,7 @@ def finals(work: Path) -> dict[str, int]:
     return {path.parents[1].name: path.stat().st_mtime_ns for path in paths}
 
 
+@pytest.mark.commands
 def test_kill_9_of_the_driver_in_mid_sweep_then_the_same_command_again(
     work: Path, here: Here
 ) -> None:
@@ -56,6 +57,7 @@ def test_kill_9_of_the_driver_in_mid_sweep_then_the_same_command_again(
     assert "seeds [0, 1, 2] replaced by [0, 1]" in report
 
 
+@pytest.mark.commands
 def test_failing_trials_are_retried_listed_and_do_not_stop_the_others(
     work: Path, here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
