@@ -129,6 +129,7 @@ class Learner:
     def state_dict(self) -> dict[str, Any]:
         """Weights and optimizer by name, in this rank's shards."""
         assert self.optimizer is not None
+        resharded(self.module)
         return {
             "model": get_model_state_dict(self.module),
             "optimizer": get_optimizer_state_dict(self.module, self.optimizer),
@@ -189,19 +190,29 @@ class Policy(Learner):
         Args:
             dtype: what they are cast to before the ranks exchange them; None: their own.
         """
-        for name, parameter in self.module.model.named_parameters():
+        for name, parameter in self._shards():
             yield name, whole(parameter.detach().to(dtype or parameter.dtype))
 
     def checksum(self, dtype: torch.dtype) -> str:
         """Of the weights as that type, from the ranks' own shards."""
         own = {
-            name: sums(local(parameter.detach()).to(dtype))
-            for name, parameter in self.module.model.named_parameters()
+            name: sums(local(parameter.detach()).to(dtype)) for name, parameter in self._shards()
         }
         return digest(added(self.layout.ranks.gathered(own)))
 
+    def _shards(self) -> Iterable[tuple[str, Tensor]]:
+        """Names and parameters as they lie between two passes.
+
+        A pass without gradient leaves the root's whole on every rank, where each would be counted
+        once per rank.
+        """
+        resharded(self.module)
+        named: Iterable[tuple[str, Tensor]] = self.module.model.named_parameters()
+        return named
+
     def export(self, folder: Path) -> None:
         """Write the model in Hugging Face format; all ranks call it, the first one writes."""
+        resharded(self.module)
         model = self.module.model
         buffers = dict(model.named_buffers())
         kept = {name: x for name, x in model.state_dict().items() if name in buffers}
