@@ -111,12 +111,20 @@ class Learner:
         for parameter in self.parameters:
             parameter.grad = None
 
-    def step(self, progress: float) -> tuple[float, float]:
-        """One step on the gradients that are there; the norm before clipping, and the rate."""
+    def step(self, progress: float, held: bool = False) -> tuple[float, float]:
+        """One step on the gradients that are there; the norm before clipping, and the rate.
+
+        Args:
+            held: the optimizer counts the step, but its gradient and rate are 0 and nothing moves.
+        """
         assert self.optimizer is not None
         assert self.settings is not None
+        if held:
+            for parameter in self.parameters:
+                if parameter.grad is not None:
+                    parameter.grad.zero_()
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip)
-        rate = self.settings.rate(progress)
+        rate = 0.0 if held else self.settings.rate(progress)
         for group in self.optimizer.param_groups:
             if isinstance(group["lr"], Tensor):  # torchao compiles its step around it
                 group["lr"].fill_(rate)
