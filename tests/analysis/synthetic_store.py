@@ -214,7 +214,8 @@ def write_trial(
     client.log_batch(run_id, tags=[RunTag("host", "test")])
     client.log_dict(run_id, {"seed": trial.seed, "evaluation": {"pass_k": 16}}, "config.yaml")
     for step in sorted({0, trial.steps}):
-        client.log_table(run_id, table(trial, step), f"eval/step_{step:06d}.json")
+        rows = table(trial, step).to_json(orient="split", index=False)
+        client.log_text(run_id, rows, f"eval/step_{step:06d}.json")
     client.set_terminated(run_id, status=trial.status, end_time=trial.ended_ms or start + 1000)
     return run_id
 

@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
-from pathlib import Path
+from collections.abc import Callable
 
+import polars as pl
 import pytest
 import synthetic_store as store
 from synthetic_store import COMMIT, FACTS, PREDICTIONS, VERSIONS, Plan, Trial
 
+from analysis import frame
 from analysis.ablation import Checkpoint, Primary
 from analysis.findings import findings
 from analysis.gates import Gate, Level, gates
@@ -58,15 +60,23 @@ MACHINES = Plan(
             arm("reinforce", commit="none"), 1,
             facts={"threads": "2", "task_digest": "0" * 64, "config_hash": "0" * 64},
         ),
-        *but(arm("grpo", 0.05, facts={"libraries": NEW, "hardware": "Xeon"}), 0, on_disk=False),
-        *but(arm("rloo", 0.01), 2, facts={"decoding": '{"temperature": 0.7, "top_p": 1.0}'}),
+        *arm("grpo", 0.05, facts={"libraries": NEW, "hardware": "Xeon"}),
+        *but(
+            arm("rloo", 0.01), 2,
+            facts={"decoding": '{"temperature": 0.7, "top_p": 1.0}'}, on_disk=False,
+        ),
     ],
 )  # fmt: skip
 EXTERNAL = Plan(
     "external",
     [
         *but(arm("base", shifts={"budget/updates": 4.0}), 0, shifts={}),
-        *arm("grpo", 0.05, shifts={"eval/truncated": 0.3, "eval/error_rate": 0.02}),
+        *arm(
+            "grpo",
+            0.05,
+            tokens_per_step=10_500,
+            shifts={"eval/truncated": 0.3, "eval/error_rate": 0.02},
+        ),
         *arm("again", -0.06),
         *coin(0.45),
         *but(arm("noisy", without="rollout/mismatch/mean"), 0, status="FAILED"),
@@ -110,12 +120,9 @@ def test_a_clean_store_raises_no_alarm(studies: dict[str, Study]) -> None:
 
 
 def test_every_gate_is_seen_to_react(studies: dict[str, Study]) -> None:
-    """The two lists below and the tests of seal, looks and collapse cover all that there are."""
-    elsewhere = {"No trial collapsed", "No runs outside the plan", "Seeds make a difference"}
-    elsewhere |= {"Seeds are compared as the test assumes", "Same held-out prompts, same order"}
-    elsewhere |= {"Code, weights and data are the plan's"}
-    reacted = {question for _, question, *_ in DEFECTS}
-    assert {gate.question for gate in gates(studies["clean"])} == reacted | elsewhere
+    """DEFECTS are planted in a store, CHANGED in a study that was read from it."""
+    reacted = {question for _, question, *_ in DEFECTS} | {question for question, *_ in CHANGED}
+    assert {gate.question for gate in gates(studies["clean"])} == reacted
 
 
 DEFECTS = [
@@ -143,7 +150,7 @@ DEFECTS = [
     ),
     (
         "machines", "Results are those of the trials' records", WARN,
-        "the folder is gone: grpo__s0__abababab", ("grpo",),
+        "the folder is gone: rloo__s2__abababab", ("rloo",),
     ),
     ("machines", "Enough seeds per variant", WARN, "a screening", ()),
     (
@@ -169,7 +176,7 @@ DEFECTS = [
         "14 of 15 planned trials have a result; noisy__s0__abababab FAILED", ("noisy",),
     ),
     ("external", "Same seeds in every variant", WARN, "noisy: [1, 2]", ("noisy",)),
-    ("external", "Only declared factors differ", FAIL, "undeclared differences: trainer.lr", ("noisy",)),
+    ("external", "Only declared factors differ", FAIL, "differences: trainer.lr", ("noisy",)),
     ("external", "No deviations from the ablation file", WARN, "trainer.lr=1 given on the", ()),
     ("external", "Metric and checkpoint declared before the run", WARN, "biased upwards", ()),
     (
@@ -221,3 +228,195 @@ def test_evidence_that_is_missing_is_no_ok(
     gate = found(studies["unrecorded"], question)
     assert gate.level is WARN
     assert words in gate.detail
+
+
+def shifted(study: Study, metric: str, change: pl.Expr, *trials: str) -> Study:
+    """The study with other values of a metric, of some trials."""
+    rows = (pl.col("metric") == metric) & (pl.col("step") > 0)
+    if trials:
+        rows &= pl.col("trial").is_in(list(trials))
+    metrics = study.metrics.with_columns(
+        value=pl.when(rows).then(change).otherwise(pl.col("value"))
+    )
+    results = frame.results(metrics, study.manifest.ablation.primary)
+    return dataclasses.replace(study, metrics=metrics, results=results)
+
+
+def dead(study: Study, *trials: str) -> Study:
+    """The study with trials that end without a gradient, a reward and any accuracy."""
+    for metric, value in (
+        ("actor/grad_norm", pl.lit(0.0)),
+        ("critic/score/mean", pl.lit(0.0)),
+        ("eval/accuracy", pl.col("seed") * 1e-3),
+    ):
+        study = shifted(study, metric, value, *trials)
+    return study
+
+
+def against(study: Study) -> Study:
+    """Seeds of grpo that are high where those of the baseline are low."""
+    own = [f"grpo__s{seed}__abababab" for seed in range(5)]
+    return shifted(study, "eval/accuracy", 1.7 - pl.col("value"), *own)
+
+
+def other_prompts(study: Study) -> Study:
+    tables = dict(study.tables)
+    tables["grpo__s1__abababab"] = tables["grpo__s1__abababab"].reverse()
+    return dataclasses.replace(study, tables=tables)
+
+
+def of_trials(study: Study, label: str, **cells: object) -> Study:
+    own = pl.col("variant") == label
+    columns = [
+        pl.when(own).then(pl.lit(value)).otherwise(pl.col(name)).alias(name)
+        for name, value in cells.items()
+    ]
+    return dataclasses.replace(study, trials=study.trials.with_columns(columns))
+
+
+def name(seed: int, label: str = "grpo") -> str:
+    return f"{label}__s{seed}__abababab"
+
+
+def coins() -> list[str]:
+    return [name(seed, "coin") for seed in range(5)]
+
+
+def of_results(study: Study, *which: pl.Expr) -> Study:
+    return dataclasses.replace(study, results=study.results.filter(*which))
+
+
+CHANGED = [
+    (
+        "No trial collapsed", lambda study: dead(study, name(0)), WARN,
+        "grpo__s0__abababab: the gradient is exactly 0", ("grpo",),
+    ),
+    (
+        "No trial collapsed", lambda study: dead(study, *map(name, range(5))), FAIL,
+        "every trial of grpo did; grpo__s0__abababab: the gradient is exactly 0", ("grpo",),
+    ),
+    (
+        "No runs outside the plan", lambda study: dataclasses.replace(study, strangers=["old"]),
+        WARN, "the manifest does not plan them: old", (),
+    ),
+    (
+        "Seeds make a difference",
+        lambda study: shifted(study, "eval/accuracy", pl.lit(0.5), *map(name, range(5))),
+        WARN, "all seeds give the same result in grpo", ("grpo",),
+    ),
+    (
+        "Seeds are compared as the test assumes", against, WARN,
+        "seeds go against each other (grpo -1.00, again +1.00", ("grpo",),
+    ),
+    (
+        "Same held-out prompts, same order", other_prompts, FAIL,
+        "not the baseline's prompts: grpo__s1__abababab", ("grpo",),
+    ),
+    (
+        "Code, weights and data are the plan's",
+        lambda study: of_trials(study, "grpo", identity="edited"), FAIL,
+        "made of other content: grpo__s0__abababab, grpo__s1", ("grpo",),
+    ),
+    (
+        "Enough seeds per variant",
+        lambda study: of_results(study, pl.col("trial") != name(0), pl.col("seed") < 3), FAIL,
+        "grpo: 2, again: 3, coin: 3; fewer than 3 gives no verdict", ("grpo",),
+    ),
+    (
+        "A random reward teaches nothing",
+        lambda study: shifted(study, "eval/accuracy", pl.col("value") + 0.1, *coins()), WARN,
+        "coin +0.100 in eval/accuracy, a gain; the best other arm +0.531", ("coin",),
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("question", "change", "level", "words", "concerns"), CHANGED)
+def test_a_defect_of_the_data_is_caught(
+    studies: dict[str, Study],
+    question: str,
+    change: Callable[[Study], Study],
+    level: Level,
+    words: str,
+    concerns: tuple[str, ...],
+) -> None:
+    gate = found(change(studies["clean"]), question)
+    assert (gate.level, gate.variants) == (level, concerns), gate.detail
+    assert words in gate.detail
+
+
+def test_a_factor_explains_what_it_changes(studies: dict[str, Study]) -> None:
+    """Other code where another class is the factor, other decoding where the rollout is."""
+    clean = studies["clean"]
+    other = of_trials(clean, "coin", code_hash="1" * 64)
+    question = "Same code, base model and task but for the factors"
+    assert found(other, question).level is OK
+    within = pl.when(pl.col("seed") == 1).then(pl.lit("2" * 64)).otherwise(pl.col("code_hash"))
+    mixed = dataclasses.replace(other, trials=other.trials.with_columns(code_hash=within))
+    assert "code of coin__s1__abababab: 222222222222 where 111111111111" in (
+        found(mixed, question).detail
+    )
+    assert found(of_trials(clean, "grpo", code_hash="1" * 64), question).variants == ("grpo",)
+
+
+def test_the_manifest_is_compared_as_well(studies: dict[str, Study]) -> None:
+    clean = studies["clean"]
+    trials = clean.trials.with_columns(model_hash=pl.lit("0" * 64))
+    gate = found(
+        dataclasses.replace(clean, trials=trials),
+        "Same code, base model and task but for the factors",
+    )
+    assert gate.level is FAIL
+    assert "base model of base__s0__abababab: 000000000000 where ffffffffffff" in gate.detail
+
+
+def test_a_result_that_was_accepted_is_named_once(studies: dict[str, Study]) -> None:
+    """accept_stale=true: other code, which the gate on the plan's content tells of."""
+    clean = studies["clean"]
+    kept = of_trials(
+        clean, "grpo", code_hash="1" * 64, identity="old", planned="new", accepted_as="new",
+        accepted="code of mypkg.crash",
+    )  # fmt: skip
+    assert found(kept, "Same code, base model and task but for the factors").level is OK
+    gate = found(kept, "Code, weights and data are the plan's")
+    assert (gate.level, gate.variants) == (WARN, ("grpo",))
+
+
+def test_one_record_for_both_is_no_a_a(studies: dict[str, Study]) -> None:
+    clean = studies["clean"]
+    jobs = [
+        dataclasses.replace(job, record=job.trial.replace("again", "base"))
+        for job in clean.manifest.jobs
+    ]
+    manifest = dataclasses.replace(clean.manifest, jobs=jobs)
+    history = dataclasses.replace(clean.history, revisions=[manifest])
+    gate = found(dataclasses.replace(clean, history=history), "One variant twice gives one result")
+    assert gate.level is WARN
+    assert "nothing was compared: base__s0__abababab" in gate.detail
+
+
+def test_without_control_arms_there_are_no_gates_on_them(studies: dict[str, Study]) -> None:
+    questions = {gate.question for gate in gates(studies["machines"])}
+    assert "A random reward teaches nothing" not in questions
+    assert "One variant twice gives one result" not in questions
+
+
+def test_an_arm_that_collapsed_withholds_its_own_verdicts_only(studies: dict[str, Study]) -> None:
+    decided = findings(dead(studies["clean"], *coins()))
+    assert decided.barred == ""
+    outcomes = {f.variant: f.verdict.outcome for f in decided.compared}
+    assert outcomes == {
+        "grpo": Outcome.SUPPORTED,
+        "again": Outcome.UNDECIDED,
+        "coin": Outcome.WITHHELD,
+    }
+    reasons = {f.variant: f.verdict.reason for f in decided.compared}
+    assert reasons["coin"] == "trust gate FAIL: No trial collapsed"
+    assert reasons["again"] == ""
+
+
+def test_a_collapsed_baseline_withholds_all_that_is_compared_with_it(
+    studies: dict[str, Study],
+) -> None:
+    decided = findings(dead(studies["clean"], *(name(seed, "base") for seed in range(5))))
+    assert {f.verdict.outcome for f in decided.compared} == {Outcome.WITHHELD}
+    assert decided.barred == "trust gate FAIL: One variant twice gives one result"
