@@ -61,6 +61,8 @@ def interim_looks(study: Study) -> Gate:
     earlier = interim(study)
     done, planned = len(study.finished), len(study.trials)
     unfinished = f"{done} of {planned} results so far: this report is a look itself"
+    if not done:
+        unfinished = "no result so far, so none was looked at"
     if earlier:
         noun = (
             "report was built or plan extended"
@@ -72,7 +74,7 @@ def interim_looks(study: Study) -> Gate:
         detail = (
             f"{len(earlier)} {noun} at {at} results; where a look can end a study, "
             f"{tests} tests at 5 % err in {'about ' if tests in INFLATED else 'more than '}"
-            f"{inflated(tests):.1%} of studies without an effect"
+            f"{100 * inflated(tests):.1f} % of studies without an effect"
         )
         if done < planned:
             detail += f"; {unfinished}"

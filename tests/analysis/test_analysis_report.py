@@ -14,7 +14,7 @@ from mlflow.entities import Metric
 from rich.console import Console
 from synthetic_store import DEAD, FULL, SINGLE, SOUND, Plan, Trial
 
-from analysis import load, text
+from analysis import load, looks, text
 from analysis.__main__ import main
 from analysis.ablation import Checkpoint, Primary
 from analysis.findings import findings
@@ -272,6 +272,7 @@ def test_same_store_gives_the_same_bytes(report: Report, runs: Path) -> None:
         "report.md",
     ]
     assert not list((runs / "reports").glob(".report-*"))
+    assert len(looks.recorded(runs, FULL.name)) == 1, "two trials have no result: one look"
 
 
 def test_summary_has_result_and_verdicts(sound: Report) -> None:
@@ -311,6 +312,7 @@ def test_gates_of_a_sound_study(runs: Path) -> None:
         "Enough seeds per variant": Level.WARN,
         "All planned trials finished": Level.FAIL,
         "Like numbers of sampled tokens": Level.WARN,
+        "No look at the results before the last one": Level.WARN,
     }
 
 
@@ -334,6 +336,14 @@ def test_gates_of_a_doubtful_study(runs: Path) -> None:
         "Same held-out prompts, same order": Level.OK,
         "Metric and checkpoint declared before the run": Level.WARN,
         "Predictions sealed before the runs": Level.OK,
+        "Results are those of the trials' records": Level.OK,
+        "Seeds are compared as the test assumes": Level.WARN,
+        "Each trial ran with its planned config": Level.OK,
+        "Same code, base model and task but for the factors": Level.OK,
+        "Evaluated alike in every variant": Level.OK,
+        "Same libraries, threads and hardware": Level.OK,
+        "Same truncation, format and grader errors in every variant": Level.OK,
+        "No look at the results before the last one": Level.WARN,
     }
     own = found["Responses are the trained model's own"].detail
     assert "differ by at most 0.08 per token in the mean (reinforce__s1__abababab)" in own

@@ -1,144 +1,115 @@
-"""Reports before the last result are looks: noted down once, told by a gate, never a new one."""
+"""Reports before the last result are looks: noted down once, told by a gate, never a new one.
+
+That a report on the same results has the same bytes is held in `test_analysis_report.py`.
+"""
 
 import dataclasses
-import json
 from pathlib import Path
 
+import in_memory
 import pytest
 import synthetic_store as store
 from synthetic_store import Plan, Trial
 
 from analysis import looks
-from analysis.gates import Level, gates
-from analysis.gates.looking import inflated, note
-from analysis.load import open_store
-from analysis.report import build
-from analysis.study import Study, read_study
+from analysis.gates import Level
+from analysis.gates.looking import inflated, interim_looks, note
+from analysis.revisions import History
+from analysis.study import Study
 from harness.errors import ConfigError
 
-QUESTION = "No look at the results before the last one"
 NAME = "looked"
 TRIALS = [
-    Trial(label, seed, value + 0.01 * seed, steps=5)
+    Trial(label, seed, value + 0.01 * seed, steps=10)
     for seed in range(3)
     for label, value in (("reinforce", 0.80), ("grpo", 0.85))
 ]
 
 
-@pytest.fixture
-def runs(tmp_path: Path) -> Path:
-    """Two of six trials have a result, two more run now."""
-    waiting = [dataclasses.replace(t, status=None) for t in TRIALS[4:]]
-    running = [dataclasses.replace(t, status="RUNNING") for t in TRIALS[2:4]]
-    store.write(tmp_path / "runs", [Plan(NAME, [*TRIALS[:2], *running, *waiting])])
-    return tmp_path / "runs"
+def at(done: int, runs: Path) -> Study:
+    """The study when so many of six trials have their result, and the others run."""
+    trials = [dataclasses.replace(t, status="RUNNING") for t in TRIALS]
+    plan = Plan(NAME, [*TRIALS[:done], *trials[done:]])
+    store.save(runs, [store.manifest(plan)])
+    return in_memory.study(plan, looks=looks.recorded(runs, NAME))
 
 
-def go_on(runs: Path, number: int) -> None:
-    """So many more of the trials come to their end."""
-    client = open_store(runs)
-    (manifest,) = read_study(runs, NAME).history.revisions
-    experiment = client.get_experiment_by_name(NAME).experiment_id
-    there = {run.info.run_name: run for run in client.search_runs([experiment])}
-    done = sum(run.info.status == "FINISHED" for run in there.values())
-    for trial in TRIALS[done : done + number]:
-        if trial.name in there:
-            client.set_terminated(there[trial.name].info.run_id)
-        else:
-            store.write_trial(client, experiment, manifest, trial, 9)
+def told(study: Study) -> str:
+    gate = interim_looks(study)
+    assert gate.level is Level.WARN
+    return gate.detail
 
 
-def gate(study: Study) -> tuple[Level, str]:
-    (own,) = [gate for gate in gates(study) if gate.question == QUESTION]
-    return own.level, own.detail
+def test_looks_are_counted_until_the_last_result(tmp_path: Path) -> None:
+    """Nothing to see, then 2 and 4 of 6 results, each seen twice; then the end, twice."""
+    for done in (0, 2, 2, 4, 4, 6, 6):
+        note(tmp_path, at(done, tmp_path))
+    found = looks.recorded(tmp_path, NAME)
+    assert [(look.planned, len(look.results)) for look in found] == [(6, 2), (6, 4)]
+    assert all(look.seal == at(6, tmp_path).manifest.seal for look in found)
 
-
-def lines(runs: Path) -> list[str]:
-    path = runs / "sweeps" / NAME / looks.LOOKS
-    return path.read_text().splitlines() if path.exists() else []
-
-
-def test_looks_are_counted_until_the_last_result(runs: Path) -> None:
-    """At 2 and at 4 of 6 results, each twice; then the end, twice, which is no look."""
-    pages = []
-    for more in (0, 2, 2):
-        go_on(runs, more)
-        for _ in range(2):
-            build(runs, NAME)
-            pages.append((runs / "reports" / NAME / "report.html").read_bytes())
-    assert pages[::2] == pages[1::2]
-
-    assert [json.loads(line)["planned"] for line in lines(runs)] == [6, 6]
-    assert [len(json.loads(line)["results"]) for line in lines(runs)] == [2, 4]
-    level, detail = gate(read_study(runs, NAME))
-    assert level is Level.WARN
-    assert detail == (
+    # Three tests: .107 in table 2 of Armitage, McPherson and Rowe.
+    assert told(at(6, tmp_path)) == (
         "2 reports were built or plans extended at 2, 4 results; where a look can end a study, "
         "3 tests at 5 % err in about 10.7 % of studies without an effect"
     )
 
 
-def test_a_look_that_nothing_followed_is_named_as_one(runs: Path) -> None:
-    study = read_study(runs, NAME)
-    study = dataclasses.replace(study, looks=note(runs, study))
-    assert gate(study) == (Level.WARN, "2 of 6 results so far: this report is a look itself")
+def test_a_report_before_the_last_result_says_that_it_is_a_look(tmp_path: Path) -> None:
+    study = at(2, tmp_path)
+    study = dataclasses.replace(study, looks=note(tmp_path, study))
+    assert told(study) == "2 of 6 results so far: this report is a look itself"
+    nothing = at(0, tmp_path / "other")
+    assert interim_looks(nothing).detail == "no result so far, so none was looked at"
 
 
-def test_before_the_first_and_after_the_last_result_there_is_nothing_to_note(runs: Path) -> None:
-    study = read_study(runs, NAME)
-    nothing = dataclasses.replace(study, trials=study.trials.with_columns(status=None))
-    assert note(runs, nothing) == []
-    go_on(runs, 4)
-    assert note(runs, read_study(runs, NAME)) == []
-    assert lines(runs) == []
-    assert gate(read_study(runs, NAME))[0] is Level.OK
+def test_results_without_a_look_are_ok(tmp_path: Path) -> None:
+    gate = interim_looks(at(6, tmp_path))
+    assert (gate.level, gate.detail) == (
+        Level.OK,
+        "no report was built before the last of 6 results",
+    )
 
 
-def test_a_trial_that_was_started_over_was_seen_before(runs: Path) -> None:
-    study = read_study(runs, NAME)
-    note(runs, study)
-    go_on(runs, 4)
-    whole = read_study(runs, NAME)
-    assert "1 report was built or plan extended at 2 results" in gate(whole)[1]
-    again = whole.trials.with_columns(started_ms=whole.trials["started_ms"] + 5)
-    seen_all = [*whole.looks, looks.Look("2027-01-15", "", 6, looking(whole))]
-    level, detail = gate(dataclasses.replace(whole, trials=again, looks=seen_all))
-    assert level is Level.WARN
-    assert "at 2, 6 results" in detail
+def test_a_trial_that_was_started_over_had_been_seen(tmp_path: Path) -> None:
+    """All six results, one of which is thrown away and made again."""
+    study = at(6, tmp_path)
+    before = dict(study.trials["trial", "started_ms"].rows())
+    before[TRIALS[0].name] -= 5000
+    looks.noted(tmp_path, NAME, study.manifest.seal, 6, before)
+    assert "1 report was built or plan extended at 6 results" in told(at(6, tmp_path))
 
 
-def looking(study: Study) -> dict[str, int]:
-    return dict(study.finished["trial", "started_ms"].rows())
-
-
-def test_seeds_that_were_added_to_results_are_a_look(runs: Path) -> None:
+def test_seeds_that_were_added_to_results_are_a_look(tmp_path: Path) -> None:
     """Whoever adds them may have seen the results, report or not."""
-    go_on(runs, 4)
-    study = read_study(runs, NAME)
-    (last,) = study.history.revisions
+    study = at(6, tmp_path)
+    last = study.manifest
     first = store.seal(dataclasses.replace(last, jobs=last.jobs[:4]))
     second = store.seal(last, first, known=[job.trial for job in first.jobs])
-    history = dataclasses.replace(study.history, revisions=[first, second])
-    level, detail = gate(dataclasses.replace(study, history=history))
-    assert level is Level.WARN
-    assert "1 report was built or plan extended at 4 results" in detail
-    assert "2 tests at 5 % err in about 8.3 %" in detail
+    grown = dataclasses.replace(study, history=History([first, second], []))
+    assert "plan extended at 4 results; where a look can end a study, 2 tests" in told(grown)
+    # A report on the four is the same look.
+    seen = dict.fromkeys(second.known, 0)
+    both = dataclasses.replace(grown, looks=[looks.Look("2027", first.seal, 6, seen)])
+    assert "at 4 results; " in told(both)
 
 
-def test_a_cut_line_does_not_count_and_is_cut_off(runs: Path) -> None:
-    path = runs / "sweeps" / NAME / looks.LOOKS
+def test_a_cut_line_does_not_count_and_is_cut_off(tmp_path: Path) -> None:
+    study = at(2, tmp_path)
+    path = tmp_path / "sweeps" / NAME / looks.LOOKS
     path.write_bytes(b'{"time": "2027')
-    assert looks.recorded(runs, NAME) == []
-    note(runs, read_study(runs, NAME))
-    assert len(looks.recorded(runs, NAME)) == 1
+    assert looks.recorded(tmp_path, NAME) == []
+    note(tmp_path, study)
+    assert len(looks.recorded(tmp_path, NAME)) == 1
 
 
-@pytest.mark.parametrize("text", ["nonsense", "[]", '{"time": 3}', '{"a": 1}', "null"])
-def test_a_damaged_file_is_refused_in_one_line(runs: Path, text: str) -> None:
-    path = runs / "sweeps" / NAME / looks.LOOKS
-    path.write_text(f"{text}\n")
+@pytest.mark.parametrize("text", ["nonsense", "[]", '{"time": 3}', '{"a": 1}', "null", "\udcff"])
+def test_a_damaged_file_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
+    at(2, tmp_path)
+    path = tmp_path / "sweeps" / NAME / looks.LOOKS
+    path.write_text(f"{text}\n", errors="surrogateescape")
     with pytest.raises(ConfigError, match=r"looks.jsonl line 1 is no look at results") as caught:
-        read_study(runs, NAME)
+        looks.recorded(tmp_path, NAME)
     assert "\n" not in str(caught.value)
 
 
