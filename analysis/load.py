@@ -15,7 +15,6 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from analysis.ablation import Manifest
 from analysis.revisions import History, manifest_path, read_history
 from harness.errors import ConfigError, StoreError
 from harness.machine.provenance import FACTS
@@ -48,14 +47,6 @@ RUNS = {
     "git_dirty": pl.Boolean,
     "config": pl.String,
     **dict.fromkeys(FACTS, pl.String),
-}
-ELSEWHERE = {
-    "experiment": pl.String,
-    "trial": pl.String,
-    "seed": pl.Int64,
-    "ended_ms": pl.Int64,
-    "metric": pl.String,
-    "value": pl.Float64,
 }
 METRICS = {
     "run_id": pl.String,
@@ -129,27 +120,6 @@ def publish(runs: Path, history: History) -> None:
             tracking.publish(folder, runs, Names(job.trial, job.variant, name))
 
 
-def elsewhere(client: MlflowClient, name: str, manifest: Manifest) -> pl.DataFrame:
-    """Last values of trials of other experiments that ended before a plan with predictions.
-
-    Returns:
-        Columns ELSEWHERE; NaN and ±inf left out.
-    """
-    if not manifest.ablation.predictions:
-        return pl.DataFrame(schema=ELSEWHERE)
-    ended = f"attributes.end_time < {manifest.created_ms:.0f}"
-    others = [each for each in client.search_experiments() if each.name != name]
-    rows = [
-        (other.name, own[1], own[3], own[7], metric, value)
-        for other in sorted(others, key=lambda each: str(each.name))
-        for run in _all_runs(client, other.experiment_id, ended)
-        for own in [_run_row(run)]
-        for metric, value in sorted(run.data.metrics.items())
-        if abs(value) < sys.float_info.max
-    ]
-    return pl.DataFrame(rows, schema=ELSEWHERE, orient="row")
-
-
 def open_store(runs: Path) -> MlflowClient:
     """Client of the store in `runs`.
 
@@ -180,11 +150,11 @@ def load_experiment(client: MlflowClient, name: str, runs: Path) -> Experiment:
     return Experiment(newest, metrics.sort("trial", "metric", "step"))
 
 
-def _all_runs(client: MlflowClient, experiment_id: str, which: str = "") -> list[Run]:
+def _all_runs(client: MlflowClient, experiment_id: str) -> list[Run]:
     runs: list[Run] = []
     token: str | None = None
     while True:
-        page = client.search_runs([experiment_id], which, max_results=PAGE, page_token=token)
+        page = client.search_runs([experiment_id], max_results=PAGE, page_token=token)
         runs += page
         token = page.token
         if not token:

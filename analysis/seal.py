@@ -8,14 +8,14 @@ import polars as pl
 from analysis import text
 from analysis.ablation import Manifest
 from analysis.changes import Kind, changes
+from analysis.elsewhere import TRAINED
 from analysis.revisions import SHORT
 from analysis.study import Study
 
 # A trial that was seen before the plan was first written down.
 BEFORE = -1
-# What training logs at every step, without clocks; and so many of these numbers, to the last bit,
-# are alike in two trials only if the trials are one.
-TRAINED, REPEATED = "^(actor|critic)/", 2
+# So many numbers, to the last bit, are alike in two trials only if the trials are one.
+REPEATED = 2
 
 
 @dataclass(frozen=True)
@@ -161,8 +161,9 @@ def _repeated(study: Study) -> list[str]:
     """
     if not study.manifest.ablation.predictions or study.elsewhere.is_empty():
         return []
-    trained = study.metrics.filter(pl.col("metric").str.contains(TRAINED))
-    ours = trained.sort("step").unique(["trial", "metric"], keep="last")
+    trained = [pl.col("metric").str.starts_with(name) for name in TRAINED]
+    ours = study.metrics.filter(pl.any_horizontal(trained))
+    ours = ours.sort("step").unique(["trial", "metric"], keep="last")
     theirs = study.elsewhere.filter(pl.col("ended_ms") < _claimed_ms(study))
     both = ours.join(theirs, on=["seed", "metric"], suffix="_there")
     fraction = pl.col("value") != pl.col("value").round()

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from analysis import frame, load, looks, stats
+from analysis import elsewhere, frame, load, looks, stats
 from analysis.ablation import Manifest
 from analysis.looks import Look
 from analysis.revisions import History
@@ -46,8 +46,7 @@ class Study:
         runs: columns `load.RUNS`, one row per trial in the store, planned or not.
         seals: seal of every revision under the runs folder -> name of its ablation or grid.
         gone: planned trials whose own record is not on the disk.
-        elsewhere: `load.elsewhere`, what ended before the plan was last changed; without
-            predictions nothing.
+        elsewhere: `elsewhere.ended_before` the plan was last changed; without predictions nothing.
         looks: earlier reports on a part of the results (`analysis.looks`).
     """
 
@@ -61,7 +60,7 @@ class Study:
     runs: pl.DataFrame
     seals: dict[str, str]
     gone: set[str] = field(default_factory=set)
-    elsewhere: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=load.ELSEWHERE))
+    elsewhere: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=elsewhere.COLUMNS))
     looks: list[Look] = field(default_factory=list)
 
     @property
@@ -197,7 +196,7 @@ def read_study(runs: Path, name: str) -> Study:
         runs=experiment.runs,
         seals=load.seals(runs),
         gone=_gone(runs, manifest),
-        elsewhere=load.elsewhere(client, name, manifest),
+        elsewhere=elsewhere.ended_before(runs, manifest),
         looks=looks.recorded(runs, name),
     )
 
