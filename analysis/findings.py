@@ -77,7 +77,8 @@ class Findings:
         predicted: one per prediction, in the file's order.
         compared: one per variant that no prediction on the primary metric compares with the
             baseline, in the file's order.
-        barred: why no verdict is given at all; "" if some may be.
+        barred: why no verdict is given at all; "" if some may be. A gate that concerns some arms
+            only withholds the verdicts on these.
         gates: that it was decided under.
     """
 
@@ -97,28 +98,25 @@ class Findings:
 def findings(study: Study) -> Findings:
     """Test every prediction, and every other variant against the baseline."""
     checks = gates(study)
-    failed = [gate.question for gate in checks if gate.level is Level.FAIL]
-    barred = f"trust gate FAIL: {', '.join(failed)}" if failed else ""
+    barred = _barred([gate for gate in checks if not gate.variants])
     planned = study.manifest.ablation.predictions
     spoken = {p.variant for p in planned if (p.metric, p.baseline) == _headline(study)}
     rest = [label for label in study.others if label not in spoken]
     subjects = [(p.metric, p.variant, p.baseline) for p in planned]
     others = [(study.primary, label, study.baseline) for label in rest]
     claims = [
-        _claim(study, *subject, p.relation, p.margin)
+        _claim(study, checks, *subject, p.relation, p.margin)
         for subject, p in zip(subjects, planned, strict=True)
     ]
-    higher = [_claim(study, *subject, Relation.GREATER, 0.0) for subject in others]
+    higher = [_claim(study, checks, *subject, Relation.GREATER, 0.0) for subject in others]
     return Findings(
         [
             Finding(*subject, p, verdict, _pairing(study, *subject))
-            for subject, p, verdict in zip(
-                subjects, planned, stats.decide(claims, barred), strict=True
-            )
+            for subject, p, verdict in zip(subjects, planned, stats.decide(claims), strict=True)
         ],
         [
             Finding(*subject, None, verdict, _pairing(study, *subject))
-            for subject, verdict in zip(others, stats.decide(higher, barred), strict=True)
+            for subject, verdict in zip(others, stats.decide(higher), strict=True)
         ],
         barred,
         checks,
@@ -129,11 +127,24 @@ def _headline(study: Study) -> tuple[str, str]:
     return study.primary, study.baseline
 
 
+def _barred(checks: list[Gate]) -> str:
+    """Why gates withhold a verdict, "" if none of them does."""
+    failed = [gate.question for gate in checks if gate.level is Level.FAIL]
+    return f"trust gate FAIL: {', '.join(failed)}" if failed else ""
+
+
 def _claim(
-    study: Study, metric: str, variant: str, baseline: str, relation: Relation, margin: float
+    study: Study,
+    checks: list[Gate],
+    metric: str,
+    variant: str,
+    baseline: str,
+    relation: Relation,
+    margin: float,
 ) -> Claim:
     x, y = study.arms(metric, variant, baseline)
-    return Claim(relation, margin, x, y, study.paired, limit(metric))
+    barred = _barred([gate for gate in checks if gate.concerns(variant, baseline)])
+    return Claim(relation, margin, x, y, study.paired, limit(metric), barred)
 
 
 def _pairing(study: Study, metric: str, variant: str, baseline: str) -> Pairing:

@@ -17,6 +17,7 @@ from yaml import YAMLError
 
 from analysis.revisions import History, manifest_path, read_history
 from harness.errors import ConfigError, StoreError
+from harness.machine.provenance import FACTS
 from harness.tracking import Names, artifacts, store
 from harness.tracking.mlflow import CONFIG_FILE, MlflowTracking
 
@@ -44,6 +45,8 @@ RUNS = {
     "origin": pl.String,
     "git_commit": pl.String,
     "git_dirty": pl.Boolean,
+    "config": pl.String,
+    **dict.fromkeys(FACTS, pl.String),
 }
 METRICS = {
     "run_id": pl.String,
@@ -181,6 +184,8 @@ def _run_row(run: Run) -> list[Any]:
         tags.get("origin", ""),
         tags.get("git_commit", ""),
         tags.get("git_dirty", "").lower() in ("true", "1"),
+        tags.get("config_hash", ""),
+        *(tags.get(name, "") for name in FACTS),
     ]
 
 

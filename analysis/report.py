@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from analysis.ablation import Prediction, Relation
 from analysis.figures import Contrast
 from analysis.findings import Findings, findings
 from analysis.frame import Axis
+from analysis.gates.looking import note
 from analysis.study import Study, compare, read_study
 from analysis.summary import summary
 from harness.errors import ConfigError
@@ -50,7 +51,8 @@ class Report:
 def build(runs: Path, name: str) -> Report:
     """Write `runs/reports/<name>/`: report.md, report.html, report.json and the figures.
 
-    A pure function of the manifest and the MLflow store: the same input gives the same bytes.
+    A pure function of the manifest and the MLflow store: the same input gives the same bytes. A
+    report before the last result is noted down as a look at the results, once for the same ones.
     Files are written beside the folder and moved into it, so a reader never sees half of one.
 
     Raises:
@@ -60,6 +62,7 @@ def build(runs: Path, name: str) -> Report:
     if not folder.resolve().is_relative_to(runs.resolve()):
         raise ConfigError(f"{folder} leads to {folder.resolve()}; remove the link")
     study = read_study(runs, name)
+    study = replace(study, looks=note(runs, study))
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".report-") as scratch:
         new = Path(scratch)

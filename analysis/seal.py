@@ -8,11 +8,14 @@ import polars as pl
 from analysis import text
 from analysis.ablation import Manifest
 from analysis.changes import Kind, changes
+from analysis.elsewhere import TRAINED
 from analysis.revisions import SHORT
 from analysis.study import Study
 
 # A trial that was seen before the plan was first written down.
 BEFORE = -1
+# So many numbers, to the last bit, are alike in two trials only if the trials are one.
+REPEATED = 2
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ def judged(study: Study) -> Judgement:
     """
     newest = study.manifest
     grave = [*study.history.problems, *_foreign(study), *(_moved(study) or _fitted(study))]
+    grave += _repeated(study)
     slight = [*_decided_late(study, with_claims=not grave), *_early(study)]
     ran = len(_ran(study))
     noun = "prediction" if len(newest.ablation.predictions) == 1 else "predictions"
@@ -146,6 +150,43 @@ def _fitted(study: Study) -> list[str]:
                 f"changed since then: {'; '.join(changed)}"
             )
     return found
+
+
+def _repeated(study: Study) -> list[str]:
+    """Results that a trial of another plan had given before these claims were written.
+
+    A key that changes no number makes another trial of the same one: other config, other identity,
+    same results. So the numbers themselves are compared, to the bit: all that training logged at
+    its end, at the same seed. Whole numbers are alike by chance and do not count.
+    """
+    if not study.manifest.ablation.predictions or study.elsewhere.is_empty():
+        return []
+    trained = [pl.col("metric").str.starts_with(name) for name in TRAINED]
+    ours = study.metrics.filter(pl.any_horizontal(trained))
+    ours = ours.sort("step").unique(["trial", "metric"], keep="last")
+    theirs = study.elsewhere.filter(pl.col("ended_ms") < _claimed_ms(study))
+    both = ours.join(theirs, on=["seed", "metric"], suffix="_there")
+    fraction = pl.col("value") != pl.col("value").round()
+    found = (
+        both.group_by("trial", "experiment", "trial_there")
+        .agg(
+            same=(pl.col("value") == pl.col("value_there")).all(),
+            numbers=fraction.sum(),
+        )
+        .filter(pl.col("same") & (pl.col("numbers") >= REPEATED))
+        .sort("experiment", "trial")
+    )
+    return [
+        f"{_counted(own['trial'].unique())} gave to the bit what {name!r} had given before these "
+        f"predictions were written"
+        for (name,), own in found.group_by("experiment", maintain_order=True)
+    ]
+
+
+def _claimed_ms(study: Study) -> float:
+    """When the claims that are made now were first written."""
+    same = (m for m in study.history.revisions if not _texts(m, study.manifest, {Kind.CLAIM}))
+    return next(same).created_ms
 
 
 def _own(study: Study) -> set[str]:

@@ -1,18 +1,20 @@
 """One ablation as loaded: its plan, its trials and their numbers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from analysis import frame, load, stats
+from analysis import elsewhere, frame, load, looks, stats
 from analysis.ablation import Manifest
+from analysis.looks import Look
 from analysis.revisions import History
 from analysis.stats import Difference, Estimate, FloatArray
 from analysis.units import is_share, limit
 from harness.measure import collapse
 from harness.measure.collapse import Collapse
+from harness.tracking.record import RECORD
 
 MISSING = "MISSING"
 NO_RESULT = "NO RESULT"
@@ -43,6 +45,9 @@ class Study:
         strangers: trials in the store that no revision of the manifest plans.
         runs: columns `load.RUNS`, one row per trial in the store, planned or not.
         seals: seal of every revision under the runs folder -> name of its ablation or grid.
+        gone: planned trials whose own record is not on the disk.
+        elsewhere: `elsewhere.ended_before` the plan was last changed; without predictions nothing.
+        looks: earlier reports on a part of the results (`analysis.looks`).
     """
 
     history: History
@@ -54,6 +59,9 @@ class Study:
     strangers: list[str]
     runs: pl.DataFrame
     seals: dict[str, str]
+    gone: set[str] = field(default_factory=set)
+    elsewhere: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=elsewhere.COLUMNS))
+    looks: list[Look] = field(default_factory=list)
 
     @property
     def manifest(self) -> Manifest:
@@ -187,7 +195,16 @@ def read_study(runs: Path, name: str) -> Study:
         strangers=sorted(set(experiment.runs["trial"]) - history.trials),
         runs=experiment.runs,
         seals=load.seals(runs),
+        gone=_gone(runs, manifest),
+        elsewhere=elsewhere.ended_before(runs, manifest),
+        looks=looks.recorded(runs, name),
     )
+
+
+def _gone(runs: Path, manifest: Manifest) -> set[str]:
+    """Planned trials whose record is not on the disk: those that never ran, and lost ones."""
+    records = {job.trial: runs / "checkpoints" / job.record / RECORD for job in manifest.jobs}
+    return {trial for trial, path in records.items() if not path.is_file()}
 
 
 def _planned(manifest: Manifest, experiment: load.Experiment) -> pl.DataFrame:

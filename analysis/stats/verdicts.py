@@ -37,6 +37,7 @@ class Claim:
         variant, baseline: shapes (n,) and (m,); the same seeds in the same order where `paired`.
         paired: whether seeds are compared one by one; declared before the run.
         limit: largest |d| that can be, 1 for shares.
+        barred: why no verdict may be given on it; "" if one may.
     """
 
     relation: Relation
@@ -45,6 +46,7 @@ class Claim:
     baseline: FloatArray
     paired: bool = False
     limit: float = math.inf
+    barred: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def directed_p(
     return np.where(one_sided, tail, 2 * tail), agrees
 
 
-def decide(claims: Sequence[Claim], barred: str = "") -> list[Verdict]:
+def decide(claims: Sequence[Claim]) -> list[Verdict]:
     """A verdict on every claim of one family, in the given order.
 
     Holm's procedure over all claims holds the chance of any false verdict at ALPHA. A claim that
@@ -106,12 +108,11 @@ def decide(claims: Sequence[Claim], barred: str = "") -> list[Verdict]:
 
     Args:
         claims: the family, as it was planned.
-        barred: why no verdict may be given at all; "" if one may.
     """
     if not claims:
         return []
     found = [(paired if c.paired else welch)(c.variant, c.baseline, limit=c.limit) for c in claims]
-    reasons = ["; ".join(filter(None, [barred, _lacking(c)])) for c in claims]
+    reasons = ["; ".join(filter(None, [c.barred, _lacking(c)])) for c in claims]
     tested = [
         (1.0, False) if reason else _tested(c, d)
         for c, d, reason in zip(claims, found, reasons, strict=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
+from harness.machine import provenance
 from harness.tracking import Copy, Names, Tracking
 from harness.tracking.record import Status
 from harness.tracking.writer import Writer
@@ -73,6 +74,7 @@ def recording(
 ) -> Iterator[Recording]:
     """The trial's record, continued when there is one and closed with what became of it.
 
+    What machine it is belongs to the attempt and not to the trial, so it is found out here.
     However the block ends, the copy is made complete after it.
 
     Raises:
@@ -81,7 +83,7 @@ def recording(
     writer = Writer(folder)
     run = Recording(writer)
     try:
-        writer.start(facts, seal)
+        writer.start({**facts, **provenance.surroundings()}, seal)
         run.copy = tracking.follow(folder, runs, names)
         yield run
     except BaseException as error:  # the scheduler's SystemExit, Ctrl-C and signals as well

@@ -1,6 +1,7 @@
 """A small, real MLflow store with planted results, as a sweep would leave it."""
 
 import dataclasses
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from mlflow.tracking import MlflowClient
 from analysis.ablation import Ablation, Job, Manifest, Prediction, Primary, Relation, Variant
 from analysis.fixed import plain
 from analysis.revisions import line, manifest_path, sealed
-from harness.config import Budget
+from harness.config import Budget, digest
+from harness.tracking.record import RECORD
 from harness.tracking.store import open_store
 
 STEPS = 30
@@ -22,6 +24,20 @@ ITEMS = 24
 STARTED_MS = 1_800_000_000_000  # 2027-01-15, after the manifest
 CREATED = "2027-01-14T08:00:00+00:00"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+VERSIONS = {"torch": "2.13.0", "transformers": "5.17.0"}
+# What a trial's record says of where its numbers come from, as the manifest has it.
+FACTS = {
+    "code_hash": "e" * 64,
+    "model_hash": "f" * 64,
+    "task_digest": "d" * 64,
+    "eval_digest": "9" * 64,
+    "template_hash": "8" * 16,
+    "decoding": '{"temperature": 1.0, "top_p": 1.0}',
+    "threads": "1",
+    "torch": "2.13.0+cpu",
+    "libraries": json.dumps(VERSIONS),
+    "hardware": "EPYC",
+}
 
 
 @dataclass(frozen=True)
@@ -40,6 +56,15 @@ class Trial:
     content: str = "as planned"
     accepted: str = ""
     accepted_as: str = ""
+    facts: dict[str, str] = field(default_factory=dict)
+    """Tags that differ from FACTS and the others."""
+    shifts: dict[str, float] = field(default_factory=dict)
+    """Metric -> what is added to it after step 0."""
+    without: str = "nothing"
+    """A metric that is not logged."""
+    on_disk: bool = True
+    ended_ms: int = 0
+    """When the run ended; a second after its start unless set."""
 
     @property
     def name(self) -> str:
@@ -61,6 +86,9 @@ class Plan:
     differs: dict[str, Any] = field(
         default_factory=lambda: {"algorithm.normalize_std": [False, True]}
     )
+    own: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Variants that differ from the baseline in something else; in nothing: an A/A."""
+    created: str = CREATED
 
 
 def prediction(relation: Relation, metric: str, margin: float) -> Prediction:
@@ -79,35 +107,36 @@ def manifest(plan: Plan) -> Manifest:
         variants=[Variant(label, [f"algorithm={label}"]) for label in labels],
         factors=plan.factors,
         seeds=list(dict.fromkeys(t.seed for t in plan.trials)),
-        budget=Budget(amount=STEPS),
+        budget=Budget(amount=max(t.steps for t in plan.trials)),
         primary=plan.primary,
         predictions=plan.predictions,
         paired=plan.paired,
     )
+    differs = {label: plan.own.get(label, plan.differs) for label in labels} | {labels[0]: {}}
     jobs = [
         Job(
             t.name,
             t.variant,
             t.seed,
             "ab" * 32,
-            "cd" * 32,
+            digest(differs[t.variant] and [t.variant, differs[t.variant]]),
             f"{t.name} as planned",
-            differs={} if t.variant == labels[0] else plan.differs,
+            differs=differs[t.variant],
         )
         for t in plan.trials
     ]
     written = Manifest(
         ablation,
         jobs,
-        CREATED,
-        "e" * 64,
+        plan.created,
+        FACTS["code_hash"],
         COMMIT,
         False,
-        "f" * 64,
-        "d" * 64,
+        FACTS["model_hash"],
+        FACTS["task_digest"],
         command=f"python -m harness -m ablation={plan.name}",
         deviations=plan.deviations,
-        versions={"torch": "2.13.0", "transformers": "5.17.0"},
+        versions=VERSIONS,
     )
     return seal(written)
 
@@ -143,6 +172,10 @@ def write(runs: Path, plans: list[Plan]) -> MlflowClient:
         for number, trial in enumerate(plan.trials):
             if trial.status is not None:
                 write_trial(client, experiment, planned, trial, number)
+            if trial.status is not None and trial.on_disk:
+                (runs / "checkpoints" / trial.name).mkdir(parents=True, exist_ok=True)
+                # Empty: the store below is not made from it, and nothing is published over it.
+                (runs / "checkpoints" / trial.name / RECORD).touch()
     return client
 
 
@@ -161,11 +194,14 @@ def write_trial(
         "seal": planned.seal,
         "identity": f"{trial.name} {trial.content}",
         "accepted": trial.accepted,
+        "accepted_as": trial.accepted_as,
         "config_hash": "ab" * 32,
         "group_hash": "cd" * 32,
         "git_commit": trial.commit,
         "git_dirty": "false",
         "attempt": "1",
+        **FACTS,
+        **trial.facts,
     }
     start = STARTED_MS + number
     run = client.create_run(experiment, start_time=start, tags=tags, run_name=trial.name)
@@ -178,8 +214,9 @@ def write_trial(
     client.log_batch(run_id, tags=[RunTag("host", "test")])
     client.log_dict(run_id, {"seed": trial.seed, "evaluation": {"pass_k": 16}}, "config.yaml")
     for step in sorted({0, trial.steps}):
-        client.log_table(run_id, table(trial, step), f"eval/step_{step:06d}.json")
-    client.set_terminated(run_id, status=trial.status, end_time=start + 1000)
+        rows = table(trial, step).to_json(orient="split", index=False)
+        client.log_text(run_id, rows, f"eval/step_{step:06d}.json")
+    client.set_terminated(run_id, status=trial.status, end_time=trial.ended_ms or start + 1000)
     return run_id
 
 
@@ -195,6 +232,7 @@ def metric_rows(trial: Trial, number: int) -> list[tuple[str, int, float]]:
         if step:
             rows += [
                 ("critic/score/mean", step, float(level + rng.normal(0, 0.03))),
+                ("actor/grad_norm", step, 0.25),
                 ("actor/entropy", step, float(0.5 - 0.3 * done + rng.normal(0, 0.01))),
                 ("response_length/mean", step, 23 + 15 * done),
                 ("rollout/mismatch/mean", step, trial.mismatch if step == 2 else 1e-7),
@@ -209,6 +247,7 @@ def metric_rows(trial: Trial, number: int) -> list[tuple[str, int, float]]:
                 ("eval/response_length/right", step, 28 + 5 * done + 0.2 * trial.seed * done),
                 ("eval/response_length/wrong", step, wrong),
                 ("eval/truncated", step, 0.06 * done),
+                ("eval/error_rate", step, 0.0),
                 ("eval/behaviour/attempts", step, 1.6 + 1.3 * done),
                 ("eval/behaviour/give_up_rate", step, 0.51 - 0.47 * done),
                 ("eval/behaviour/computed_rightly", step, 0.988 - 0.02 * done),
@@ -220,7 +259,11 @@ def metric_rows(trial: Trial, number: int) -> list[tuple[str, int, float]]:
                 ("eval/pass_at_k", step, 0.82 + 0.1 * done),
                 ("eval/accuracy_no_early_stop", step, 0.334 + 0.2 + 0.3 * done),
             ]
-    return rows
+    return [
+        (key, step, value + (trial.shifts.get(key, 0.0) if step else 0.0))
+        for key, step, value in rows
+        if key != trial.without
+    ]
 
 
 def table(trial: Trial, step: int) -> pd.DataFrame:

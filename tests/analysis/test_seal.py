@@ -175,7 +175,7 @@ def test_the_order_of_predictions_says_nothing(runs: Path) -> None:
     ("changed", "words"),
     [
         ({"seeds": [0, 1, 2, 3]}, "seeds added: 2, 3"),
-        ({"budget": Budget(amount=60)}, "budget 30 updates -> 60 updates"),
+        ({"budget": Budget(amount=60)}, "budget 10 updates -> 60 updates"),
         (
             {"variants": [*FIRST.ablation.variants, Variant("rloo", ["algorithm=rloo"])]},
             "variants added: rloo",

@@ -127,7 +127,7 @@ def test_a_difference_that_is_the_same_at_every_seed_is_withheld() -> None:
 
 
 def test_nothing_is_decided_where_verdicts_are_barred() -> None:
-    verdict = decide([Claim(GREATER, 0.0, HIGH, LOW)], "trust gate FAIL: x")[0]
+    verdict = decide([Claim(GREATER, 0.0, HIGH, LOW, barred="trust gate FAIL: x")])[0]
     assert (verdict.outcome, verdict.reason) == (Outcome.WITHHELD, "trust gate FAIL: x")
     assert verdict.difference.value == pytest.approx(0.06)
 
