@@ -31,6 +31,7 @@ from analysis.stats.exact import permutation_p, sign_flip_p
 from analysis.stats.families import ALPHA, benjamini_hochberg, holm, local_alphas
 from analysis.stats.intervals import LEVEL, Estimate, FloatArray, mean_interval, no_spread
 from analysis.stats.power import POWER, Resolution, attainable, detectable, expected_detectable
+from analysis.stats.variance import VarianceSplit, split
 from analysis.stats.verdicts import (
     MIN_SEEDS_VERDICT,
     Claim,
@@ -55,6 +56,7 @@ __all__ = [
     "Outcome",
     "Resolution",
     "Terms",
+    "VarianceSplit",
     "Verdict",
     "attainable",
     "benjamini_hochberg",
@@ -76,6 +78,7 @@ __all__ = [
     "permutation_p",
     "probability_of_improvement",
     "sign_flip_p",
+    "split",
     "welch",
     "welch_terms",
 ]
