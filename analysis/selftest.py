@@ -7,7 +7,17 @@ from analysis import text
 from analysis.changes import named
 from analysis.findings import expected
 from analysis.fixed import plain
-from analysis.power import DEPTH, DRAWS, EFFECT, RATE, Chance, Scene, SelfTest, of_results, simulated
+from analysis.power import (
+    DEPTH,
+    DRAWS,
+    EFFECT,
+    RATE,
+    Chance,
+    Scene,
+    SelfTest,
+    of_results,
+    simulated,
+)
 from analysis.study import Study
 
 TITLE = "## The report tests itself"

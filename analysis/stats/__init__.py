@@ -40,6 +40,7 @@ from analysis.stats.intervals import (
 from analysis.stats.power import POWER, Resolution, attainable, detectable, expected_detectable
 from analysis.stats.studies import decided
 from analysis.stats.unusual import Rule, Sign, unusual
+from analysis.stats.variance import VarianceSplit, split
 from analysis.stats.verdicts import (
     MIN_SEEDS_VERDICT,
     Claim,
@@ -66,6 +67,7 @@ __all__ = [
     "Rule",
     "Sign",
     "Terms",
+    "VarianceSplit",
     "Verdict",
     "attainable",
     "benjamini_hochberg",
@@ -88,6 +90,7 @@ __all__ = [
     "permutation_p",
     "probability_of_improvement",
     "sign_flip_p",
+    "split",
     "unusual",
     "variance",
     "welch",
