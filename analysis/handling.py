@@ -52,12 +52,12 @@ def _decided(
     study: Study, family: list[Finding], handling: Handling, fallen: set[str]
 ) -> list[Handled]:
     """One family. What is not computed counts in it like what is withheld."""
-    nothing = np.array([])
     arms = [_arms(study, f, handling, fallen) for f in family]
-    claims = [
-        Claim(*_relation(f), *(pair or (nothing, nothing)), study.paired, limit(f.metric))
-        for f, pair in zip(family, arms, strict=True)
-    ]
+    claims = []
+    for f, pair in zip(family, arms, strict=True):
+        relation, margin = _relation(f)
+        x, y = pair or (np.array([]), np.array([]))
+        claims.append(Claim(relation, margin, x, y, study.paired, limit(f.metric)))
     return [
         Handled(handling, verdict, _word(f, verdict))
         if pair

@@ -6,6 +6,7 @@ from analysis import stats, text
 from analysis.stats import Rule, Sign
 from analysis.study import Study
 
+FEWEST = stats.MIN_SEEDS_VERDICT
 SHOWN = 4  # significant digits of a seed's own value
 
 
@@ -30,6 +31,8 @@ def shown(study: Study) -> list[str]:
         for metric, signs in odd(study).items()
         for label, sign in signs
     ]
+    if max((len(study.values(study.primary, x)) for x in study.labels), default=0) < FEWEST:
+        return [f"Below {FEWEST} seeds, outliers, skew and unequal spread cannot be seen."]
     if not lines:
         return ["No outlier, skew or unequal spread over seeds shows in the metrics of the claims."]
     values = [

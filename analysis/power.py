@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from analysis import stats
 from analysis.ablation import Prediction, Relation
 from analysis.stats import Claim, FloatArray, decided
+from analysis.stats.intervals import variance
 
 DRAWS = 10_000  # a rate of .05 is then known to .004 (two standard errors)
 SEED = 20_261  # a report is the same whenever it is built
@@ -157,7 +158,7 @@ def of_results(
     for metric, variant in keys:
         own = known[metric, variant]
         values = np.array(list(own.values()))
-        sd = float(np.sqrt(stats.variance(values))) if len(values) > 1 else math.nan
+        sd = float(np.sqrt(variance(values))) if len(values) > 1 else math.nan
         depth = float(np.mean(values)) - worst(metric) if len(values) else math.nan
         arms.append(Arm(metric, variant, tuple(own if seeds is None else seeds), sd, depth))
     shared = tuple(tuple(_correlation(known[a], known[b], a == b) for b in keys) for a in keys)
@@ -209,13 +210,18 @@ class _Test:
             return arm.depth
         return (-DEPTH if self.prediction.relation is Relation.LESS else DEPTH) * arm.sd
 
-    @property
-    def at_margin(self) -> float:
-        """The margin; of equal the one on the side of the fall, where a collapse misleads."""
-        if self.prediction.relation is Relation.EQUAL:
-            return -math.copysign(self.prediction.margin, self.fall(self.x))
-        sign = 1 if self.prediction.relation is Relation.GREATER else -1
-        return sign * self.prediction.margin
+    def false(self, scene: Scene) -> float:
+        """A difference at which the prediction is just false: the margin.
+
+        Of equal, the one on the side of the fall; where the variant alone collapses, as far beyond
+        it as its other seeds then lie above their mean, so that they look equal.
+        """
+        margin, relation = self.prediction.margin, self.prediction.relation
+        if relation is not Relation.EQUAL:
+            return margin if relation is Relation.GREATER else -margin
+        fall = self.fall(self.x)
+        hidden = RATE * abs(fall) if scene is Scene.VARIANT else 0.0
+        return -math.copysign(max(margin, hidden), fall)
 
 
 @dataclass(frozen=True)
@@ -304,6 +310,6 @@ def _supported(
         if test.possible:
             x = draws.values(test, test.x, scene is not Scene.NORMAL)
             y = draws.values(test, test.y, scene is Scene.BOTH)
-            x = x + (test.true if truth else test.at_margin)
+            x = x + (test.true if truth else test.false(scene))
         claims.append(Claim(test.prediction.relation, test.prediction.margin, x, y, design.paired))
     return decided(claims)[0]

@@ -8,7 +8,18 @@ from pathlib import Path
 import numpy as np
 from rich.console import RenderableType
 
-from analysis import appendix, failures, figures, page, record, seal, sections, selftest, tables
+from analysis import (
+    appendix,
+    evidence,
+    failures,
+    figures,
+    page,
+    record,
+    seal,
+    sections,
+    selftest,
+    tables,
+)
 from analysis.ablation import Prediction, Relation
 from analysis.figures import Contrast
 from analysis.findings import Findings, findings
@@ -156,6 +167,7 @@ def write(study: Study, found: Findings, drawn: set[str]) -> str:
         seal.section(study),
         failures.section(study, found),
         selftest.section(study),
+        evidence.section(study, found),
         appendix.failures(study),
         sections.methods(study),
         appendix.samples(study),

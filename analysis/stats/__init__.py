@@ -35,7 +35,6 @@ from analysis.stats.intervals import (
     FloatArray,
     mean_interval,
     no_spread,
-    variance,
 )
 from analysis.stats.power import POWER, Resolution, attainable, detectable, expected_detectable
 from analysis.stats.studies import decided
@@ -92,7 +91,6 @@ __all__ = [
     "sign_flip_p",
     "split",
     "unusual",
-    "variance",
     "welch",
     "welch_terms",
 ]
