@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,41 +15,13 @@ from analysis.ablation import Ablation, Primary, Relation
 from analysis.changes import Kind, changes
 from analysis.findings import findings
 from analysis.fixed import plain, read
-from analysis.handling import Handling, handled
-from analysis.revisions import History
+from analysis.handling import handled
 from analysis.stats import Claim, Outcome, Rule
-from analysis.study import Study, read_study
+from analysis.study import Study
 from harness.errors import ConfigError
 
-PLANNED, COMPLETED, WORST = Handling
+Asked = Callable[..., Study]
 TRUNCATED = store.prediction(Relation.LESS, "eval/truncated", 0.0)
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """FULL: seed 3 of reinforce failed, seed 3 of grpo never started. SOUND: all is well."""
-    folder = tmp_path_factory.mktemp("failures") / "runs"
-    store.write(folder, [store.FULL, store.SOUND])
-    return folder
-
-
-@pytest.fixture(scope="module")
-def full(runs: Path) -> Study:
-    return read_study(runs, store.FULL.name)
-
-
-@pytest.fixture(scope="module")
-def sound(runs: Path) -> Study:
-    return read_study(runs, store.SOUND.name)
-
-
-def asked(study: Study, **change: Any) -> Study:
-    """The study under another plan."""
-    manifest = study.manifest
-    ablation = dataclasses.replace(manifest.ablation, **change)
-    return dataclasses.replace(
-        study, history=History([dataclasses.replace(manifest, ablation=ablation)], [])
-    )
 
 
 def differences(study: Study, row: int) -> list[tuple[str, float | None]]:
@@ -101,7 +73,7 @@ def test_verdicts_are_those_of_the_family(full: Study) -> None:
         assert finding.verdict.outcome is Outcome.WITHHELD, "a gate bars the page's own verdict"
 
 
-def test_an_unbounded_metric_has_no_worst_value_of_its_own(full: Study) -> None:
+def test_an_unbounded_metric_has_no_worst_value_of_its_own(full: Study, asked: Asked) -> None:
     length = differences(full, 1)
     assert [word for word, _ in length] == [
         "not computed: no worst value declared",
@@ -115,7 +87,7 @@ def test_an_unbounded_metric_has_no_worst_value_of_its_own(full: Study) -> None:
     assert again[2][0] == "not computed: no best value of eval/response_length/wrong is known"
 
 
-def test_a_declared_worst_value_counts_instead_of_the_bound(full: Study) -> None:
+def test_a_declared_worst_value_counts_instead_of_the_bound(full: Study, asked: Asked) -> None:
     # One arm is complete without its failed trial: the other gets .334 for it.
     kept = full.trials.filter(pl.col("trial") != "reinforce__s3__abababab")
     study = dataclasses.replace(asked(full, primary=Primary(worst=0.334)), trials=kept)
@@ -123,7 +95,7 @@ def test_a_declared_worst_value_counts_instead_of_the_bound(full: Study) -> None
     assert differences(study, 0)[0][1] == pytest.approx(-0.0665)
 
 
-def test_the_worst_of_what_nobody_wants_is_one(full: Study) -> None:
+def test_the_worst_of_what_nobody_wants_is_one(full: Study, asked: Asked) -> None:
     study = asked(full, predictions=[TRUNCATED])
     planned, completed, worst = differences(study, 0)
     # .06 at every seed: (3 * .06 + 1) / 4 in both arms. Against "less": grpo 1, reinforce 0.
@@ -131,7 +103,7 @@ def test_the_worst_of_what_nobody_wants_is_one(full: Study) -> None:
     assert worst[1] == pytest.approx(0.25)
 
 
-def test_paired_claims_stay_paired(full: Study) -> None:
+def test_paired_claims_stay_paired(full: Study, asked: Asked) -> None:
     study = asked(full, paired=True)
     _, columns = handled(study, findings(study))[0]
     found = [c.verdict.difference for c in columns if c.verdict]
@@ -201,7 +173,7 @@ def test_a_worst_value_that_cannot_be_is_refused(primary: dict[str, Any], messag
     assert str(error.value) == message
 
 
-def test_a_worst_value_is_part_of_the_claim(sound: Study) -> None:
+def test_a_worst_value_is_part_of_the_claim(sound: Study, asked: Asked) -> None:
     after = asked(sound, primary=Primary(worst=0.25)).manifest
     found = changes(sound.manifest, after)
     assert [(c.kind, c.text) for c in found] == [(Kind.CLAIM, "primary: worst None -> 0.25")]
@@ -265,7 +237,5 @@ def test_a_warning_shows_every_seed(sound: Study) -> None:
     page = "\n".join(oddities.shown(study))
     assert "**Warning**, `eval/accuracy`: one seed of `grpo` at 0.05 lies" in page
     assert "- `eval/accuracy`, `grpo`: 0.87, 0.88, 0.05" in page
-    assert [(row["metric"], row["rule"]) for row in oddities.data(study)][0] == (
-        "eval/accuracy",
-        "outlier",
-    )
+    first = oddities.data(study)[0]
+    assert (first["metric"], first["rule"]) == ("eval/accuracy", "outlier")
