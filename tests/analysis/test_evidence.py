@@ -35,7 +35,9 @@ def planted(study: Study, seed_sd: float, k: int | None, seed: int = 0) -> Study
         for number in range(5):
             chance = 0.7 + seed_sd * rng.normal()
             correct = rng.random(PROMPTS) < chance
-            table: dict[str, Any] = {"item": np.arange(PROMPTS), "correct": correct}
+            names = [f"{i}" for i in range(PROMPTS)]
+            table: dict[str, Any] = {"item": np.arange(PROMPTS), "problem": names, "prompt": names}
+            table["correct"] = correct
             if k is not None:
                 right = rng.binomial(k, chance, PROMPTS)
                 table |= {"samples": np.full(PROMPTS, k), "samples_right": right}
