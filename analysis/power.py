@@ -9,7 +9,7 @@ found says nothing about that true value: the power at the estimate is the p-val
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from analysis import stats
 from analysis.ablation import Prediction, Relation
+from analysis.designs import Arm, Design, subjects
 from analysis.stats import Claim, FloatArray, decided
-from analysis.stats.intervals import variance
 
 DRAWS = 10_000  # a rate of .05 is then known to .004 (two standard errors)
 SEED = 20_261  # a report is the same whenever it is built
@@ -37,45 +37,6 @@ class Scene(Enum):
     NORMAL = "normal"
     BOTH = "collapse in both arms"
     VARIANT = "collapse in the variant"
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One metric of one variant, as it is simulated.
-
-    Attributes:
-        seeds: that have a result, or are planned.
-        sd: over seeds; NaN where it is unknown.
-        depth: mean minus the value that a collapsed seed ends at; NaN where there is none known.
-    """
-
-    metric: str
-    variant: str
-    seeds: tuple[int, ...]
-    sd: float
-    depth: float = math.nan
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """What it is the arm of."""
-        return self.metric, self.variant
-
-
-@dataclass(frozen=True)
-class Design:
-    """A study before its data.
-
-    Attributes:
-        predictions: the family that is decided together.
-        arms: every (metric, variant) that they speak of, once.
-        correlation: over seeds between the arms, (arms, arms).
-        paired: whether seeds are compared one by one.
-    """
-
-    predictions: tuple[Prediction, ...]
-    arms: tuple[Arm, ...]
-    correlation: tuple[tuple[float, ...], ...]
-    paired: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,48 +95,6 @@ def plan_power(
     arms = tuple(Arm(*key, tuple(range(seeds)), sds.get(key[0], math.nan)) for key in keys)
     shared = [[1.0 if a == b else correlation * (a[0] == b[0]) for b in keys] for a in keys]
     return simulated(Design(tuple(predictions), arms, tuple(map(tuple, shared)), paired))
-
-
-def of_results(
-    predictions: Sequence[Prediction],
-    results: Mapping[tuple[str, str], Mapping[int, float]],
-    paired: bool,
-    worst: Callable[[str], float],
-    seeds: Sequence[int] | None = None,
-) -> Design:
-    """The design of a study, from what is known of its arms.
-
-    Args:
-        predictions: the family.
-        results: (metric, variant) -> seed -> value.
-        paired: whether seeds are compared one by one.
-        worst: what a collapsed seed ends at, of a metric; NaN where that is unknown.
-        seeds: of every arm; None: those that have a result.
-    """
-    keys = subjects(predictions)
-    known = {key: results.get(key, {}) for key in keys}
-    arms = []
-    for metric, variant in keys:
-        own = known[metric, variant]
-        values = np.array(list(own.values()))
-        sd = float(np.sqrt(variance(values))) if len(values) > 1 else math.nan
-        depth = float(np.mean(values)) - worst(metric) if len(values) else math.nan
-        arms.append(Arm(metric, variant, tuple(own if seeds is None else seeds), sd, depth))
-    shared = tuple(tuple(_correlation(known[a], known[b], a == b) for b in keys) for a in keys)
-    return Design(tuple(predictions), tuple(arms), shared, paired)
-
-
-def subjects(predictions: Sequence[Prediction]) -> list[tuple[str, str]]:
-    """Every (metric, variant) that some prediction speaks of, once."""
-    found = [(p.metric, label) for p in predictions for label in (p.variant, p.baseline)]
-    return list(dict.fromkeys(found))
-
-
-def _correlation(a: Mapping[int, float], b: Mapping[int, float], same: bool) -> float:
-    """Over the seeds in common; 0 where it is unknown."""
-    seeds = sorted(a.keys() & b.keys())
-    found = stats.correlation(np.array([a[s] for s in seeds]), np.array([b[s] for s in seeds]))
-    return 1.0 if same else 0.0 if math.isnan(found) else found
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from typing import Any
 
 from analysis import text
 from analysis.changes import named
+from analysis.designs import of_results
 from analysis.findings import expected
 from analysis.fixed import plain
 from analysis.power import (
@@ -15,7 +16,6 @@ from analysis.power import (
     Chance,
     Scene,
     SelfTest,
-    of_results,
     simulated,
 )
 from analysis.study import Study

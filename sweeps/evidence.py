@@ -7,7 +7,8 @@ import numpy as np
 
 from analysis import stats
 from analysis.changes import named
-from analysis.power import RATE, of_results, simulated, subjects
+from analysis.designs import of_results, subjects
+from analysis.power import RATE, simulated
 from analysis.text import exact, number, signed
 from harness.config import IDENTITY_IRRELEVANT, digest, group_hash
 from harness.tracking.record import Record

@@ -11,7 +11,8 @@ import test_calibration as calibration
 import analysis
 from analysis import selftest
 from analysis.ablation import Prediction, Primary, Relation
-from analysis.power import EFFECT, Arm, Design, SelfTest, of_results, plan_power, simulated
+from analysis.designs import Arm, Design, of_results
+from analysis.power import EFFECT, SelfTest, plan_power, simulated
 from analysis.stats import ALPHA, Claim, FloatArray, Outcome, decide, decided
 from analysis.stats.power import paired_design, welch_design
 from analysis.study import Study
