@@ -34,6 +34,7 @@ def test_studies_at_once_are_decided_like_one_by_one(paired: bool) -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(40, 5, 3)) + 3, rng.normal(size=(40, 5, 3))
     x[::4, 1] = 0.5  # no spread
+    y[1::4, 1] = -9.0  # far away, and no spread in the baseline
     y[::7, 2] = x[::7, 2] + 1  # without a spread as pairs
     relations, margins = [EQUAL, GREATER, LESS, EQUAL, LESS], [3.0, 0.5, 0.1, 0.5, 0.0]
 
