@@ -1,11 +1,13 @@
 """One question: the typed form of `sweeps/ablation/*.yaml`, read by sweep and report alike."""
 
+import math
 import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
 from analysis.fixed import Leaf
+from analysis.units import ends, is_share
 from harness import checks
 from harness.config import MAX_SEED, Budget
 from harness.errors import ConfigError
@@ -57,10 +59,30 @@ class Variant:
 
 @dataclass(frozen=True)
 class Primary:
-    """The number that answers the question."""
+    """The number that answers the question.
+
+    Attributes:
+        worst: what a trial that failed, diverged or is missing counts as, where results are taken
+            as planned. None: the worst a share can be, 0 for an accuracy; metrics without bounds
+            have none.
+    """
 
     metric: str = "eval/accuracy"
     checkpoint: Checkpoint = Checkpoint.LAST
+    worst: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.worst is not None and not math.isfinite(self.worst):
+            raise ConfigError(f"primary.worst must be a finite number, received {self.worst}")
+        if self.worst is not None and is_share(self.metric):
+            checks.part("primary.worst", self.worst)
+
+    def ends(self, metric: str) -> tuple[float, float]:
+        """Worst and best value of a metric; NaN where neither is declared or known."""
+        worst, best = ends(metric)
+        if self.worst is not None and metric == self.metric:
+            worst = self.worst
+        return worst, best
 
 
 @dataclass(frozen=True)

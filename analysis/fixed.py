@@ -61,6 +61,8 @@ def _value(hint: Any, value: Any, path: str) -> Any:
         _, item = get_args(hint)
         mapping = _only(dict, value, path)
         return {_text(k, path): _value(item, v, f"{path}.{k}") for k, v in mapping.items()}
+    if hint == float | None:
+        return value if value is None else _scalar(float, value, path)
     if hint == Leaf:
         return value if value is None else _scalar(type(value), value, path)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):

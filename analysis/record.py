@@ -4,7 +4,7 @@ import json
 import math
 from typing import Any
 
-from analysis import stats
+from analysis import evidence, failures, selftest, stats
 from analysis.findings import Finding, Findings
 from analysis.fixed import plain
 from analysis.study import Study, compare
@@ -31,6 +31,9 @@ def written(study: Study, found: Findings) -> str:
         ],
         "predictions": [_finding(f) for f in found.predicted],
         "comparisons": [_finding(f) for f in found.compared],
+        "failures": failures.data(study, found),
+        "selftest": selftest.data(study),
+        "evidence": evidence.data(study, found),
     }
     return json.dumps(_finite(data), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 

@@ -8,7 +8,18 @@ from pathlib import Path
 import numpy as np
 from rich.console import RenderableType
 
-from analysis import appendix, figures, page, record, seal, sections, tables
+from analysis import (
+    appendix,
+    evidence,
+    failures,
+    figures,
+    page,
+    record,
+    seal,
+    sections,
+    selftest,
+    tables,
+)
 from analysis.ablation import Prediction, Relation
 from analysis.figures import Contrast
 from analysis.findings import Findings, findings
@@ -157,6 +168,9 @@ def write(study: Study, found: Findings, drawn: set[str]) -> str:
     parts += [
         sections.trust(found),
         seal.section(study),
+        failures.section(study, found),
+        selftest.section(study),
+        evidence.section(study, found),
         appendix.failures(study),
         sections.methods(study),
         appendix.samples(study),

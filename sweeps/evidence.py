@@ -1,11 +1,15 @@
 """What the planned seeds can show, judged by the spread of finished trials."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from analysis import stats
-from analysis.text import number
+from analysis.changes import named
+from analysis.designs import of_results, subjects
+from analysis.power import RATE, simulated
+from analysis.text import exact, number, signed
 from harness.config import IDENTITY_IRRELEVANT, digest, group_hash
 from harness.tracking.record import Record
 from sweeps.plan import Plan
@@ -49,6 +53,42 @@ def lines(planned: Plan, records: Sequence[Record]) -> Iterator[str]:
             f"variant have finished and differ; not yet of "
             f"{', '.join(unknown)}"
         )
+    yield from _errors(planned, records)
+
+
+def _errors(planned: Plan, records: Sequence[Record]) -> Iterator[str]:
+    """One line per prediction of which something is known: how often it is called supported.
+
+    The report's own self-test, at the planned seeds, by the spread of finished trials.
+    """
+    ablation = planned.ablation
+    results = {}
+    for metric, label in subjects(ablation.predictions):
+        found = _results(records, metric).get(group_hash(planned.variants[label]), {})
+        results[metric, label] = dict(sorted(found.items()))
+    design = of_results(
+        ablation.predictions,
+        results,
+        ablation.paired,
+        lambda metric: ablation.primary.ends(metric)[0],
+        ablation.seeds,
+    )
+    for number_of, chance in enumerate(simulated(design).chances, start=1):
+        p = chance.prediction
+        if any(map(math.isnan, chance.false)):
+            continue
+        normal, _, variant = chance.false
+        yield (
+            f"prediction {number_of} ({named(p)} {p.relation.value}, margin "
+            f"{exact(p.margin, p.metric)}): called supported in {_percent(normal)} of studies if "
+            f"it is just false ({_percent(variant)} if one in {1 / RATE:g} seeds of the variant "
+            f"collapses), in {_percent(chance.found[0])} if the difference is "
+            f"{signed(chance.true, p.metric)}"
+        )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
 
 
 def _results(records: Sequence[Record], metric: str) -> dict[str, dict[int, float]]:

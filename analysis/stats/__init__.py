@@ -29,8 +29,17 @@ from analysis.stats.differences import (
 )
 from analysis.stats.exact import permutation_p, sign_flip_p
 from analysis.stats.families import ALPHA, benjamini_hochberg, holm, local_alphas
-from analysis.stats.intervals import LEVEL, Estimate, FloatArray, mean_interval, no_spread
+from analysis.stats.intervals import (
+    LEVEL,
+    Estimate,
+    FloatArray,
+    mean_interval,
+    no_spread,
+)
 from analysis.stats.power import POWER, Resolution, attainable, detectable, expected_detectable
+from analysis.stats.studies import decided
+from analysis.stats.unusual import Rule, Sign, unusual
+from analysis.stats.variance import VarianceSplit, split
 from analysis.stats.verdicts import (
     MIN_SEEDS_VERDICT,
     Claim,
@@ -54,12 +63,16 @@ __all__ = [
     "FloatArray",
     "Outcome",
     "Resolution",
+    "Rule",
+    "Sign",
     "Terms",
+    "VarianceSplit",
     "Verdict",
     "attainable",
     "benjamini_hochberg",
     "correlation",
     "decide",
+    "decided",
     "detectable",
     "directed_p",
     "expected_detectable",
@@ -76,6 +89,8 @@ __all__ = [
     "permutation_p",
     "probability_of_improvement",
     "sign_flip_p",
+    "split",
+    "unusual",
     "welch",
     "welch_terms",
 ]

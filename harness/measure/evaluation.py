@@ -55,7 +55,8 @@ class Evaluator:
         with waiting(Unit.RESPONSES, "evaluating", words, total, keys):
             metrics, table = self.sampled(step)
             if at_an_end:
-                metrics |= self.at_an_end(step)
+                more, counts = self.at_an_end(step)
+                metrics, table = metrics | more, table | counts
         return metrics, table
 
     def sampled(self, step: int) -> tuple[dict[str, float], dict[str, list[Any]]]:
@@ -77,8 +78,13 @@ class Evaluator:
         }
         return metrics, _table(rollout, grades)
 
-    def at_an_end(self, step: int) -> dict[str, float]:
-        """What is measured at both ends of training only: greedy, pass@k, patience forced."""
+    def at_an_end(self, step: int) -> tuple[dict[str, float], dict[str, list[Any]]]:
+        """What is measured at both ends of training only: greedy, pass@k, patience forced.
+
+        Returns:
+            Metrics; and per prompt, `samples` of pass@k and how many of them are right: from one
+            response per prompt, chance cannot be told from what a seed finds hard.
+        """
         metrics = {}
         _, greedy = self._graded("eval/greedy", step, 1, self._sampling(0.0))
         metrics["eval/greedy_accuracy"] = _accuracy(greedy)
@@ -94,7 +100,7 @@ class Evaluator:
             )
             _, grades = self._graded("eval/no_early_stop", step, 1, patient)
             metrics["eval/accuracy_no_early_stop"] = _accuracy(grades)
-        return metrics
+        return metrics, {"samples": [n] * len(right), "samples_right": right}
 
     def _sampling(self, temperature: float) -> Sampling:
         return self.rollout.sampling(self.rollout.max_new_tokens, temperature)

@@ -204,7 +204,7 @@ def test_distance_and_entropy_are_token_means(evaluator: Evaluator, task: Countd
 
 
 def test_what_is_measured_at_an_end(evaluator: Evaluator, task: Countdown) -> None:
-    metrics = evaluator.at_an_end(5)
+    metrics, counts = evaluator.at_an_end(5)
     held_out = task.held_out()
 
     def right(name: str, samples: int, sampling: Sampling) -> list[bool]:
@@ -232,6 +232,10 @@ def test_what_is_measured_at_an_end(evaluator: Evaluator, task: Countdown) -> No
         "eval/accuracy_no_early_stop": pytest.approx(sum(patient) / 64),
     }
     assert sum(many) / len(many) < metrics["eval/pass_at_k"] < 1
+    assert counts == {
+        "samples": [3] * 64,
+        "samples_right": [sum(many[i : i + 3]) for i in range(0, len(many), 3)],
+    }
 
 
 # --- the order of training prompts ----------------------------------------------------------------
@@ -263,11 +267,12 @@ def test_an_evaluation_is_one_wait_that_is_over_at_its_end(
     monkeypatch.setattr(progress, "BAR_S", 0.0)
     monkeypatch.setattr(progress, "LOOK_S", 0.0)
     monkeypatch.setattr(progress, "_look", lambda wait, now: seen.append(wait))
-    metrics, _ = evaluator.measured(2, at_an_end)
+    metrics, table = evaluator.measured(2, at_an_end)
     assert (seen[0].words, seen[0].keys) == (f"evaluating {words}", keys)
     assert seen[0].total == total
     assert seen[0].done == pytest.approx(total)
     assert ("eval/pass_at_k" in metrics) is at_an_end
+    assert ("samples_right" in table) is at_an_end
 
 
 def test_each_pass_shows_every_prompt_once(task: Countdown) -> None:

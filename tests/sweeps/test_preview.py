@@ -1,5 +1,6 @@
 """What a multirun's dry_run=true says: states, cost by past trials, and that it writes nothing."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from io import StringIO
@@ -12,6 +13,7 @@ from rich.console import Console
 from harness.config import TrialConfig, resolved, trial_name
 from harness.launch import run_trial
 from harness.tracking import record
+from sweeps import evidence
 from sweeps.estimate import Past, estimate, makespan, past, shape
 from sweeps.preview import preview
 from sweeps.words import duration, ranges
@@ -142,3 +144,27 @@ def test_a_preview_in_an_empty_folder_makes_nothing(
     assert "to do: 2 trials; what they take is known once one of each shape has finished" in text
     assert "memory: known once the base model is made" in text
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_preview_says_how_often_its_predictions_would_err(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three finished seeds of each arm spread by .01; six are planned; only accuracy is known."""
+    monkeypatch.chdir(tmp_path)
+    ablation = planned("+ablation=length_bias", "seed=0,1,2,3,4,5")
+    records = []
+    for label, config in ablation.variants.items():
+        for seed, value in enumerate((0.80, 0.81, 0.82)):
+            one = dataclasses.replace(config, seed=seed)
+            found = written(tmp_path / label / str(seed), one)
+            found.steps[found.last].metrics["eval/accuracy"] = value
+            records.append(found)
+    text = list(evidence.lines(ablation, records))
+    known = [line for line in text if line.startswith("prediction")]
+    about = [p for p in ablation.ablation.predictions if p.metric == "eval/accuracy"]
+    assert len(known) == len(about) > 0
+    assert all("called supported in" in line and "collapses)" in line for line in known)
+    assert known[0].startswith(
+        f"prediction {ablation.ablation.predictions.index(about[0]) + 1} ({about[0].variant}"
+    )
+    assert not [line for line in evidence.lines(ablation, []) if line.startswith("prediction")]
