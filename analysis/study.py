@@ -10,7 +10,7 @@ from analysis import frame, load, stats
 from analysis.ablation import Manifest
 from analysis.revisions import History
 from analysis.stats import Difference, Estimate, FloatArray
-from analysis.units import is_share, limit
+from analysis.units import estimate, limit
 from harness.measure import collapse
 from harness.measure.collapse import Collapse
 
@@ -147,7 +147,7 @@ def compare(study: Study, metric: str, variant: str) -> Comparison:
     own, base = study.arms(metric, variant, study.baseline)
     test = stats.paired if study.paired else stats.welch
     return Comparison(
-        stats.mean_interval(study.values(metric, variant), share=is_share(metric)),
+        estimate(study.values(metric, variant), metric),
         test(own, base, limit=limit(metric)),
         stats.hedges_g(own, base),
         stats.detectable(own, base, stats.ALPHA, study.paired).value,

@@ -6,8 +6,9 @@ from analysis import frame, stats, text
 from analysis.findings import Findings
 from analysis.stats import FloatArray
 from analysis.study import Study, compare
-from analysis.units import is_share, limit
-from harness.schema import EVAL, METRICS
+from analysis import units
+from analysis.units import limit
+from harness.schema import METRICS
 
 TRAINING_REWARD = "critic/score/mean"
 # The same policy, measured in four ways.
@@ -17,6 +18,7 @@ DECODINGS = {
     "eval/pass_at_k": "pass@{k}",
     "eval/accuracy_no_early_stop": "sampled, early stop suppressed",
 }
+SIDE_BY_SIDE = 4  # variants whose columns fit on a printed page
 SUPPRESSED = "eval/accuracy_no_early_stop"
 TAUGHT = [
     "eval/accuracy",
@@ -42,8 +44,8 @@ def final(study: Study, found: Findings) -> str:
     """Result of every variant on every metric, with its difference from the baseline."""
     planned = {p.metric for p in study.manifest.ablation.predictions}
     known = set(study.results["metric"])
-    shown = [m for m in METRICS if m in known and (m in EVAL or m == TRAINING_REWARD)]
-    first = [study.primary, *(m for m in METRICS if m in planned and m != study.primary)]
+    shown = [m for m in sorted(known, key=_place) if _is_shown(m)]
+    first = [study.primary, *(m for m in sorted(planned, key=_place) if m != study.primary)]
     rest = [m for m in shown if m not in first]
     test = "paired" if study.paired else "Welch"
     method = (
@@ -64,6 +66,17 @@ def final(study: Study, found: Findings) -> str:
         ]
     parts += [pairing(found), equal_tokens(study)]
     return "\n\n".join(part for part in parts if part)
+
+
+def _place(metric: str) -> tuple[int, str]:
+    """Where a metric stands: as declared, parts behind their whole, a plug-in's last."""
+    declared = list(METRICS)
+    whole = metric if metric in METRICS else metric.rpartition("/")[0]
+    return (declared.index(whole) if whole in METRICS else len(declared), metric)
+
+
+def _is_shown(metric: str) -> bool:
+    return units.is_evaluation(metric) or metric == TRAINING_REWARD
 
 
 def _results(study: Study, metrics: list[str]) -> str:
@@ -119,11 +132,11 @@ def equal_tokens(study: Study) -> str:
     arms = {
         label: rows.filter(variant=label).sort("seed")["value"].to_numpy() for label in study.labels
     }
-    share, most = is_share(study.primary), limit(study.primary)
+    most = limit(study.primary)
     lines = [
         [
             text.prose(label),
-            text.estimate(stats.mean_interval(x, share=share), study.primary),
+            text.estimate(units.estimate(x, study.primary), study.primary),
             str(len(x)),
             "baseline"
             if label == study.baseline
@@ -157,7 +170,7 @@ def taught(study: Study) -> str:
 
 
 def _shown(x: FloatArray, metric: str) -> str:
-    return text.estimate(stats.mean_interval(x, share=is_share(metric)), metric)
+    return text.estimate(units.estimate(x, metric), metric)
 
 
 def _accuracies(study: Study) -> str:
@@ -201,11 +214,19 @@ def _explained(study: Study) -> list[str]:
 
 
 def _behaviour(study: Study) -> str:
+    """Before and after, at most SIDE_BY_SIDE variants in one table."""
+    labels = study.labels
+    starts = range(0, len(labels), SIDE_BY_SIDE)
+    tables = [_before_and_after(study, labels[i : i + SIDE_BY_SIDE]) for i in starts]
+    return "\n\n".join(tables)
+
+
+def _before_and_after(study: Study, labels: list[str]) -> str:
     rows = []
     for metric in TAUGHT:
         before = frame.base_values(study.metrics, metric)
-        after = [study.values(metric, label) for label in study.labels]
+        after = [study.values(metric, label) for label in labels]
         if len(before) or any(len(x) for x in after):
             cells = [_shown(x, metric) for x in (before, *after)]
             rows.append([text.code(metric), METRICS[metric].meaning, *cells])
-    return text.table(["metric", "meaning", "base", *map(text.prose, study.labels)], rows)
+    return text.table(["metric", "meaning", "base", *map(text.prose, labels)], rows)

@@ -5,9 +5,9 @@ import re
 from collections.abc import Sequence
 from decimal import Decimal
 
+from analysis import units
 from analysis.stats import Difference, Estimate, Resolution
 from harness.machine import shown
-from harness.schema import METRICS
 
 NONE = "–"
 # A token more or less is below every spread seen; shares and nats need three decimals.
@@ -31,7 +31,7 @@ def decimals(metric: str, scale: float = math.nan) -> int:
 
     What is not zero never prints as zero, and an interval never as a point.
     """
-    own = DECIMALS.get(METRICS[metric].unit, DEFAULT_DECIMALS)
+    own = DECIMALS.get(units.of(metric).unit, DEFAULT_DECIMALS)
     if not abs(scale) >= NOTHING or math.isinf(scale):
         return own
     return max(own, -math.floor(math.log10(abs(scale))))
@@ -100,6 +100,12 @@ def p_value(p: float | None) -> str:
     return f"< {SMALLEST_P}" if p < SMALLEST_P else f"{p:.3f}"
 
 
+def equals(p: float) -> str:
+    """A p-value behind its letter: `= 0.013`, `< 0.001`."""
+    shown = p_value(p)
+    return shown if shown.startswith("<") else f"= {shown}"
+
+
 def seeds(n: int) -> str:
     """`3 seeds`."""
     return f"{n} seed" if n == 1 else f"{n} seeds"
@@ -131,6 +137,16 @@ def prose(value: object) -> str:
     text = _UNDERSCORES.sub(lambda run: "\\_" * len(run[0]), text)
     text = _NUMBERED.sub(r"\1\\\2", text)
     return _AT_AN_END.sub(r"\\\g<0>", text)
+
+
+def alternative(value: object) -> str:
+    """The text between the brackets of an image: one line, whose own brackets close nothing."""
+    return prose(value).replace("]", "\\]")
+
+
+def image(name: str, words: str) -> str:
+    """A figure that the report has drawn, with what it shows."""
+    return f"![{alternative(words)}]({name})"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
