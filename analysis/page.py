@@ -70,7 +70,7 @@ def render(markdown: str, title: str, drawn: Mapping[str, str]) -> str:
     _mark_tables(tokens)
     for token in tokens:
         _mark_words(token.children or [])
-        _inline_images(token.children or [], parser, drawn)
+        _inline_images(token.children or [], drawn)
     _gather_figures(tokens)
     parts = list(_parts(tokens))
     body = _body(parts, parser)
@@ -141,7 +141,7 @@ def _mark_words(children: list[Token]) -> None:
 # --- figures --------------------------------------------------------------------------------------
 
 
-def _inline_images(tokens: list[Token], parser: MarkdownIt, drawn: Mapping[str, str]) -> None:
+def _inline_images(tokens: list[Token], drawn: Mapping[str, str]) -> None:
     for token in tokens:
         if token.type != "image":
             continue
@@ -149,8 +149,7 @@ def _inline_images(tokens: list[Token], parser: MarkdownIt, drawn: Mapping[str, 
         if name in drawn:
             token.type, token.content = "html_inline", svg.inside(drawn[name])
         else:
-            renderer = parser.renderer
-            words = renderer.renderInlineAsText(token.children or [], parser.options, {})
+            words = _words(token.children or [])
             token.type, token.content = "text", f"![{words}]({name})"
 
 

@@ -8,11 +8,12 @@ from functools import cached_property, partial
 import numpy as np
 import polars as pl
 
-from analysis import curves, figures, stats, text, units
+from analysis import canvas, curves, figures, labels, stats, text, units
 from analysis.ablation import Relation
-from analysis.figures import MOST_BRIGHT, Ink, Row
 from analysis.findings import Finding, Findings
+from analysis.forest import Row, forest
 from analysis.frame import Axis
+from analysis.labels import MOST_BRIGHT, Ink
 from analysis.stats import FloatArray
 from analysis.study import Study
 from harness.machine import shown
@@ -44,6 +45,7 @@ STEPWISE = {
 }
 REWARD = "critic/score/mean"
 MOST_NAMED = 8  # variants whose end an alternative text tells; more are not listened to
+CONSTANT = 1e-9  # share of a value by which it may move and still be called the same
 THRESHOLDS = 101  # of a performance profile
 
 
@@ -77,7 +79,7 @@ class _Drawing:
 
     @cached_property
     def ink(self) -> dict[str, Ink]:
-        return figures.inks(self.study.labels, self.bright)
+        return labels.inks(self.study.labels, self.bright)
 
     @cached_property
     def parts(self) -> dict[str, pl.DataFrame]:
@@ -106,10 +108,23 @@ def panels(study: Study, found: Findings) -> list[Panel]:
     made += [_curve(own, OUTCOME, metric, axis) for metric in outcome for axis in Axis]
     made += _trade(own) + _profile(own)
     for group, metrics in STEPWISE.items():
-        made += [_curve(own, group, m, Axis.STEPS) for m in metrics if m in logged]
+        moving = [m for m in metrics if m in own.parts and not _is_constant(own.parts[m])]
+        made += [_curve(own, group, m, Axis.STEPS) for m in moving]
     whole = [m for m in logged if units.is_evaluation(m) and m.rpartition("/")[0] in logged]
     made += [_curve(own, PARTS, m, Axis.STEPS) for m in whole]
     return made
+
+
+def unchanged(study: Study, group: str) -> list[tuple[str, str]]:
+    """Name and value of the group's metrics that are the same in every trial at every step."""
+    parts = curves.by_metric(study.metrics.filter(pl.col("metric").is_in(STEPWISE.get(group, ()))))
+    still = [m for m in STEPWISE.get(group, ()) if m in parts and _is_constant(parts[m])]
+    return [(units.name(m), text.number(parts[m]["value"][0], m)) for m in still]
+
+
+def _is_constant(rows: pl.DataFrame) -> bool:
+    values = rows["value"].to_numpy()
+    return bool(np.ptp(values) <= CONSTANT * np.max(np.abs(values)))
 
 
 def _curve(own: _Drawing, group: str, metric: str, axis: Axis) -> Panel:
@@ -119,8 +134,8 @@ def _curve(own: _Drawing, group: str, metric: str, axis: Axis) -> Panel:
 
     def draw() -> str:
         lines = curves.curves(own.parts, metric, axis, own.study.labels, own.bright)
-        drawn = figures.curve(title, units.of(metric).unit, axis, lines, own.ink)
-        return figures.written(drawn, file.removesuffix(".svg"), words)
+        drawn = figures.curve(title, units.label(metric), axis, lines, own.ink)
+        return canvas.written(drawn, file.removesuffix(".svg"), words)
 
     return Panel(group, file, words, draw)
 
@@ -171,15 +186,17 @@ def _forest(own: _Drawing, metric: str, about: list[Finding]) -> Panel:
     words = f"{title}, differences with their intervals: {'; '.join(said[:MOST_NAMED])}{more}."
 
     def draw() -> str:
-        unit = units.of(metric).unit
-        drawn = figures.forest(title, unit, _rows(own, metric, about), own.ink)
-        return figures.written(drawn, file.removesuffix(".svg"), words)
+        unit = units.label(metric)
+        drawn = forest(title, unit, _rows(own, metric, about), own.ink)
+        return canvas.written(drawn, file.removesuffix(".svg"), words)
 
     return Panel(DIFFERENCES, file, words, draw)
 
 
 def _pair(own: _Drawing, f: Finding) -> str:
-    return f"{own.ink[f.variant].word} − {own.ink[f.baseline].word}"
+    """`grpo − reinforce`; the variant alone where the baseline is everybody's."""
+    word = own.ink[f.variant].word
+    return word if f.baseline == own.study.baseline else f"{word} − {own.ink[f.baseline].word}"
 
 
 def _rows(own: _Drawing, metric: str, about: list[Finding]) -> list[Row]:
@@ -189,7 +206,7 @@ def _rows(own: _Drawing, metric: str, about: list[Finding]) -> list[Row]:
     for label in dict.fromkeys(f.baseline for f in about):
         base = study.values(metric, label)
         centred = base - _mean(base) if len(base) else base
-        rows.append(Row(label, own.ink[label].word, "baseline, its seeds", None, centred, []))
+        rows.append(Row(label, own.ink[label].word, "baseline", None, centred, []))
     for f in about:
         base = study.values(metric, f.baseline)
         seeds = study.values(metric, f.variant)
@@ -233,11 +250,11 @@ def _trade(own: _Drawing) -> list[Panel]:
         f"many: {on_it}; its end is {text.number(front[-1].value, metric)} at "
         f"{front[-1].tokens:,.0f} tokens."
     )
-    unit = units.of(metric).unit
+    unit = units.label(metric)
 
     def draw() -> str:
         drawn = figures.trade(title, unit, found, front, own.ink)
-        return figures.written(drawn, file.removesuffix(".svg"), words)
+        return canvas.written(drawn, file.removesuffix(".svg"), words)
 
     return [Panel(OUTCOME, file, words, draw)]
 
@@ -266,10 +283,10 @@ def _profile(own: _Drawing) -> list[Panel]:
 def _drawn_profile(
     title: str, lines: dict[str, tuple[FloatArray, FloatArray]], ink: dict[str, Ink], words: str
 ) -> str:
-    return figures.written(figures.profile(title, lines, ink), PROFILE, words)
+    return canvas.written(figures.profile(title, lines, ink), PROFILE, words)
 
 
 def abbreviated(study: Study) -> dict[str, str]:
     """Words that figures have for labels which are too long for them -> the labels."""
-    words = figures.shortened(study.labels)
+    words = labels.shortened(study.labels)
     return {word: label for label, word in words.items() if word != shown.line(label)}

@@ -9,12 +9,32 @@ from pathlib import Path
 from rich.console import RenderableType
 
 from analysis import (
-    answer, appendix, checklist, cost, page, record, references, seal, sections, tables, text,
+    answer,
+    appendix,
+    checklist,
+    cost,
+    page,
+    record,
+    references,
+    seal,
+    sections,
+    tables,
+    text,
     writeup,
 )  # fmt: skip
 from analysis.findings import Findings, findings
 from analysis.panels import (
-    BEHAVIOUR, DATA, DIFFERENCES, LENGTH, OUTCOME, PARTS, POLICY, Panel, abbreviated, panels,
+    BEHAVIOUR,
+    DATA,
+    DIFFERENCES,
+    LENGTH,
+    OUTCOME,
+    PARTS,
+    POLICY,
+    Panel,
+    abbreviated,
+    panels,
+    unchanged,
 )  # fmt: skip
 from analysis.study import Study, read_study
 from analysis.summary import summary
@@ -28,7 +48,7 @@ CURVES_NOTE = (
 # Title of each group of curves, and what is to be said of it.
 CURVES = {
     OUTCOME: ("Learning curves", CURVES_NOTE),
-    LENGTH: ("Length of responses", "Read from held-out responses; in tokens."),
+    LENGTH: ("Length of responses", "Read from held-out responses."),
     POLICY: (
         "Entropy, KL and clipping",
         "How far and how fast the policy moves, and how well the sampler's and the trainer's "
@@ -103,7 +123,7 @@ def write(study: Study, found: Findings, shown: Sequence[Panel]) -> str:
         _key(study),
         sections.predictions(study, found),
         tables.final(study, found),
-        *(_curves(shown, group) for group in CURVES),
+        *(_curves(study, shown, group) for group in CURVES),
         tables.taught(study),
         writeup.section(study, found),
         sections.trust(found),
@@ -124,10 +144,13 @@ def _images(shown: Sequence[Panel], group: str) -> list[str]:
     return [text.image(panel.file, panel.alternative) for panel in shown if panel.group == group]
 
 
-def _curves(shown: Sequence[Panel], group: str) -> str:
+def _curves(study: Study, shown: Sequence[Panel], group: str) -> str:
     """One section of figures; "" where there are none."""
     images = _images(shown, group)
     title, note = CURVES[group]
+    still = ", ".join(f"{text.prose(name)} {value}" for name, value in unchanged(study, group))
+    if still:
+        note += f" Not drawn, since they are the same everywhere: {still}."
     return "\n\n".join([f"## {title}", "\n".join(images), note]) if images else ""
 
 

@@ -1,14 +1,10 @@
 """The report's first half: answer, predictions, methods, trust. Each function is one section."""
 
-import math
-
-from analysis import frame, stats, text
+from analysis import stats, text
 from analysis.ablation import Checkpoint
-from analysis.findings import Finding, Findings, resolved
-from analysis.gates import Gate, Level
-from analysis.stats import Outcome
+from analysis.findings import Finding, Findings
+from analysis.gates import Gate
 from analysis.study import Study
-from analysis.units import is_share
 
 
 def predictions(study: Study, found: Findings) -> str:
@@ -19,9 +15,9 @@ def predictions(study: Study, found: Findings) -> str:
     header = ["prediction", "verdict", "difference", "level", "p (Holm)", "n", "could show"]
     rows = [_prediction_row(f) for f in found.predicted]
     method = (
-        f"Difference: variant minus its baseline over seeds, {tested_by(study)} interval of the level "
-        f"at which the verdict was taken. Holm's procedure over the {len(rows)} predictions holds "
-        f"the chance of any false verdict at .05. Supported: the interval lies wholly on the "
+        f"Difference: variant minus its baseline over seeds, {tested_by(study)} interval of the "
+        f"level at which the verdict was taken. Holm's procedure over the {len(rows)} predictions "
+        f"holds the chance of any false verdict at .05. Supported: the interval lies wholly on the "
         f"predicted side of the margin; refuted: wholly on the other. An *equal* with its estimate "
         f"inside the margin is two one-sided tests, hence the narrower interval. p: of the "
         f"direction decided, or of the nearer one, adjusted; below .05 exactly where there is a "
@@ -30,7 +26,9 @@ def predictions(study: Study, found: Findings) -> str:
         f"own error gives it. No verdict is given below {stats.MIN_SEEDS_VERDICT} seeds, without a "
         f"spread over seeds, or under a trust gate that says FAIL."
     )
-    return "\n\n".join([*parts, text.table([*header, "because"], rows), *_withheld(found), method])
+    return "\n\n".join(
+        [*parts, text.table(header, rows), *_withheld(found), _reasons(found), method]
+    )
 
 
 def hypothesis(study: Study) -> str:
@@ -49,8 +47,17 @@ def _prediction_row(f: Finding) -> list[str]:
         text.p_value(verdict.p),
         f"{n} and {m}",
         text.resolution(verdict.resolution, f.metric),
-        text.prose(f.prediction.because if f.prediction else ""),
     ]
+
+
+def _reasons(found: Findings) -> str:
+    """What each prediction was made for, in its author's words."""
+    lines = [
+        f"- {text.prose(f.claim)}, because: {text.prose(f.prediction.because)}"
+        for f in found.predicted
+        if f.prediction
+    ]
+    return "\n".join(lines)
 
 
 def _withheld(found: Findings) -> list[str]:

@@ -34,8 +34,8 @@ _NAME_OF = {light: name for name, light in LIGHT.items()}
 FAMILY = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
 # A tenth of a pixel is not seen, and six decimals are most of a file.
 _LONG_NUMBER = re.compile(r"-?\d+\.\d+")
-# What a viewer sets by itself, or the style sheet for all.
-_DROPPED = {"font-family", "font-weight", "font-style", "font-variant", "font-stretch"}
+
+_SIZE, _BOLD = re.compile(r"[\d.]+px"), re.compile(r"(bold|[67]00)\b")
 
 ET.register_namespace("", _SVG)
 
@@ -63,7 +63,7 @@ def finished(raw: str, name: str, alternative: str) -> str:
         name: unique in the report; it keeps the figure's ids apart from those of others.
         alternative: what the figure shows, for those who do not see it.
     """
-    root = ET.fromstring(raw)  # noqa: S314 - what matplotlib wrote just now
+    root = ET.fromstring(raw)
     for child in [c for c in root if c.tag in (f"{{{_SVG}}}metadata", f"{{{_SVG}}}title")]:
         root.remove(child)
     width, height = root.attrib["viewBox"].split()[2:]
@@ -83,7 +83,7 @@ def finished(raw: str, name: str, alternative: str) -> str:
 
 def inside(file: str) -> str:
     """The figure as a part of a page, which has the style sheet itself."""
-    root = ET.fromstring(file)  # noqa: S314 - what `finished` wrote
+    root = ET.fromstring(file)
     for style in root.findall(f"{{{_SVG}}}style"):
         root.remove(style)
     return ET.tostring(root, encoding="unicode")
@@ -113,9 +113,10 @@ def _colour(attributes: dict[str, str]) -> None:
         key, _, value = (part.strip() for part in declaration.partition(":"))
         if key in ("fill", "stroke") and value in _NAME_OF:
             classes.append(f"{key[0]}-{_NAME_OF[value]}")
-        elif key == "font":  # `11px 'DejaVu Sans'`
-            kept.append(f"font-size: {value.split()[0]}")
-        elif key and key not in _DROPPED:
+        elif key == "font":  # `bold 11px 'DejaVu Sans'`
+            kept += [f"font-size: {size}" for size in _SIZE.findall(value)]
+            kept += ["font-weight: 600"] * bool(_BOLD.match(value))
+        elif key and key != "font-family":
             kept.append(f"{key}: {value}")
     if kept:
         attributes["style"] = "; ".join(kept)

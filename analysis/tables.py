@@ -2,11 +2,10 @@
 
 import math
 
-from analysis import frame, stats, text
+from analysis import frame, stats, text, units
 from analysis.findings import Findings
 from analysis.stats import FloatArray
 from analysis.study import Study, compare
-from analysis import units
 from analysis.units import limit
 from harness.schema import METRICS
 
@@ -158,7 +157,9 @@ def taught(study: Study) -> str:
     decodings = (
         "Mean over seeds with its 95 % t interval. Early stop suppressed: the answer marker may "
         "not follow directly on a miss. The base measured so, and its pass@k, show how much of "
-        "the final accuracy it had already and did not use."
+        "the final accuracy it had already and did not use. Each row is measured with samples of "
+        "its own, pass@k with k per prompt and the others with one: where there are few prompts, "
+        "chance can put pass@k below the sampled accuracy."
     )
     method = (
         "Base: step 0, before any update. Variants: at the result's checkpoint. Mean over seeds "

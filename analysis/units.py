@@ -68,6 +68,15 @@ def name(metric: str) -> str:
     return NAMES.get(metric, metric)
 
 
+def label(metric: str) -> str:
+    """Its unit in words, as an axis has it."""
+    unit = of(metric).unit
+    if unit == "1":
+        shares = ("share", "unbiased chance", "sampled accuracy", "mean accuracy")
+        return "share" if of(metric).meaning.startswith(shares) else "no unit"
+    return {"nats": "nats per token", "": "value"}.get(unit, unit)
+
+
 def is_evaluation(metric: str) -> bool:
     """Whether it is measured on held-out prompts, as a whole or by part."""
     return metric in EVAL or (metric not in METRICS and metric.rpartition("/")[0] in EVAL)

@@ -108,4 +108,4 @@ def _surprises(found: Findings) -> str:
 def _limits(found: Findings) -> str:
     doubts = [gate for gate in found.gates if gate.level is not Level.OK]
     listed = "; ".join(f"{g.level.value} {text.prose(g.question)}" for g in doubts)
-    return f"one base model and one held-out set. {f'Gates: {listed}.' if listed else ''}".strip()
+    return f"One base model and one held-out set. {f'Gates: {listed}.' if listed else ''}".strip()
