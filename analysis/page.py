@@ -31,7 +31,7 @@ MARKS = {
 }
 # The page holds all that it shows: nothing runs in it, and nothing is fetched.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-LONG_CELL = 45  # characters from which a cell is prose that wraps, but not to one word per line
+LONG_CELL = 45  # characters from which a cell wraps anywhere, but not to one word per line
 NUMBER_STARTS = set("+-<0123456789")
 WIDE = 5  # columns from which a table becomes cards on a telephone
 LONG = 12  # rows of tables from which a part of the page is folded; every fenced block counts as 6
@@ -125,7 +125,7 @@ def _mark_cell(cell: Token, content: str) -> None:
     """Class of a table cell by what it holds."""
     if content in MARKS:
         cell.attrSet("class", MARKS[content])
-    elif len(content) >= LONG_CELL and " " in content:
+    elif len(content) >= LONG_CELL:
         cell.attrSet("class", "long")
     elif content[:1] in NUMBER_STARTS:
         cell.attrSet("class", "number")

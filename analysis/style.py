@@ -40,7 +40,7 @@ th, td { padding: 0.3rem 0.65rem; text-align: left; vertical-align: top;
   border-bottom: 1px solid var(--line); overflow-wrap: normal; }
 th { border-bottom: 2px solid var(--rule); }
 td.number { white-space: nowrap; }
-td.long { min-width: 11rem; overflow-wrap: break-word; }
+td.long { min-width: 11rem; overflow-wrap: anywhere; }
 code { font: 0.88em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace;
   background: var(--quiet); padding: 0.05em 0.3em; border-radius: 3px; }
 td code { white-space: nowrap; }
@@ -72,8 +72,9 @@ strong.good, strong.fair, strong.bad { border: 1px solid; border-radius: 0.8em;
   svg, tr, .beside > pre { break-inside: avoid; }
   .figures, .table { overflow: visible; }
   table { font-size: 7.2pt; width: 100%; }
-  th, td, td.number, td.long, td code { white-space: normal; overflow-wrap: anywhere;
-    min-width: 0; padding: 0.15rem 0.3rem; }
+  th, td, td.number, td.long, td code { white-space: normal; min-width: 0; }
+  th, td { padding: 0.15rem 0.3rem; }
+  td code, td.long { overflow-wrap: anywhere; }
 }
 """
 
