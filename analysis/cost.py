@@ -28,23 +28,31 @@ class Cost:
     wall_hours: float
 
 
-def cost(study: Study, label: str | None = None) -> Cost:
-    """Of one variant, or of the study."""
-    done = study.finished if label is None else study.finished.filter(pl.col("variant") == label)
-    used = {metric: _used(study, metric, label) for metric in (SECONDS, TOKENS)}
-    hours = used[SECONDS] / 3600 * _number(study, "trainer", "ranks", 1)
+def costs(study: Study) -> dict[str | None, Cost]:
+    """Of every variant, and under None of the study."""
+    used = _used(study)
+    return {label: _cost(study, used, label) for label in (*study.labels, None)}
+
+
+def _used(study: Study) -> pl.DataFrame:
+    """What every trial used: trial, variant, metric, value."""
+    rows = study.metrics.filter(pl.col("metric").is_in([SECONDS, TOKENS]))
+    return rows.group_by("trial", "variant", "metric").agg(pl.col("value").max())
+
+
+def _cost(study: Study, used: pl.DataFrame, label: str | None) -> Cost:
+    own = pl.lit(value=True) if label is None else pl.col("variant") == label
+    done, used = study.finished.filter(own), used.filter(own)
+    hours = _sum(used, SECONDS) / 3600 * _number(study, "trainer", "ranks", 1)
     price = _number(study, "ray", "price_per_device_hour", 0)
     start, end = done["started_ms"].min(), done["ended_ms"].max()
     wall = (end - start) / 3.6e6 if isinstance(start, int) and isinstance(end, int) else math.nan
-    money = hours * price if price else math.nan
-    return Cost(len(done), hours, used[TOKENS], money, wall)
+    return Cost(len(done), hours, _sum(used, TOKENS), hours * price if price else math.nan, wall)
 
 
-def _used(study: Study, metric: str, label: str | None) -> float:
-    rows = study.metrics.filter(pl.col("metric") == metric)
-    if label is not None:
-        rows = rows.filter(pl.col("variant") == label)
-    ends = rows.group_by("trial").agg(pl.col("value").max())["value"]
+def _sum(used: pl.DataFrame, metric: str) -> float:
+    """In the order of the trials, so that rounding is the same every time."""
+    ends = used.filter(pl.col("metric") == metric).sort("trial")["value"]
     return float(ends.sum()) if len(ends) else math.nan
 
 
@@ -57,7 +65,7 @@ def _number(study: Study, group: str, key: str, default: float) -> float:
 
 def sentence(study: Study) -> str:
     """`6 of 6 trials, 0.42 device-hours of training, 1.2 M sampled tokens`."""
-    c = cost(study)
+    c = costs(study)[None]
     parts = [f"{c.trials} of {len(study.trials)} trials have a result"]
     if not math.isnan(c.device_hours):
         parts.append(f"{_hours(c.device_hours)} device-hours of training")
@@ -70,8 +78,9 @@ def sentence(study: Study) -> str:
 
 def section(study: Study) -> str:
     """Per variant and in all."""
-    rows = [_row(text.prose(label), cost(study, label)) for label in study.labels]
-    rows.append(_row("all", cost(study)))
+    rows = [
+        _row("all" if label is None else text.prose(label), c) for label, c in costs(study).items()
+    ]
     device = study.config.get("trainer", {}).get("device", "") if study.config else ""
     method = (
         f"Of the trials that have a result, over all their attempts. Device-hours: training time "

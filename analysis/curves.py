@@ -57,6 +57,15 @@ def by_metric(metrics: pl.DataFrame) -> dict[str, pl.DataFrame]:
     }
 
 
+def has(parts: Mapping[str, pl.DataFrame], metric: str, axis: Axis) -> bool:
+    """Whether a value of the metric is known together with its place on the axis."""
+    if metric not in parts or axis is Axis.STEPS:
+        return metric in parts
+    clock = parts.get(axis.value)
+    on = ["trial", "step"]
+    return clock is not None and not parts[metric].join(clock, on=on, how="semi").is_empty()
+
+
 def curves(
     parts: Mapping[str, pl.DataFrame], metric: str, axis: Axis, labels: list[str], bright: list[str]
 ) -> list[Curve]:
@@ -147,6 +156,16 @@ def points(parts: Mapping[str, pl.DataFrame], metric: str, labels: list[str]) ->
     )
     found = means.select("variant", "tokens", "value").iter_rows()
     return [Point(*row) for row in found if row[0] in labels]
+
+
+def sparse(found: list[Point]) -> list[Point]:
+    """At most POINTS of each variant, evenly spaced, the last among them."""
+    kept = []
+    for label in dict.fromkeys(point.label for point in found):
+        own = [point for point in found if point.label == label]
+        last, count = len(own) - 1, min(POINTS, len(own))
+        kept += [own[last - i * len(own) // count] for i in range(count)]
+    return kept
 
 
 def front(found: list[Point]) -> list[Point]:

@@ -92,6 +92,8 @@ def _fit(ax: Axes, drawn: Iterable[Curve]) -> None:
     lines = list(drawn)
     y = np.concatenate([a for c in lines for a in (c.mean, *(v for _, v in c.seeds))])
     x = np.concatenate([a for c in lines for a in (c.x, *(k for k, _ in c.seeds))])
+    if not len(y):
+        return  # variants in the background whose trials share no range
     low, high = float(np.nanmin(y)), float(np.nanmax(y))
     pad = 0.1 * (high - low) or 0.05 * abs(high) or 0.05
     ax.set_ylim(low - pad, high + pad)

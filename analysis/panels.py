@@ -103,9 +103,14 @@ def panels(study: Study, found: Findings) -> list[Panel]:
     """Every figure that this study has the data for, in the order of the report."""
     own = _Drawing(study, found)
     made = _forests(own)
-    logged = sorted(set(study.metrics["metric"]))
+    logged = sorted(study.metrics["metric"].unique())
     outcome = [m for m in dict.fromkeys([study.primary, REWARD]) if m in logged]
-    made += [_curve(own, OUTCOME, metric, axis) for metric in outcome for axis in Axis]
+    made += [
+        _curve(own, OUTCOME, metric, axis)
+        for metric in outcome
+        for axis in Axis
+        if curves.has(own.parts, metric, axis)
+    ]
     made += _trade(own) + _profile(own)
     for group, metrics in STEPWISE.items():
         moving = [m for m in metrics if m in own.parts and not _is_constant(own.parts[m])]
@@ -253,7 +258,7 @@ def _trade(own: _Drawing) -> list[Panel]:
     unit = units.label(metric)
 
     def draw() -> str:
-        drawn = figures.trade(title, unit, found, front, own.ink)
+        drawn = figures.trade(title, unit, curves.sparse(found), front, own.ink)
         return canvas.written(drawn, file.removesuffix(".svg"), words)
 
     return [Panel(OUTCOME, file, words, draw)]

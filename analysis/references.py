@@ -53,7 +53,7 @@ PINEAU = (
 def used(study: Study, found: Findings) -> list[str]:
     """Works that this report rests on, by author."""
     every = [*found.predicted, *found.compared]
-    logged = set(study.metrics["metric"])
+    logged = set(study.metrics["metric"].unique())
     equal = any(p.relation is Relation.EQUAL for p in study.manifest.ablation.predictions)
     rests_on = {
         AGARWAL: panels.has_profile(study),

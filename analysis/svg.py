@@ -8,7 +8,7 @@ the size it was drawn for, so that its words stay as large as the page's.
 import re
 from xml.etree import ElementTree as ET
 
-_SVG = "http://www.w3.org/2000/svg"
+NAMESPACE = "http://www.w3.org/2000/svg"
 _HREF = "{http://www.w3.org/1999/xlink}href"
 # name -> colour in the light, colour in the dark. The first three are the page's own.
 # Variants: 3 to 1 or more against both papers, in an order in which neighbours differ for the
@@ -37,7 +37,7 @@ _LONG_NUMBER = re.compile(r"-?\d+\.\d+")
 
 _SIZE, _BOLD = re.compile(r"[\d.]+px"), re.compile(r"(bold|[67]00)\b")
 
-ET.register_namespace("", _SVG)
+ET.register_namespace("", NAMESPACE)
 
 
 def css() -> str:
@@ -64,18 +64,20 @@ def finished(raw: str, name: str, alternative: str) -> str:
         alternative: what the figure shows, for those who do not see it.
     """
     root = ET.fromstring(raw)
-    for child in [c for c in root if c.tag in (f"{{{_SVG}}}metadata", f"{{{_SVG}}}title")]:
+    for child in [
+        c for c in root if c.tag in (f"{{{NAMESPACE}}}metadata", f"{{{NAMESPACE}}}title")
+    ]:
         root.remove(child)
     width, height = root.attrib["viewBox"].split()[2:]
     root.attrib.update(width=_rounded(width), height=_rounded(height), role="img")
     for parent in root.iter():
-        for child in [c for c in parent if c.tag == f"{{{_SVG}}}style"]:
+        for child in [c for c in parent if c.tag == f"{{{NAMESPACE}}}style"]:
             parent.remove(child)
     for element in root.iter():
         _element(element, name)
-    title = ET.Element(f"{{{_SVG}}}title")
+    title = ET.Element(f"{{{NAMESPACE}}}title")
     title.text, title.tail = alternative, "\n"
-    style = ET.Element(f"{{{_SVG}}}style")
+    style = ET.Element(f"{{{NAMESPACE}}}style")
     style.text, style.tail = css(), "\n"
     root[:0] = [title, style]
     return ET.tostring(root, encoding="unicode") + "\n"
@@ -84,7 +86,7 @@ def finished(raw: str, name: str, alternative: str) -> str:
 def inside(file: str) -> str:
     """The figure as a part of a page, which has the style sheet itself."""
     root = ET.fromstring(file)
-    for style in root.findall(f"{{{_SVG}}}style"):
+    for style in root.findall(f"{{{NAMESPACE}}}style"):
         root.remove(style)
     return ET.tostring(root, encoding="unicode")
 

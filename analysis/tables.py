@@ -2,6 +2,8 @@
 
 import math
 
+import polars as pl
+
 from analysis import frame, stats, text, units
 from analysis.findings import Findings
 from analysis.stats import FloatArray
@@ -176,22 +178,15 @@ def _shown(x: FloatArray, metric: str) -> str:
 
 def _accuracies(study: Study) -> str:
     k = study.config.get("evaluation", {}).get("pass_k", "k")
-    rows = []
+    rows, base = [], _base(study)
     for label in (None, *study.labels):
         for metric, how in DECODINGS.items():
-            x = _values(study, metric, label)
+            x = frame.base_values(base, metric) if label is None else study.values(metric, label)
             if len(x):
                 policy = "base" if label is None else label
                 name = text.prose(f"{policy}, {how.format(k=k)}")
                 rows.append([name, _shown(x, metric), str(len(x))])
     return text.table(["policy and decoding", "accuracy [95 %]", "n"], rows)
-
-
-def _values(study: Study, metric: str, label: str | None) -> FloatArray:
-    """Results of a variant, or of the base where label is None."""
-    if label is None:
-        return frame.base_values(study.metrics, metric)
-    return study.values(metric, label)
 
 
 def _explained(study: Study) -> list[str]:
@@ -218,14 +213,20 @@ def _behaviour(study: Study) -> str:
     """Before and after, at most SIDE_BY_SIDE variants in one table."""
     labels = study.labels
     starts = range(0, len(labels), SIDE_BY_SIDE)
-    tables = [_before_and_after(study, labels[i : i + SIDE_BY_SIDE]) for i in starts]
+    base = _base(study)
+    tables = [_before_and_after(study, base, labels[i : i + SIDE_BY_SIDE]) for i in starts]
     return "\n\n".join(tables)
 
 
-def _before_and_after(study: Study, labels: list[str]) -> str:
+def _base(study: Study) -> pl.DataFrame:
+    """The rows before any update, which are few: they are asked for many metrics."""
+    return study.metrics.filter(pl.col("step") == 0)
+
+
+def _before_and_after(study: Study, base: pl.DataFrame, labels: list[str]) -> str:
     rows = []
     for metric in TAUGHT:
-        before = frame.base_values(study.metrics, metric)
+        before = frame.base_values(base, metric)
         after = [study.values(metric, label) for label in labels]
         if len(before) or any(len(x) for x in after):
             cells = [_shown(x, metric) for x in (before, *after)]

@@ -40,7 +40,7 @@ def drawn(names: list[str], bright: list[str], axis: Axis = Axis.STEPS) -> list[
 
 
 def words(file: str) -> list[str]:
-    return ["".join(t.itertext()) for t in ET.fromstring(file).iter(f"{{{svg._SVG}}}text")]
+    return ["".join(t.itertext()) for t in ET.fromstring(file).iter(f"{{{svg.NAMESPACE}}}text")]
 
 
 @pytest.mark.parametrize(
@@ -88,6 +88,27 @@ def test_no_two_of_eight_variants_look_alike() -> None:
     assert len({i.colour for i in ink.values()}) == 8
 
 
+def test_a_clock_that_was_not_logged_has_no_curve() -> None:
+    parts = curves.by_metric(rows(LABELS).filter(pl.col("metric") != "budget/seconds"))
+    known = [axis for axis in Axis if curves.has(parts, "eval/accuracy", axis)]
+
+    assert known == [Axis.STEPS, Axis.TOKENS]
+    assert not curves.has(parts, "eval/kl", Axis.STEPS)
+    apart = dict(parts) | {"budget/tokens": parts["budget/tokens"].filter(pl.col("step") < 0)}
+    assert not curves.has(apart, "eval/accuracy", Axis.TOKENS)
+
+
+def test_trials_that_share_no_range_are_still_drawn() -> None:
+    """One trial knows its tokens early only, the other late only: no grid, two seeds."""
+    tokens = pl.col("metric") == "budget/tokens"
+    early = (pl.col("seed") == 0) & (pl.col("step") > 1)
+    late = (pl.col("seed") == 1) & (pl.col("step") < 2)
+    parts = curves.by_metric(rows(LABELS, seeds=2).filter(~(tokens & (early | late))))
+    for bright in (LABELS, []):
+        found = curves.curves(parts, "eval/accuracy", Axis.TOKENS, LABELS, bright)
+        assert len(figures.curve("t", "share", Axis.TOKENS, found, INK).axes[0].lines) == 2
+
+
 def test_a_long_line_keeps_its_ends_and_its_spikes() -> None:
     x = np.arange(10_000.0)
     y = np.zeros(10_000)
@@ -103,6 +124,16 @@ def test_front_is_what_nothing_cheaper_beats() -> None:
     points = [curves.Point("a", t, v) for t, v in [(1, 0.2), (3, 0.5), (2, 0.4), (4, 0.45)]]
 
     assert [(p.tokens, p.value) for p in curves.front(points)] == [(1, 0.2), (2, 0.4), (3, 0.5)]
+
+
+def test_a_thousand_evaluations_are_thinned_and_keep_the_last() -> None:
+    points = [curves.Point("a", t, 0.0) for t in range(1000)]
+    points += [curves.Point("b", t, 0.0) for t in range(3)]
+    kept = [(p.label, p.tokens) for p in curves.sparse(points)]
+
+    assert len(kept) == curves.POINTS + 3
+    assert ("a", 999) in kept
+    assert {("b", 0), ("b", 1), ("b", 2)} <= set(kept)
 
 
 def test_front_reads_means_over_all_seeds() -> None:
@@ -172,7 +203,7 @@ def test_file_has_its_words_as_words_its_title_and_its_own_ids() -> None:
     root = ET.fromstring(one)
 
     assert root.attrib["role"] == "img"
-    assert root.find(f"{{{svg._SVG}}}title").text == "what it shows"
+    assert root.find(f"{{{svg.NAMESPACE}}}title").text == "what it shows"
     assert {"Accuracy", "training step", "share"} <= set(words(one))
     ids = [set(re.findall(r' id="([^"]+)"', file)) for file in (one, two)]
     assert ids[0]
