@@ -23,8 +23,8 @@ from analysis import frame
 from analysis.frame import Axis
 from analysis.stats import Difference, FloatArray
 from analysis.units import is_share
+from analysis.units import unit as own_unit
 from harness.machine import shown
-from harness.schema import METRICS
 
 DPI = 150  # sharp at twice the width of a page column
 FONT = "DejaVu Sans"  # comes with matplotlib, so figures are the same everywhere
@@ -44,7 +44,11 @@ STYLE: Any = {  # matplotlib types its settings as a dict of 300 literal keys
 # Line styles repeat the colours, for print in grey and for colour-blind readers.
 DASHES: list[Literal["-", "--", "-.", ":"]] = ["-", "--", "-.", ":"]
 BAR_GAP = 0.15  # rows between two intervals of one row
-AXIS_LABELS = {Axis.STEPS: "training step", Axis.TOKENS: "sampled training tokens"}
+AXIS_LABELS = {
+    Axis.STEPS: "training step",
+    Axis.TOKENS: "sampled training tokens",
+    Axis.SECONDS: "training time (s)",
+}
 UNITS = {"1": "share", "nats": "nats per token"}
 
 
@@ -155,7 +159,7 @@ def _legend(labels: list[str]) -> list[Line2D]:
 def _curve_panel(
     ax: Axes, panel: Panel, metrics: pl.DataFrame, labels: list[str], axis: Axis
 ) -> None:
-    unit = METRICS[panel.metric].unit
+    unit = own_unit(panel.metric)
     ax.set_title(panel.title, loc="left")
     ax.set_ylabel(UNITS.get(unit, unit))
     lines = frame.seed_lines(metrics, panel.metric, axis)
@@ -216,7 +220,7 @@ def differences(panels: dict[str, list[Contrast]], labels: list[str], baseline: 
         axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
         for ax, (metric, contrasts) in zip(axes, panels.items(), strict=True):
             _forest_panel(ax, contrasts, colours(labels))
-            unit = METRICS[metric].unit
+            unit = own_unit(metric)
             ax.set_title(drawable(metric), loc="left")
             ax.set_xlabel(f"difference from {drawable(baseline)}, {UNITS.get(unit, unit)}")
     return figure

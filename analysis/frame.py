@@ -21,6 +21,7 @@ class Axis(Enum):
 
     STEPS = "training/global_step"
     TOKENS = "budget/tokens"
+    SECONDS = "budget/seconds"
 
 
 def finite(metrics: pl.DataFrame) -> pl.DataFrame:

@@ -7,6 +7,7 @@ from typing import Any
 from analysis import stats
 from analysis.findings import Finding, Findings
 from analysis.fixed import plain
+from analysis.quantity import Kind
 from analysis.study import Study, compare
 
 
@@ -38,7 +39,7 @@ def written(study: Study, found: Findings) -> str:
 def _finding(f: Finding) -> dict[str, Any]:
     verdict = plain(f.verdict)
     shown = {"metric": f.metric, "variant": f.variant, "baseline": f.baseline, "verdict": f.word}
-    claimed = plain(f.prediction) if f.prediction else {}
+    claimed = {"quantity": Kind.RESULT.value} | (plain(f.prediction) if f.prediction else {})
     keys = ("reason", "p", "alone", "difference", "resolution")
     return claimed | shown | {key: verdict[key] for key in keys} | {"pairing": plain(f.pairing)}
 

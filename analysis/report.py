@@ -13,6 +13,7 @@ from analysis.ablation import Prediction, Relation
 from analysis.figures import Contrast
 from analysis.findings import Findings, findings
 from analysis.frame import Axis
+from analysis.quantity import RESULT
 from analysis.study import Study, compare, read_study
 from analysis.summary import summary
 from harness.errors import ConfigError
@@ -117,7 +118,8 @@ def _margins(study: Study, metric: str, label: str) -> list[float]:
     return [
         margin
         for p in study.manifest.ablation.predictions
-        if (p.metric, p.variant, p.baseline) == (metric, label, study.baseline)
+        if p.reads is RESULT
+        and (p.metric, p.variant, p.baseline) == (metric, label, study.baseline)
         for margin in _signed_margins(p)
     ]
 

@@ -6,8 +6,8 @@ from analysis import frame, stats, text
 from analysis.findings import Findings
 from analysis.stats import FloatArray
 from analysis.study import Study, compare
-from analysis.units import is_share, limit
-from harness.schema import EVAL, METRICS
+from analysis.units import is_evaluation, is_share, limit, ordered
+from harness.schema import METRICS
 
 TRAINING_REWARD = "critic/score/mean"
 # The same policy, measured in four ways.
@@ -42,8 +42,8 @@ def final(study: Study, found: Findings) -> str:
     """Result of every variant on every metric, with its difference from the baseline."""
     planned = {p.metric for p in study.manifest.ablation.predictions}
     known = set(study.results["metric"])
-    shown = [m for m in METRICS if m in known and (m in EVAL or m == TRAINING_REWARD)]
-    first = [study.primary, *(m for m in METRICS if m in planned and m != study.primary)]
+    shown = [m for m in ordered(known) if is_evaluation(m) or m == TRAINING_REWARD]
+    first = [study.primary, *(m for m in ordered(planned) if m != study.primary)]
     rest = [m for m in shown if m not in first]
     test = "paired" if study.paired else "Welch"
     method = (

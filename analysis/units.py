@@ -1,13 +1,38 @@
 """What kind of number a metric is, as far as statistics and figures care."""
 
 import math
+from collections.abc import Iterable
 
-from harness.schema import EVAL
+from harness.schema import EVAL, KINDS, METRICS, described
+
+
+def unit(metric: str) -> str:
+    """Its unit, "1" for a share or a pure number and for a metric that only a plug-in knows."""
+    known = described(metric)
+    return known.unit if known else "1"
+
+
+def is_evaluation(metric: str) -> bool:
+    """Whether it is measured on held-out prompts, on all or on those of one kind."""
+    return metric in EVAL or metric.startswith(KINDS)
 
 
 def is_share(metric: str) -> bool:
     """Whether its values lie in [0, 1]: an evaluation metric without a unit is a share."""
-    return metric in EVAL and EVAL[metric].unit == "1"
+    return is_evaluation(metric) and unit(metric) == "1"
+
+
+def ordered(metrics: Iterable[str]) -> list[str]:
+    """In the order in which they are declared, those of parts and difficulties behind them."""
+    place = {key: i for i, key in enumerate(METRICS)}
+    return sorted(set(metrics), key=lambda key: (place.get(key, len(place)), _natural(key)))
+
+
+def _natural(key: str) -> tuple[str, int, str]:
+    """Difficulty 2 before difficulty 10."""
+    words = key.rstrip("0123456789")
+    digits = key[len(words) :]
+    return words, int(digits or 0), key
 
 
 def limit(metric: str) -> float:

@@ -94,8 +94,8 @@ class Verdict:
             below ALPHA exactly where there is a verdict. None where withheld.
         alone: the same p-value before the adjustment.
         resolution: what the same test, at that level and this spread, shows with 80 % power: a
-            true difference that far beyond the margin, or for equal the margin itself at d = 0;
-            for times, as a factor. NaN where times are censored.
+            true difference that far beyond the margin, or for equal the margin itself at d = 0.
+            NaN where times are censored.
     """
 
     outcome: Outcome
@@ -239,6 +239,4 @@ def _resolution(claim: Claim, alpha: float) -> Resolution:
         return Resolution(math.nan, math.nan, math.nan)
     size = attainable if claim.relation is Relation.EQUAL else detectable
     found = size(claim.variant, claim.baseline, alpha, claim.paired)
-    if claim.times is None:
-        return found
-    return Resolution(*(math.exp(x) for x in (found.value, found.low, found.high)))
+    return dataclasses.replace(found, of_logs=claim.times is not None)
