@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from analysis import claims, stats, text
 from analysis.ablation import Prediction, Relation
 from analysis.changes import named
-from analysis.gates import Gate, Level, gates
+from analysis.gates import COMPLETE, Gate, Level, gates
+from analysis.multiverse import Strip, multiverse
 from analysis.quantity import RESULT, Kind, Quantity
 from analysis.stats import Claim, Outcome, Verdict
 from analysis.study import Study
@@ -88,12 +89,15 @@ class Findings:
             baseline, in the file's order.
         barred: why no verdict is given at all; "" if some may be.
         gates: that it was decided under.
+        strips: one per prediction: what other analyses would have said. None where verdicts are
+            barred, unless only for missing trials: those are what the analyses vary.
     """
 
     predicted: list[Finding]
     compared: list[Finding]
     barred: str
     gates: list[Gate]
+    strips: list[Strip]
 
     def about(self, metric: str, variant: str, baseline: str) -> list[Finding]:
         """Every verdict on one difference of results; none on a quantity read off a curve."""
@@ -130,6 +134,7 @@ def findings(study: Study) -> Findings:
         ],
         barred,
         checks,
+        multiverse(study) if set(failed) <= {COMPLETE} else [],
     )
 
 

@@ -4,7 +4,7 @@ import json
 import math
 from typing import Any
 
-from analysis import stats
+from analysis import multiverse, stats
 from analysis.findings import Finding, Findings
 from analysis.fixed import plain
 from analysis.quantity import Kind
@@ -31,6 +31,7 @@ def written(study: Study, found: Findings) -> str:
             for label in study.labels
         ],
         "predictions": [_finding(f) for f in found.predicted],
+        "multiverse": multiverse.plain(found.strips),
         "comparisons": [_finding(f) for f in found.compared],
     }
     return json.dumps(_finite(data), indent=1, ensure_ascii=False, allow_nan=False) + "\n"

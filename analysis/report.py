@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import RenderableType
 
-from analysis import appendix, figures, page, record, seal, sections, tables
+from analysis import appendix, figures, multiverse, page, record, seal, sections, tables
 from analysis.ablation import Prediction, Relation
 from analysis.figures import Contrast
 from analysis.findings import Findings, findings
@@ -137,7 +137,7 @@ def write(study: Study, found: Findings, drawn: set[str]) -> str:
     parts = [sections.head(study, found), sections.predictions(study, found)]
     if FOREST_PNG in drawn:
         parts += [f"![Differences from the baseline]({FOREST_PNG})", FOREST_NOTE]
-    parts.append(tables.final(study, found))
+    parts += [tables.final(study, found), multiverse.section(study, found)]
     if STEPS_PNG in drawn:
         parts += [
             "## Learning curves",
@@ -161,4 +161,4 @@ def write(study: Study, found: Findings, drawn: set[str]) -> str:
         appendix.samples(study),
         appendix.provenance(study),
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"

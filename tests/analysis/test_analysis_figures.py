@@ -25,6 +25,7 @@ def metrics() -> pl.DataFrame:
         for key, value in (
             ("eval/accuracy", 0.3 + 0.1 * step + 0.01 * s),
             ("budget/tokens", 1000.0 * step),
+            ("budget/seconds", 2.0 * step),
         )
     ]
     return pl.DataFrame(rows, schema=load.METRICS, orient="row")
