@@ -4,7 +4,7 @@ import json
 import math
 from typing import Any
 
-from analysis import multiverse, stats
+from analysis import derived, exploratory, multiverse, stats
 from analysis.findings import Finding, Findings
 from analysis.fixed import plain
 from analysis.quantity import Kind
@@ -31,8 +31,15 @@ def written(study: Study, found: Findings) -> str:
             for label in study.labels
         ],
         "predictions": [_finding(f) for f in found.predicted],
+        "curves": [
+            dict(zip(("variant", "baseline"), map(plain, derived.arms(study, f)), strict=True))
+            if f.quantity.kind is not Kind.RESULT
+            else None
+            for f in found.predicted
+        ],
         "multiverse": multiverse.plain(found.strips),
         "comparisons": [_finding(f) for f in found.compared],
+        "exploratory": {} if found.barred else exploratory.plain(study),
     }
     return json.dumps(_finite(data), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 

@@ -8,7 +8,18 @@ from pathlib import Path
 import numpy as np
 from rich.console import RenderableType
 
-from analysis import appendix, figures, multiverse, page, record, seal, sections, tables
+from analysis import (
+    appendix,
+    derived,
+    exploratory,
+    figures,
+    multiverse,
+    page,
+    record,
+    seal,
+    sections,
+    tables,
+)
 from analysis.ablation import Prediction, Relation
 from analysis.figures import Contrast
 from analysis.findings import Findings, findings
@@ -137,7 +148,8 @@ def write(study: Study, found: Findings, drawn: set[str]) -> str:
     parts = [sections.head(study, found), sections.predictions(study, found)]
     if FOREST_PNG in drawn:
         parts += [f"![Differences from the baseline]({FOREST_PNG})", FOREST_NOTE]
-    parts += [tables.final(study, found), multiverse.section(study, found)]
+    parts += [derived.section(study, found), tables.final(study, found)]
+    parts += [multiverse.section(study, found), exploratory.section(study, found)]
     if STEPS_PNG in drawn:
         parts += [
             "## Learning curves",

@@ -12,6 +12,7 @@ few or equal values: what cannot be computed is NaN, and NaN never decides anyth
 """
 
 from analysis.stats.aggregates import (
+    RESAMPLES,
     iqm,
     iqm_interval,
     optimality_gap,
@@ -56,6 +57,7 @@ __all__ = [
     "MIN_SEEDS_CONFIRM",
     "MIN_SEEDS_VERDICT",
     "POWER",
+    "RESAMPLES",
     "Claim",
     "Difference",
     "Estimate",

@@ -147,14 +147,13 @@ def decide(claims: Sequence[Claim], barred: str = "") -> list[Verdict]:
         return []
     found = [_difference(c) for c in claims]
     reasons = ["; ".join(filter(None, [barred, _lacking(c)])) for c in claims]
-    tested = [
-        (1.0, False) if reason else _tested(c, d)
-        for c, d, reason in zip(claims, found, reasons, strict=True)
+    sides = [
+        (1.0, False) if reason else tested(c) for c, reason in zip(claims, reasons, strict=True)
     ]
-    alone = np.array([p for p, _ in tested])
+    alone = np.array([p for p, _ in sides])
     adjusted, alphas = holm(alone), local_alphas(alone)
     return [
-        _verdict(claim, found[i], reasons[i], tested[i], float(adjusted[i]), float(alphas[i]))
+        _verdict(claim, found[i], reasons[i], sides[i], float(adjusted[i]), float(alphas[i]))
         for i, claim in enumerate(claims)
     ]
 
@@ -173,7 +172,9 @@ def _difference(claim: Claim) -> Difference:
         return dataclasses.replace(test(claim.variant, claim.baseline), of_logs=True)
 
 
-def _tested(claim: Claim, d: Difference) -> tuple[float, bool]:
+def tested(claim: Claim) -> tuple[float, bool]:
+    """p-value of one claim before any adjustment, and whether the estimate lies on its side."""
+    d = _difference(claim)
     if claim.censored:
         return _by_logrank(claim)
     terms = Terms(np.asarray(d.value), np.asarray(d.error), np.asarray(d.df))
@@ -217,10 +218,10 @@ def _lacking(claim: Claim) -> str:
 
 
 def _verdict(
-    claim: Claim, d: Difference, reason: str, tested: tuple[float, bool], p: float, alpha: float
+    claim: Claim, d: Difference, reason: str, side: tuple[float, bool], p: float, alpha: float
 ) -> Verdict:
     """One claim at the level at which its family decides it."""
-    alone, agrees = tested
+    alone, agrees = side
     equal = claim.relation is Relation.EQUAL
     inside = equal and abs(d.value) < claim.margin
     shown = d.at(1 - 2 * alpha if inside else 1 - alpha)
