@@ -174,9 +174,9 @@ def _difference(claim: Claim) -> Difference:
 
 def tested(claim: Claim) -> tuple[float, bool]:
     """p-value of one claim before any adjustment, and whether the estimate lies on its side."""
-    d = _difference(claim)
     if claim.censored:
         return _by_logrank(claim)
+    d = _difference(claim)
     terms = Terms(np.asarray(d.value), np.asarray(d.error), np.asarray(d.df))
     p, agrees = directed_p(claim.relation, claim.margin, terms)
     return float(p), bool(agrees)
