@@ -3,7 +3,8 @@
 import math
 from collections.abc import Sequence
 
-from analysis import cost, frame, stats, text, units
+from analysis import cost, frame, names, stats, text, units
+from analysis.contrasts import named
 from analysis.findings import Finding, Findings, resolved
 from analysis.gates import Gate, Level
 from analysis.sections import tested_by
@@ -44,7 +45,7 @@ def _answer(study: Study, found: Findings) -> str:
     if not every:
         e = units.estimate(study.values(study.primary, study.baseline), study.primary)
         return (
-            f"{text.code(study.baseline)} reaches a {units.name(study.primary)} of "
+            f"{text.code(study.baseline)} reaches a {names.name(study.primary)} of "
             f"{text.estimate(e, study.primary)} (mean and 95 % t interval, n = {text.seeds(e.n)}); "
             f"there is no other variant to compare it with."
         )
@@ -58,9 +59,9 @@ def _pair(study: Study, every: list[Finding], variant: str, baseline: str) -> st
     """`grpo` against `reinforce`: held-out accuracy **+0.070 [..]** (..: supported), ..."""
     own = [f for f in every if (f.variant, f.baseline) == (variant, baseline)]
     said = []
-    for metric in dict.fromkeys(f.metric for f in own):
-        shown = [_difference(f) for f in own if f.metric == metric]
-        said.append(f"{text.prose(units.name(metric))} {' and '.join(shown)}")
+    for what in dict.fromkeys(map(named, own)):
+        shown = [_difference(f) for f in own if named(f) == what]
+        said.append(f"{text.prose(what)} {' and '.join(shown)}")
     return f"{text.code(variant)} against {text.code(baseline)}: {'; '.join(said)}"
 
 
@@ -92,7 +93,7 @@ _ORDER = {outcome: place for place, outcome in enumerate(Outcome)}
 
 def _named(own: list[Finding]) -> str:
     said = [
-        f"{text.code(f.variant)} on {text.prose(units.name(f.metric))} "
+        f"{text.code(f.variant)} on {text.prose(named(f))} "
         f"{text.difference(f.verdict.difference, f.metric)}"
         for f in own[:MOST_PICKED]
     ]

@@ -5,9 +5,9 @@ from typing import Any
 
 import polars as pl
 
-from analysis import text, units
+from analysis import names, text
+from analysis.drawing import bright
 from analysis.gates import unfinished
-from analysis.panels import bright
 from analysis.study import Study
 from analysis.tables import SIDE_BY_SIDE
 from harness.machine import shown
@@ -59,7 +59,7 @@ def _seeds(study: Study, metric: str) -> list[str]:
     rows = study.results.filter(pl.col("metric") == metric)
     known = {(v, s): x for v, s, x in rows.select("variant", "seed", "value").iter_rows()}
     seeds = sorted(set(study.trials["seed"]))
-    parts = [f"### {text.prose(units.name(metric))}, every seed"]
+    parts = [f"### {text.prose(names.name(metric))}, every seed"]
     for start in range(0, len(study.labels), SIDE_BY_SIDE):
         labels = study.labels[start : start + SIDE_BY_SIDE]
         cells = [

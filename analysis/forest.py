@@ -44,8 +44,15 @@ class Row:
     margins: list[float]
 
 
-def forest(title: str, unit: str, rows: list[Row], ink: dict[str, Ink]) -> Figure:
-    """Differences with the intervals that verdicts were taken from; seeds below, margins dotted."""
+def forest(
+    title: str, axis: str, rows: list[Row], ink: dict[str, Ink], is_ratio: bool = False
+) -> Figure:
+    """Differences with the intervals that verdicts were taken from; seeds below, margins dotted.
+
+    Args:
+        axis: what the axis is called.
+        is_ratio: whether the differences are of logarithms; the axis then tells ratios.
+    """
     words = [_words(row) for row in rows]
     pitch = BAND + LINE * max(map(len, words)) + 8
     with mpl.rc_context(STYLE):
@@ -62,10 +69,15 @@ def forest(title: str, unit: str, rows: list[Row], ink: dict[str, Ink]) -> Figur
         ax.set_yticks([])
         ax.grid(visible=False)
         ax.spines["left"].set_visible(False)
-        ax.set_xlabel(f"difference, {unit}")
+        ax.set_xlabel(axis)
         ax.xaxis.set_major_locator(MaxNLocator(5))
-        ax.xaxis.set_major_formatter(ticks(*view))
+        ax.xaxis.set_major_formatter(ratio if is_ratio else ticks(*view))
     return figure
+
+
+def ratio(log: float, _: float) -> str:
+    """A tick of an axis of logarithms, `×0.5`."""
+    return f"×{math.exp(log):.2g}"
 
 
 def _words(row: Row) -> list[str]:

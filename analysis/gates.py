@@ -17,6 +17,7 @@ TOKEN_TOLERANCE = 0.10
 # default of trainer.mismatch.warn.
 MISMATCH_TOLERANCE = 0.05
 PROMPT_COLUMNS = ["item", "problem", "prompt"]
+COMPLETE = "All planned trials finished"
 
 
 class Level(Enum):
@@ -90,7 +91,7 @@ def _balanced(study: Study) -> Gate:
 def _complete(study: Study) -> Gate:
     done, planned = len(study.finished), len(study.trials)
     detail = f"{done} of {planned} planned trials have a result"
-    return _gate("All planned trials finished", done == planned, Level.FAIL, detail)
+    return _gate(COMPLETE, done == planned, Level.FAIL, detail)
 
 
 def _collapsed(study: Study) -> Gate:

@@ -1,24 +1,22 @@
 """Which figures a report has: each with its place, its file and what it shows in words."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 
 import numpy as np
 import polars as pl
 
-from analysis import canvas, curves, figures, labels, stats, text, units
-from analysis.ablation import Relation
-from analysis.findings import Finding, Findings
-from analysis.forest import Row, forest
+from analysis import canvas, curves, figures, labels, names, stats, text, units
+from analysis.contrasts import forests
+from analysis.drawing import Drawing, Panel, capitalised, mean
+from analysis.findings import Findings
 from analysis.frame import Axis
-from analysis.labels import MOST_BRIGHT, Ink
+from analysis.labels import Ink
 from analysis.stats import FloatArray
 from analysis.study import Study
 from harness.machine import shown
 
-DIFFERENCES, OUTCOME, PROFILE = "differences", "outcome", "profile"
+OUTCOME, PROFILE = "outcome", "profile"
 LENGTH, POLICY, DATA, BEHAVIOUR, PARTS = "length", "policy", "data", "behaviour", "parts"
 STEPWISE = {
     LENGTH: (
@@ -49,60 +47,10 @@ CONSTANT = 1e-9  # share of a value by which it may move and still be called the
 THRESHOLDS = 101  # of a performance profile
 
 
-@dataclass(frozen=True)
-class Panel:
-    """One figure.
-
-    Attributes:
-        group: where it stands in the report.
-        file: its name beside report.md.
-        alternative: what it shows, as plain text.
-        draw: makes its file's text.
-    """
-
-    group: str
-    file: str
-    alternative: str
-    draw: Callable[[], str]
-
-
-@dataclass(frozen=True)
-class _Drawing:
-    """What the figures of one study share."""
-
-    study: Study
-    found: Findings
-
-    @cached_property
-    def bright(self) -> list[str]:
-        return bright(self.study)
-
-    @cached_property
-    def ink(self) -> dict[str, Ink]:
-        return labels.inks(self.study.labels, self.bright)
-
-    @cached_property
-    def parts(self) -> dict[str, pl.DataFrame]:
-        return curves.by_metric(self.study.metrics)
-
-
-def bright(study: Study) -> list[str]:
-    """Variants that are drawn in full: all of up to MOST_BRIGHT, else the baseline and the best."""
-    if len(study.labels) <= MOST_BRIGHT:
-        return study.labels
-    means = {x: _mean(study.values(study.primary, x)) for x in study.others}
-    known = {x: mean for x, mean in means.items() if not math.isnan(mean)}
-    return [study.baseline, *([max(known, key=known.__getitem__)] if known else [])]
-
-
-def _mean(x: FloatArray) -> float:
-    return float(x.mean()) if len(x) else math.nan
-
-
 def panels(study: Study, found: Findings) -> list[Panel]:
     """Every figure that this study has the data for, in the order of the report."""
-    own = _Drawing(study, found)
-    made = _forests(own)
+    own = Drawing(study, found)
+    made = forests(own)
     logged = sorted(study.metrics["metric"].unique())
     outcome = [m for m in dict.fromkeys([study.primary, REWARD]) if m in logged]
     made += [
@@ -124,7 +72,7 @@ def unchanged(study: Study, group: str) -> list[tuple[str, str]]:
     """Name and value of the group's metrics that are the same in every trial at every step."""
     parts = curves.by_metric(study.metrics.filter(pl.col("metric").is_in(STEPWISE.get(group, ()))))
     still = [m for m in STEPWISE.get(group, ()) if m in parts and _is_constant(parts[m])]
-    return [(units.name(m), text.number(parts[m]["value"][0], m)) for m in still]
+    return [(names.name(m), text.number(parts[m]["value"][0], m)) for m in still]
 
 
 def _is_constant(rows: pl.DataFrame) -> bool:
@@ -132,27 +80,23 @@ def _is_constant(rows: pl.DataFrame) -> bool:
     return bool(np.ptp(values) <= CONSTANT * np.max(np.abs(values)))
 
 
-def _curve(own: _Drawing, group: str, metric: str, axis: Axis) -> Panel:
+def _curve(own: Drawing, group: str, metric: str, axis: Axis) -> Panel:
     file = f"{metric.replace('/', '_')}_{axis.name.lower()}.svg"
-    title = _title(units.name(metric))
+    title = capitalised(names.name(metric))
     words = f"{title} against {figures.AXIS_LABELS[axis]}. {_ends(own, metric)}"
 
     def draw() -> str:
         lines = curves.curves(own.parts, metric, axis, own.study.labels, own.bright)
-        drawn = figures.curve(title, units.label(metric), axis, lines, own.ink)
+        drawn = figures.curve(title, names.label(metric), axis, lines, own.ink)
         return canvas.written(drawn, file.removesuffix(".svg"), words)
 
     return Panel(group, file, words, draw)
 
 
-def _title(words: str) -> str:
-    return words[:1].upper() + words[1:] if "/" not in words else words
-
-
-def _ends(own: _Drawing, metric: str) -> str:
+def _ends(own: Drawing, metric: str) -> str:
     """`At the result: grpo 0.880, reinforce 0.810.`"""
     study = own.study
-    ends = {x: _mean(study.values(metric, x)) for x in study.labels}
+    ends = {x: mean(study.values(metric, x)) for x in study.labels}
     known = {x: end for x, end in ends.items() if not math.isnan(end)}
     if not known:
         return "No trial has a value at its result."
@@ -167,95 +111,21 @@ def _most(known: dict[str, float], metric: str) -> str:
     return text.number(max(known.values()), metric)
 
 
-def _forests(own: _Drawing) -> list[Panel]:
-    """One panel per metric that was predicted or compared, the primary metric first."""
-    every = [*own.found.predicted, *own.found.compared]
-    metrics = dict.fromkeys(f.metric for f in every)
-    order = sorted(metrics, key=lambda m: m != own.study.primary)
-    made = []
-    for metric in order:
-        about = [f for f in every if f.metric == metric]
-        if any(not math.isnan(f.verdict.difference.value) for f in about):
-            made.append(_forest(own, metric, about))
-    return made
-
-
-def _forest(own: _Drawing, metric: str, about: list[Finding]) -> Panel:
-    file = f"{DIFFERENCES}_{metric.replace('/', '_')}.svg"
-    title = _title(units.name(metric))
-    said = [
-        f"{_pair(own, f)} {text.difference(f.verdict.difference, metric)}, {f.reading}"
-        for f in about
-    ]
-    more = f" and {len(said) - MOST_NAMED} more" if len(said) > MOST_NAMED else ""
-    words = f"{title}, differences with their intervals: {'; '.join(said[:MOST_NAMED])}{more}."
-
-    def draw() -> str:
-        unit = units.label(metric)
-        drawn = forest(title, unit, _rows(own, metric, about), own.ink)
-        return canvas.written(drawn, file.removesuffix(".svg"), words)
-
-    return Panel(DIFFERENCES, file, words, draw)
-
-
-def _pair(own: _Drawing, f: Finding) -> str:
-    """`grpo − reinforce`; the variant alone where the baseline is everybody's."""
-    word = own.ink[f.variant].word
-    return word if f.baseline == own.study.baseline else f"{word} − {own.ink[f.baseline].word}"
-
-
-def _rows(own: _Drawing, metric: str, about: list[Finding]) -> list[Row]:
-    """The seeds of every baseline, then one row per verdict, each with its level."""
-    study = own.study
-    rows = []
-    for label in dict.fromkeys(f.baseline for f in about):
-        base = study.values(metric, label)
-        centred = base - _mean(base) if len(base) else base
-        rows.append(Row(label, own.ink[label].word, "baseline", None, centred, []))
-    for f in about:
-        base = study.values(metric, f.baseline)
-        seeds = study.values(metric, f.variant)
-        points = seeds - _mean(base) if len(base) else np.empty(0)
-        level = text.percent(f.verdict.difference.level)
-        row = Row(
-            f.variant,
-            _pair(own, f),
-            f"{f.reading} ({level})",
-            f.verdict.difference,
-            points,
-            signed_margins(f),
-        )
-        rows.append(row)
-    return rows
-
-
-def signed_margins(f: Finding) -> list[float]:
-    """Where the claim's margin lies on the axis of differences; none without a claim."""
-    if f.prediction is None:
-        return []
-    margin = f.prediction.margin
-    return {
-        Relation.GREATER: [margin],
-        Relation.LESS: [-margin],
-        Relation.EQUAL: [-margin, margin],
-    }[f.prediction.relation]
-
-
-def _trade(own: _Drawing) -> list[Panel]:
+def _trade(own: Drawing) -> list[Panel]:
     metric = own.study.primary
     found = curves.points(own.parts, metric, own.study.labels)
     if not found:
         return []
     front = curves.front(found)
     file = f"{metric.replace('/', '_')}_front.svg"
-    title = f"{_title(units.name(metric))} for tokens"
+    title = f"{capitalised(names.name(metric))} for tokens"
     on_it = ", ".join(own.ink[x].word for x in dict.fromkeys(p.label for p in front))
     words = (
         f"{title}: every evaluation, mean over seeds. On the Pareto front, from few tokens to "
         f"many: {on_it}; its end is {text.number(front[-1].value, metric)} at "
         f"{front[-1].tokens:,.0f} tokens."
     )
-    unit = units.label(metric)
+    unit = names.label(metric)
 
     def draw() -> str:
         drawn = figures.trade(title, unit, curves.sparse(found), front, own.ink)
@@ -270,7 +140,7 @@ def has_profile(study: Study) -> bool:
     return units.is_share(study.primary) and min(counts) >= stats.MIN_SEEDS_CONFIRM
 
 
-def _profile(own: _Drawing) -> list[Panel]:
+def _profile(own: Drawing) -> list[Panel]:
     study, metric = own.study, own.study.primary
     if not has_profile(study):
         return []
@@ -278,7 +148,7 @@ def _profile(own: _Drawing) -> list[Panel]:
     scores = {x: study.values(metric, x)[:, None] for x in study.labels}
     gaps = {x: stats.optimality_gap(s, 1.0) for x, s in scores.items() if x in own.bright}
     listed = ", ".join(f"{own.ink[x].word} {text.number(gap, metric)}" for x, gap in gaps.items())
-    title = f"Seeds above a {units.name(metric)}"
+    title = f"Seeds above a {names.name(metric)}"
     words = f"{title}: performance profile. Optimality gap, what is missing to 1: {listed}."
     lines = {x: (thresholds, stats.performance_profile(s, thresholds)) for x, s in scores.items()}
     draw = partial(_drawn_profile, title, lines, own.ink, words)

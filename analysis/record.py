@@ -4,9 +4,10 @@ import json
 import math
 from typing import Any
 
-from analysis import stats
+from analysis import derived, exploratory, multiverse, stats
 from analysis.findings import Finding, Findings
 from analysis.fixed import plain
+from analysis.quantity import Kind
 from analysis.study import Study, compare
 
 
@@ -30,7 +31,15 @@ def written(study: Study, found: Findings) -> str:
             for label in study.labels
         ],
         "predictions": [_finding(f) for f in found.predicted],
+        "curves": [
+            dict(zip(("variant", "baseline"), map(plain, derived.arms(study, f)), strict=True))
+            if f.quantity.kind is not Kind.RESULT
+            else None
+            for f in found.predicted
+        ],
+        "multiverse": multiverse.plain(found.strips),
         "comparisons": [_finding(f) for f in found.compared],
+        "exploratory": {} if found.barred else exploratory.plain(study),
     }
     return json.dumps(_finite(data), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -38,7 +47,7 @@ def written(study: Study, found: Findings) -> str:
 def _finding(f: Finding) -> dict[str, Any]:
     verdict = plain(f.verdict)
     shown = {"metric": f.metric, "variant": f.variant, "baseline": f.baseline, "verdict": f.word}
-    claimed = plain(f.prediction) if f.prediction else {}
+    claimed = {"quantity": Kind.RESULT.value} | (plain(f.prediction) if f.prediction else {})
     keys = ("reason", "p", "alone", "difference", "resolution")
     return claimed | shown | {key: verdict[key] for key in keys} | {"pairing": plain(f.pairing)}
 

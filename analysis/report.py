@@ -13,6 +13,9 @@ from analysis import (
     appendix,
     checklist,
     cost,
+    derived,
+    exploratory,
+    multiverse,
     page,
     record,
     references,
@@ -22,16 +25,16 @@ from analysis import (
     text,
     writeup,
 )  # fmt: skip
+from analysis.contrasts import DIFFERENCES
+from analysis.drawing import Panel
 from analysis.findings import Findings, findings
 from analysis.panels import (
     BEHAVIOUR,
     DATA,
-    DIFFERENCES,
     LENGTH,
     OUTCOME,
     PARTS,
     POLICY,
-    Panel,
     abbreviated,
     panels,
     unchanged,
@@ -122,7 +125,10 @@ def write(study: Study, found: Findings, shown: Sequence[Panel]) -> str:
         answer.head(study, found, _images(shown, DIFFERENCES)),
         _key(study),
         sections.predictions(study, found),
+        derived.section(study, found),
         tables.final(study, found),
+        multiverse.section(study, found),
+        exploratory.section(study, found),
         *(_curves(study, shown, group) for group in CURVES),
         tables.taught(study),
         writeup.section(study, found),

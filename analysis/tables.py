@@ -8,7 +8,7 @@ from analysis import frame, stats, text, units
 from analysis.findings import Findings
 from analysis.stats import FloatArray
 from analysis.study import Study, compare
-from analysis.units import limit
+from analysis.units import is_evaluation, limit, ordered
 from harness.schema import METRICS
 
 TRAINING_REWARD = "critic/score/mean"
@@ -45,8 +45,8 @@ def final(study: Study, found: Findings) -> str:
     """Result of every variant on every metric, with its difference from the baseline."""
     planned = {p.metric for p in study.manifest.ablation.predictions}
     known = set(study.results["metric"])
-    shown = [m for m in sorted(known, key=_place) if _is_shown(m)]
-    first = [study.primary, *(m for m in sorted(planned, key=_place) if m != study.primary)]
+    shown = [m for m in ordered(known) if is_evaluation(m) or m == TRAINING_REWARD]
+    first = [study.primary, *(m for m in ordered(planned) if m != study.primary)]
     rest = [m for m in shown if m not in first]
     test = "paired" if study.paired else "Welch"
     method = (
@@ -67,17 +67,6 @@ def final(study: Study, found: Findings) -> str:
         ]
     parts += [pairing(found), equal_tokens(study)]
     return "\n\n".join(part for part in parts if part)
-
-
-def _place(metric: str) -> tuple[int, str]:
-    """Where a metric stands: as declared, parts behind their whole, a plug-in's last."""
-    declared = list(METRICS)
-    whole = metric if metric in METRICS else metric.rpartition("/")[0]
-    return (declared.index(whole) if whole in METRICS else len(declared), metric)
-
-
-def _is_shown(metric: str) -> bool:
-    return units.is_evaluation(metric) or metric == TRAINING_REWARD
 
 
 def _results(study: Study, metrics: list[str]) -> str:

@@ -5,8 +5,8 @@ import re
 from collections.abc import Sequence
 from decimal import Decimal
 
-from analysis import units
 from analysis.stats import Difference, Estimate, Resolution
+from analysis.units import unit
 from harness.machine import shown
 
 NONE = "–"
@@ -31,7 +31,7 @@ def decimals(metric: str, scale: float = math.nan) -> int:
 
     What is not zero never prints as zero, and an interval never as a point.
     """
-    own = DECIMALS.get(units.of(metric).unit, DEFAULT_DECIMALS)
+    own = DECIMALS.get(unit(metric), DEFAULT_DECIMALS)
     if not abs(scale) >= NOTHING or math.isinf(scale):
         return own
     return max(own, -math.floor(math.log10(abs(scale))))
@@ -61,14 +61,25 @@ def estimate(e: Estimate, metric: str) -> str:
 
 
 def difference(d: Difference, metric: str) -> str:
-    """Signed difference and interval, `+0.045 [+0.020, +0.070]`."""
+    """Signed difference and interval, `+0.045 [+0.020, +0.070]`; of times `×0.42 [×0.3, ×0.59]`."""
+    if d.of_logs:
+        return factors(d.value, d.low, d.high)
     if math.isnan(d.low):
         return signed(d.value, metric)
     return _interval(d.value, d.low, d.high, metric, "+")
 
 
+def factors(*logs: float) -> str:
+    """Ratios from their logarithms, the first with the others as its interval."""
+    known = [f"×{math.exp(x):.3g}" for x in logs if not math.isnan(x)]
+    shown, *bounds = known or [NONE]
+    return f"{shown} [{', '.join(bounds)}]" if bounds else shown
+
+
 def resolution(r: Resolution, metric: str) -> str:
     """What could have been shown, with its own uncertainty; a dash where it is unknown."""
+    if r.of_logs:
+        return factors(r.value, r.low, r.high)
     return NONE if math.isnan(r.value) else _interval(r.value, r.low, r.high, metric)
 
 

@@ -5,7 +5,8 @@ Its parts are those of the tutorial's write-up: title, hypothesis, methods, resu
 
 import math
 
-from analysis import cost, sections, text, units
+from analysis import cost, names, sections, text
+from analysis.contrasts import named
 from analysis.findings import Finding, Findings
 from analysis.gates import Level
 from analysis.stats import Outcome
@@ -51,7 +52,7 @@ def _methods(study: Study) -> str:
     return (
         f"{len(plan.variants)} {'variant' if len(plan.variants) == 1 else 'variants'} at "
         f"{text.seeds(len(plan.seeds))} each, {plan.budget.amount:,.0f} {plan.budget.unit.value} "
-        f"per trial; changed: {text.codes(changed)}. Result: {units.name(plan.primary.metric)} at "
+        f"per trial; changed: {text.codes(changed)}. Result: {names.name(plan.primary.metric)} at "
         f"the {plan.primary.checkpoint.value} evaluation, on held-out prompts; {tests} t tests "
         f"over seeds, Holm's procedure over the predictions. {cost.sentence(study)}."
     )
@@ -67,7 +68,7 @@ def _results(found: Findings) -> str:
 def _result(f: Finding) -> str:
     """`grpo − reinforce, held-out accuracy: +0.070 [..] (97.5 %), g = .., p = ..; supported`."""
     d = f.verdict.difference
-    about = text.prose(f"{f.variant} − {f.baseline}, {units.name(f.metric)}")
+    about = text.prose(f"{f.variant} − {f.baseline}, {named(f)}")
     if math.isnan(d.value):
         return f"{about}: no result"
     p = "" if f.verdict.p is None else f", p {text.equals(f.verdict.p)}"

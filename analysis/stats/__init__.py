@@ -12,16 +12,21 @@ few or equal values: what cannot be computed is NaN, and NaN never decides anyth
 """
 
 from analysis.stats.aggregates import (
+    RESAMPLES,
     iqm,
+    iqm_interval,
     optimality_gap,
     performance_profile,
     probability_of_improvement,
 )
+from analysis.stats.curves import first_reached, mean_height
 from analysis.stats.differences import (
     Difference,
     Terms,
+    by_prompt,
     correlation,
     hedges_g,
+    hedges_g_interval,
     paired,
     paired_terms,
     welch,
@@ -31,6 +36,9 @@ from analysis.stats.exact import permutation_p, sign_flip_p
 from analysis.stats.families import ALPHA, benjamini_hochberg, holm, local_alphas
 from analysis.stats.intervals import LEVEL, Estimate, FloatArray, mean_interval, no_spread
 from analysis.stats.power import POWER, Resolution, attainable, detectable, expected_detectable
+from analysis.stats.simultaneous import Simultaneous, dunnett, games_howell
+from analysis.stats.survival import Times, restricted_mean, survival
+from analysis.stats.variance import VarianceSplit, split
 from analysis.stats.verdicts import (
     MIN_SEEDS_VERDICT,
     Claim,
@@ -38,6 +46,7 @@ from analysis.stats.verdicts import (
     Verdict,
     decide,
     directed_p,
+    timed,
 )
 
 MIN_SEEDS_CONFIRM = 5  # below this a study is a screening: at n = 3 only d > 3 sd is detectable
@@ -48,25 +57,36 @@ __all__ = [
     "MIN_SEEDS_CONFIRM",
     "MIN_SEEDS_VERDICT",
     "POWER",
+    "RESAMPLES",
     "Claim",
     "Difference",
     "Estimate",
     "FloatArray",
     "Outcome",
     "Resolution",
+    "Simultaneous",
     "Terms",
+    "Times",
+    "VarianceSplit",
     "Verdict",
     "attainable",
     "benjamini_hochberg",
+    "by_prompt",
     "correlation",
     "decide",
     "detectable",
     "directed_p",
+    "dunnett",
     "expected_detectable",
+    "first_reached",
+    "games_howell",
     "hedges_g",
+    "hedges_g_interval",
     "holm",
     "iqm",
+    "iqm_interval",
     "local_alphas",
+    "mean_height",
     "mean_interval",
     "no_spread",
     "optimality_gap",
@@ -75,7 +95,11 @@ __all__ = [
     "performance_profile",
     "permutation_p",
     "probability_of_improvement",
+    "restricted_mean",
     "sign_flip_p",
+    "split",
+    "survival",
+    "timed",
     "welch",
     "welch_terms",
 ]

@@ -106,7 +106,7 @@ def asked(**change: Any) -> Study:
 
 
 def because(x: str) -> Study:
-    p = Prediction("eval/accuracy", "grpo", Relation.GREATER, "reinforce", 0.02, x)
+    p = Prediction("eval/accuracy", "grpo", Relation.GREATER, "reinforce", x, 0.02)
     return asked(predictions=[p])
 
 
