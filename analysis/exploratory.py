@@ -28,7 +28,7 @@ class Pair:
     Attributes:
         among_all: with all pairs' intervals (Games and Howell).
         against_baseline: with all variants' intervals against it (Dunnett); None for pairs without
-            the baseline, and where there is only one other variant.
+            the baseline.
         g: Hedges' g.
         bounds: its 95 % interval.
     """
@@ -42,16 +42,18 @@ class Pair:
 
 
 def pairs(study: Study) -> list[Pair]:
-    """Every pair of variants, those with the baseline first."""
+    """Every pair of variants, those with the baseline first; none where there is only one."""
+    if len(study.others) < SEVERAL:
+        return []
     labels = [study.baseline, *study.others]
     arms = [study.values(study.primary, label) for label in labels]
-    joint = stats.dunnett(arms[1:], arms[0]) if len(study.others) >= SEVERAL else []
+    joint = stats.dunnett(arms[1:], arms[0])
     return [
         Pair(
             labels[j],
             labels[i],
             among_all,
-            joint[j - 1] if joint and i == 0 else None,
+            joint[j - 1] if i == 0 else None,
             stats.hedges_g(arms[j], arms[i]),
             stats.hedges_g_interval(arms[j], arms[i]),
         )
@@ -154,36 +156,35 @@ def plain(study: Study) -> dict[str, Any]:
 
 
 def section(study: Study, found: "Findings") -> str:
-    """Nothing here was predicted and nothing is decided; "" where verdicts are barred."""
+    """What was not predicted and is not decided; "" where verdicts are barred or nothing is."""
     if not study.others or found.barred:
         return ""
-    parts = [_pairs(study), _wholes(study), _prompts(study)]
+    parts = [part for part in (_pairs(study), _wholes(study), _prompts(study)) if part]
     note = "Nothing here was predicted, and no verdict is taken from it."
-    return "\n\n".join(["## Exploratory comparisons", note, *(part for part in parts if part)])
+    return "\n\n".join(["## Exploratory comparisons", note, *parts]) if parts else ""
 
 
 def _pairs(study: Study) -> str:
     metric = study.primary
-    every = pairs(study)
-    joint = any(pair.against_baseline for pair in every)
     rows = [
         [
             text.prose(f"{p.variant} − {p.baseline}"),
             _simultaneous(p.among_all, metric),
             text.p_value(None if math.isnan(p.among_all.p) else p.among_all.p),
-            *([_simultaneous(p.against_baseline, metric)] if joint else []),
+            _simultaneous(p.against_baseline, metric),
             f"{text.plain(p.g, 2)} [{', '.join(text.plain(bound, 2) for bound in p.bounds)}]",
         ]
-        for p in every
+        for p in pairs(study)
     ]
-    header = ["difference", "all pairs [95 %]", "p (all pairs)"]
-    header += [*(["against the baseline [95 %]"] if joint else []), "g [95 %]"]
+    if not rows:
+        return ""
+    header = ["difference", "all pairs [95 %]", "p (all pairs)", "against the baseline [95 %]"]
     method = (
         f"{text.code(metric)}, over seeds. All pairs: Games and Howell, intervals that hold "
         f"together, unequal spreads allowed. Against the baseline: Dunnett, likewise, for equal "
         f"spreads. g: Hedges' g with the interval of the noncentral t, for equal spreads."
     )
-    return "\n\n".join(["### Every pair", text.table(header, rows), method])
+    return "\n\n".join(["### Every pair", text.table([*header, "g [95 %]"], rows), method])
 
 
 def _simultaneous(s: Simultaneous | None, metric: str) -> str:

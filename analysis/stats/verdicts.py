@@ -5,7 +5,8 @@ reached it, the test is that of all other claims, on the logarithms of the times
 difference there, and times that differ by factors have like spreads. Where one did not, its
 logarithm is unknown, and any number put in its place would be an assumption; the test is then the
 exact log-rank test (`survival.slower`), which asks of such a trial only that it took longer. It has
-no interval here, and below 4 seeds in each arm its p cannot fall below .1: nothing is decided.
+no interval here, and with 3 seeds in each arm its p cannot fall below .1 (equal: .05), which
+decides nothing.
 """
 
 import dataclasses

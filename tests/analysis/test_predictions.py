@@ -15,7 +15,7 @@ import pytest
 from analysis import claims, exploratory, frame, load, multiverse, stats
 from analysis.ablation import Prediction, Primary, Relation
 from analysis.changes import changes
-from analysis.findings import expected, predicted
+from analysis.findings import Findings, expected, predicted
 from analysis.fixed import plain, read
 from analysis.multiverse import Missing, Rule
 from analysis.quantity import RESULT, Kind, Quantity, quantity
@@ -333,6 +333,25 @@ def test_all_parts_together_by_hand() -> None:
     assert exploratory.wholes(study(planned([]))) == []
 
 
+def test_every_pair_of_three_variants() -> None:
+    third = [
+        Trial("c", seed, 0.5 * (x + y)) for seed, (x, y) in enumerate(zip(SLOW, FAST, strict=True))
+    ]
+    made = planned([])
+    seen = study(dataclasses.replace(made, trials=[*made.trials, *third]))
+
+    found = exploratory.pairs(seen)
+
+    names = [(p.variant, p.baseline, p.against_baseline is None) for p in found]
+    assert names == [("b", "a", False), ("c", "a", False), ("c", "b", True)]
+    assert [p.among_all.value for p in found] == pytest.approx([0.1, 0.05, -0.05])
+    assert exploratory.pairs(study(made)) == []
+    text = exploratory.section(seen, Findings([], [], "", [], []))
+    assert "| c − b | -0.050 [" in text
+    assert "All parts together" not in text
+    assert exploratory.section(seen, Findings([], [], "trust gate FAIL: x", [], [])) == ""
+
+
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report with a prediction on a ratio, whose baseline has a trial that never got there."""
@@ -373,5 +392,5 @@ def test_the_record_has_quantities_curves_and_the_multiverse(page: Path) -> None
     assert [strip["of"] for strip in data["multiverse"]] == [6, 6, 6]
     planned_one = data["multiverse"][0]["analyses"][0]
     assert planned_one["verdict"] == first["verdict"]
-    assert data["exploratory"]["pairs"][0]["variant"] == "b"
+    assert data["exploratory"]["pairs"] == []
     assert data["exploratory"]["by_prompt"]["b"]["value"] == 0
