@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
-from analysis.fixed import Leaf
+from analysis.fixed import SINCE, Leaf
+from analysis.quantity import RESULT, Kind, Quantity, quantity
 from analysis.units import ends, is_share
 from harness import checks
 from harness.config import MAX_SEED, Budget
 from harness.errors import ConfigError
-from harness.schema import METRICS
+from harness.schema import KINDS, METRICS, described
 
 # A folder's name has at most 255 bytes, of which a trial's seed and hash may take 33.
 MAX_LABEL = 200
@@ -90,29 +91,68 @@ class Prediction:
     """What is expected, written down before the run.
 
     Attributes:
-        metric: a declared metric key; its value at the primary checkpoint is compared.
+        metric: a declared metric key, also of one difficulty or part of a mixture
+            (`eval/accuracy/part_arithmetic`).
         variant: label of the variant.
         relation: greater, less or equal (see Relation).
         baseline: label that the variant is compared with.
-        margin: smallest difference that matters (greater, less) or largest that does not (equal),
-            in the metric's unit.
         because: the reason, for the reader of the report.
+        margin: smallest difference that matters (greater, less) or largest that does not (equal),
+            in the metric's unit. Of a ratio its logarithm, which is filled in.
+        quantity: what of the metric is compared, see `analysis.quantity.quantity`.
+        ratio: for a time to a threshold, in the place of a margin: the variant's time over the
+            baseline's is below it (less, at most 1), above it (greater, at least 1), or within it
+            either way (equal, above 1).
     """
 
     metric: str
     variant: str
     relation: Relation
     baseline: str
-    margin: float
     because: str
+    margin: float = math.nan
+    quantity: str = field(default=Kind.RESULT.value, metadata=SINCE)
+    ratio: float = field(default=0.0, metadata=SINCE)
 
     def __post_init__(self) -> None:
-        checks.at_least(f"prediction on {self.metric}: margin", self.margin, 0)
+        what = f"prediction on {self.metric}"
+        if self.reads.kind is Kind.TIME:
+            object.__setattr__(self, "margin", self._of_ratio(what))
+        elif self.ratio:
+            raise ConfigError(f"{what}: {self.quantity} has no ratio, received one; write margin")
+        elif math.isnan(self.margin):
+            raise ConfigError(f"{what}: margin is not set; write the difference that matters")
+        checks.at_least(f"{what}: margin", self.margin, 0)
         if self.relation is Relation.EQUAL and self.margin == 0:
             raise ConfigError(
-                f"prediction on {self.metric}: `equal` needs a margin above 0, received 0; "
-                f"no finite sample shows exact equality"
+                f"{what}: `equal` needs a margin above 0, received 0; no finite sample shows "
+                f"exact equality"
             )
+
+    @property
+    def reads(self) -> Quantity:
+        """What of the metric is compared."""
+        return quantity(self.quantity)
+
+    def _of_ratio(self, what: str) -> float:
+        """The margin on the scale of logarithms."""
+        rule, fits = {
+            Relation.LESS: ("in (0, 1]", 0 < self.ratio <= 1),
+            Relation.GREATER: ("at least 1", self.ratio >= 1),
+            Relation.EQUAL: ("above 1", self.ratio > 1),
+        }[self.relation]
+        if not fits:
+            raise ConfigError(
+                f"{what}: {self.quantity} with `{self.relation.value}` needs a ratio {rule}, "
+                f"received {self.ratio or 'none'}; it is the variant's time over the baseline's"
+            )
+        margin = abs(math.log(self.ratio))
+        if not math.isnan(self.margin) and not math.isclose(self.margin, margin, abs_tol=1e-12):
+            raise ConfigError(
+                f"{what}: times are compared by their ratio, received margin {self.margin} beside "
+                f"ratio {self.ratio}; leave margin out"
+            )
+        return margin
 
 
 @dataclass(frozen=True)
@@ -163,11 +203,17 @@ class Ablation:
                     f"valid: {', '.join(labels)}"
                 )
         for metric in [self.primary.metric, *(p.metric for p in self.predictions)]:
-            if metric not in METRICS:
-                valid = ", ".join(key for key in METRICS if key.startswith("eval/"))
+            if described(metric) is None:
+                own = [key for key in METRICS if key.startswith("eval/")]
+                valid = ", ".join([*own, *(f"{kind}..." for kind in KINDS)])
                 raise ConfigError(
                     f"ablation {self.name}: metric {metric!r} is not declared; valid: {valid}"
                 )
+
+    @property
+    def on_results(self) -> list[Prediction]:
+        """The predictions on results, without those on what is read off a curve."""
+        return [p for p in self.predictions if p.reads is RESULT]
 
     @property
     def labels(self) -> list[str]:

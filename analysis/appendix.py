@@ -1,12 +1,15 @@
-"""The report's evidence: unfinished trials, sample responses, versions."""
+"""The report's evidence: unfinished trials, every seed, sample responses, versions."""
 
+import math
 from typing import Any
 
 import polars as pl
 
-from analysis import text
+from analysis import names, text
+from analysis.drawing import bright
 from analysis.gates import unfinished
 from analysis.study import Study
+from analysis.tables import SIDE_BY_SIDE
 from harness.machine import shown
 
 SAMPLES = 10  # prompts shown; enough to see habits, few enough to be read
@@ -43,11 +46,35 @@ def _run(row: dict[str, Any]) -> str:
     return text.code(row["run_id"] or "")
 
 
+def every_seed(study: Study) -> str:
+    """Results of the primary and of every predicted metric, seed by seed."""
+    predicted = [p.metric for p in study.manifest.ablation.predictions]
+    metrics = dict.fromkeys([study.primary, *predicted])
+    parts = [part for metric in metrics for part in _seeds(study, metric)]
+    return "\n\n".join(["## Every seed", *parts])
+
+
+def _seeds(study: Study, metric: str) -> list[str]:
+    """One row per seed, at most SIDE_BY_SIDE variants in one table."""
+    rows = study.results.filter(pl.col("metric") == metric)
+    known = {(v, s): x for v, s, x in rows.select("variant", "seed", "value").iter_rows()}
+    seeds = sorted(set(study.trials["seed"]))
+    parts = [f"### {text.prose(names.name(metric))}, every seed"]
+    for start in range(0, len(study.labels), SIDE_BY_SIDE):
+        labels = study.labels[start : start + SIDE_BY_SIDE]
+        cells = [
+            [str(s), *(text.number(known.get((v, s), math.nan), metric) for v in labels)]
+            for s in seeds
+        ]
+        parts.append(text.table(["seed", *map(text.prose, labels)], cells))
+    return parts
+
+
 def samples(study: Study) -> str:
     """Responses of every variant to the same prompts, from each one's lowest seed."""
     title = "## Sample responses"
     tables = {
-        label: table for label in study.labels if (table := _lowest_seed(study, label)) is not None
+        label: table for label in bright(study) if (table := _lowest_seed(study, label)) is not None
     }
     if not tables:
         return f"{title}\n\nNo evaluation table is stored."
@@ -57,10 +84,18 @@ def samples(study: Study) -> str:
     rows = sorted({i * count // SAMPLES for i in range(SAMPLES)}) if count else []
     note = (
         f"{len(rows)} of {count} held-out prompts, evenly spaced in the set; the last evaluation "
-        f"of each variant's lowest seed, one sampled response each."
+        f"of each variant's lowest seed, one sampled response each.{_left_out(study)}"
     )
-    blocks = [text.fenced(_sample(tables, first[i, "item"], first[i, "prompt"])) for i in rows]
+    blocks = [
+        f"#### Prompt {i + 1} of {count}\n\n{_beside(tables, first[i, 'item'], first[i, 'prompt'])}"
+        for i in rows
+    ]
     return "\n\n".join([title, note, *blocks])
+
+
+def _left_out(study: Study) -> str:
+    rest = len(study.labels) - len(bright(study))
+    return f" The baseline and the best variant; {rest} others are in the store." if rest else ""
 
 
 def _lowest_seed(study: Study, label: str) -> pl.DataFrame | None:
@@ -69,20 +104,19 @@ def _lowest_seed(study: Study, label: str) -> pl.DataFrame | None:
     return next((study.tables[t] for t in own["trial"] if t in study.tables), None)
 
 
-def _sample(tables: dict[str, pl.DataFrame], item: object, prompt: object) -> str:
-    lines = [f"prompt: {_indented(str(prompt))}"]
+def _beside(tables: dict[str, pl.DataFrame], item: object, prompt: object) -> str:
+    """The prompt and one block per variant; the page puts those side by side."""
+    blocks = [f"prompt: {_indented(str(prompt))}"]
     for label, table in tables.items():
         row = next(table.filter(pl.col("item") == item).iter_rows(named=True), None)
         if row is None:
-            lines.append(f"\n{shown.line(label)}: has no such item")
+            blocks.append(f"{shown.line(label)}: has no such item")
             continue
         facts = ["right" if row["correct"] else "wrong", f"{row['length']:.0f} tokens"]
         facts += ["cut by the budget"] if row["truncated"] else []
-        lines += [
-            f"\n{shown.line(label)} ({', '.join(facts)})",
-            f"  {_short(str(row['response']))}",
-        ]
-    return "\n".join(lines)
+        head = f"{shown.line(label)} ({', '.join(facts)})"
+        blocks.append(f"{head}\n  {_short(str(row['response']))}")
+    return "\n\n".join(map(text.fenced, blocks))
 
 
 def _short(response: str) -> str:

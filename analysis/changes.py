@@ -8,8 +8,10 @@ from typing import Any
 
 from analysis.ablation import Ablation, Job, Manifest, Prediction
 from analysis.fixed import plain
+from analysis.quantity import Kind as Read
 
 SHORT = 8  # characters of a hash
+UNSET = "unset"
 NAMED = 3  # trials that are named one by one; of more, the first and how many
 
 
@@ -39,7 +41,13 @@ def changes(before: Manifest, after: Manifest) -> list[Change]:
 
 def named(p: Prediction) -> str:
     """A prediction's subject, `dr_grpo − grpo on eval/accuracy`."""
-    return f"{p.variant} − {p.baseline} on {p.metric}"
+    words = p.reads.words
+    return f"{p.variant} {sign(p)} {p.baseline} on {p.metric}{f' ({words})' if words else ''}"
+
+
+def sign(p: Prediction) -> str:
+    """How the variant is set against the baseline: times by their ratio, all else by difference."""
+    return "/" if p.reads.kind is Read.TIME else "−"
 
 
 def _claims(a: Ablation, b: Ablation) -> list[str]:
@@ -68,7 +76,8 @@ def _predictions(a: Sequence[Prediction], b: Sequence[Prediction]) -> list[str]:
 
 
 def _whole(p: Prediction) -> str:
-    return f"{named(p)} {p.relation.value}, margin {p.margin}"
+    size = f"ratio {p.ratio}" if p.ratio else f"margin {p.margin}"
+    return f"{named(p)} {p.relation.value}, {size}"
 
 
 def _plan(before: Manifest, after: Manifest) -> list[str]:
@@ -120,7 +129,12 @@ def _members(what: str, a: Sequence[Any], b: Sequence[Any]) -> list[str]:
 
 
 def _fields(what: str, a: dict[str, Any], b: dict[str, Any]) -> list[str]:
-    return [text for key in a for text in _field(f"{what}: {key}", a[key], b[key])]
+    """What differs; a key that only one of them has is unset in the other."""
+    return [
+        text
+        for key in [*a, *(key for key in b if key not in a)]
+        for text in _field(f"{what}: {key}", a.get(key, UNSET), b.get(key, UNSET))
+    ]
 
 
 def _field(what: str, a: Any, b: Any) -> list[str]:

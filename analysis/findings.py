@@ -5,15 +5,18 @@ the primary metric with the baseline that no prediction speaks of. A pair that a
 of has that prediction's verdict and no second one, so that a page cannot contradict itself.
 """
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
-from analysis import stats, text
+from analysis import claims, stats, text
 from analysis.ablation import Prediction, Relation
-from analysis.gates import Gate, Level, gates
+from analysis.changes import named
+from analysis.gates import COMPLETE, Gate, Level, gates
+from analysis.multiverse import Strip, multiverse
+from analysis.quantity import RESULT, Kind, Quantity
 from analysis.stats import Claim, Outcome, Verdict
 from analysis.study import Study
-from analysis.units import limit
 
 # What the verdict on "higher" is called where nothing was predicted.
 READINGS = {
@@ -32,6 +35,8 @@ class Pairing:
         n: seeds with a result in both arms.
         correlation: over those seeds; NaN below 3 or without a spread.
         apart, together: half width of the 95 % interval of Welch's and of the paired difference.
+
+    Of times to a threshold, their logarithms; NaN where one is censored.
     """
 
     n: int
@@ -58,10 +63,16 @@ class Finding:
         return outcome.value if self.prediction else READINGS[outcome]
 
     @property
+    def quantity(self) -> Quantity:
+        """What of the metric is compared."""
+        return self.prediction.reads if self.prediction else RESULT
+
+    @property
     def claim(self) -> str:
         """What was tested, `grpo − reinforce on eval/accuracy is greater than 0.020`."""
-        said = f" is {expected(self.prediction)}" if self.prediction else ""
-        return f"{self.variant} − {self.baseline} on {self.metric}{said}"
+        if self.prediction is None:
+            return f"{self.variant} − {self.baseline} on {self.metric}"
+        return f"{named(self.prediction)} is {expected(self.prediction)}"
 
     @property
     def reading(self) -> str:
@@ -80,16 +91,19 @@ class Findings:
         barred: why no verdict is given at all; "" if some may be. A gate that concerns some arms
             only withholds the verdicts on these.
         gates: that it was decided under.
+        strips: one per prediction: what other analyses would have said. None where verdicts are
+            barred, unless only for missing trials: those are what the analyses vary.
     """
 
     predicted: list[Finding]
     compared: list[Finding]
     barred: str
     gates: list[Gate]
+    strips: list[Strip]
 
     def about(self, metric: str, variant: str, baseline: str) -> list[Finding]:
-        """Every verdict on one difference."""
-        found = [*self.predicted, *self.compared]
+        """Every verdict on one difference of results; none on a quantity read off a curve."""
+        found = [f for f in (*self.predicted, *self.compared) if f.quantity is RESULT]
         return [
             f for f in found if (f.metric, f.variant, f.baseline) == (metric, variant, baseline)
         ]
@@ -100,31 +114,38 @@ def findings(study: Study) -> Findings:
     checks = gates(study)
     barred = _barred([gate for gate in checks if not gate.variants])
     planned = study.manifest.ablation.predictions
-    spoken = {p.variant for p in planned if (p.metric, p.baseline) == _headline(study)}
+    spoken = {
+        p.variant
+        for p in planned
+        if p.reads is RESULT and (p.metric, p.baseline) == (study.primary, study.baseline)
+    }
     rest = [label for label in study.others if label not in spoken]
-    subjects = [(p.metric, p.variant, p.baseline) for p in planned]
-    others = [(study.primary, label, study.baseline) for label in rest]
-    claims = [
-        _claim(study, checks, *subject, p.relation, p.margin)
-        for subject, p in zip(subjects, planned, strict=True)
+    subjects = [subject(p) for p in planned]
+    asked = [
+        _allowed(claim, checks, *names[1:])
+        for claim, names in zip(predicted(study), subjects, strict=True)
     ]
-    higher = [_claim(study, checks, *subject, Relation.GREATER, 0.0) for subject in others]
+    others = [(study.primary, label, study.baseline) for label in rest]
+    higher = [_allowed(_higher(study, *other), checks, *other[1:]) for other in others]
+    failed = {gate.question for gate in checks if gate.level is Level.FAIL}
     return Findings(
         [
-            Finding(*subject, p, verdict, _pairing(study, *subject))
-            for subject, p, verdict in zip(subjects, planned, stats.decide(claims), strict=True)
+            Finding(*names, p, verdict, _pairing(study, names, p.reads))
+            for names, p, verdict in zip(subjects, planned, stats.decide(asked), strict=True)
         ],
         [
-            Finding(*subject, None, verdict, _pairing(study, *subject))
-            for subject, verdict in zip(others, stats.decide(higher), strict=True)
+            Finding(*names, None, verdict, _pairing(study, names, RESULT))
+            for names, verdict in zip(others, stats.decide(higher), strict=True)
         ],
         barred,
         checks,
+        multiverse(study) if failed <= {COMPLETE} else [],
     )
 
 
-def _headline(study: Study) -> tuple[str, str]:
-    return study.primary, study.baseline
+def subject(p: Prediction) -> tuple[str, str, str]:
+    """Metric, variant and baseline."""
+    return p.metric, p.variant, p.baseline
 
 
 def _barred(checks: list[Gate]) -> str:
@@ -133,28 +154,47 @@ def _barred(checks: list[Gate]) -> str:
     return f"trust gate FAIL: {', '.join(failed)}" if failed else ""
 
 
-def _claim(
-    study: Study,
-    checks: list[Gate],
-    metric: str,
-    variant: str,
-    baseline: str,
-    relation: Relation,
-    margin: float,
-) -> Claim:
-    x, y = study.arms(metric, variant, baseline)
-    barred = _barred([gate for gate in checks if gate.concerns(variant, baseline)])
-    return Claim(relation, margin, x, y, study.paired, limit(metric), barred)
+def _allowed(claim: Claim, checks: list[Gate], variant: str, baseline: str) -> Claim:
+    """A claim with what the gates that concern its arms say against it."""
+    concerned = [gate for gate in checks if gate.concerns(variant, baseline)]
+    return dataclasses.replace(claim, barred=_barred(concerned))
 
 
-def _pairing(study: Study, metric: str, variant: str, baseline: str) -> Pairing:
-    x, y = study.common(metric, variant, baseline)
+def predicted(study: Study) -> list[Claim]:
+    """The family of the predictions, as it was planned."""
+    return [
+        claims.claim(
+            claims.read(study, p.metric, p.reads), subject(p), p.relation, p.margin, study.paired
+        )
+        for p in study.manifest.ablation.predictions
+    ]
+
+
+def _higher(study: Study, metric: str, variant: str, baseline: str) -> Claim:
+    """What is asked about a variant of which nothing was predicted."""
+    rows = claims.read(study, metric, RESULT)
+    names = (metric, variant, baseline)
+    return claims.claim(rows, names, Relation.GREATER, 0.0, study.paired)
+
+
+def _pairing(study: Study, names: tuple[str, str, str], quantity: Quantity) -> Pairing:
+    rows = claims.read(study, names[0], quantity)
+    both = claims.claim(rows, names, Relation.GREATER, 0.0, paired=True)
+    x, y = both.variant, both.baseline
+    if both.censored or not all(map(math.isfinite, (*x, *y))):
+        return Pairing(len(x), math.nan, math.nan, math.nan)
     widths = [(d.high - d.low) / 2 for d in (stats.welch(x, y), stats.paired(x, y))]
     return Pairing(len(x), stats.correlation(x, y), widths[0], widths[1])
 
 
 def expected(p: Prediction) -> str:
-    """What a prediction says of the difference, `greater than 0.020`."""
+    """What a prediction says of the difference, `greater than 0.020`; of times, `below ×0.33`."""
+    if p.reads.kind is Kind.TIME:
+        return {
+            Relation.GREATER: f"above ×{p.ratio:g}",
+            Relation.LESS: f"below ×{p.ratio:g}",
+            Relation.EQUAL: f"within ×{1 / p.ratio:.3g} and ×{p.ratio:.3g}",
+        }[p.relation]
     margin = text.exact(p.margin, p.metric)
     below = text.exact(-p.margin, p.metric)
     return {

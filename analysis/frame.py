@@ -21,6 +21,7 @@ class Axis(Enum):
 
     STEPS = "training/global_step"
     TOKENS = "budget/tokens"
+    SECONDS = "budget/seconds"
 
 
 def finite(metrics: pl.DataFrame) -> pl.DataFrame:
@@ -65,7 +66,7 @@ def base_values(metrics: pl.DataFrame, metric: str) -> FloatArray:
 
 
 def seed_lines(metrics: pl.DataFrame, metric: str, axis: Axis) -> pl.DataFrame:
-    """One metric of every trial against steps or tokens.
+    """One metric of every trial against steps, tokens or seconds.
 
     Returns:
         trial, variant, seed, x, value, end; `end` is the x where the trial's training ended,

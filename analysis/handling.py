@@ -11,6 +11,7 @@ import polars as pl
 from analysis import stats
 from analysis.ablation import Relation
 from analysis.findings import READINGS, Finding, Findings
+from analysis.quantity import RESULT
 from analysis.stats import Claim, FloatArray, Verdict
 from analysis.study import Study
 from analysis.units import limit
@@ -75,6 +76,8 @@ def _word(f: Finding, verdict: Verdict) -> str:
 
 
 def _unknown(study: Study, f: Finding, handling: Handling) -> str:
+    if f.quantity is not RESULT:
+        return "read off a curve"
     if math.isnan(study.manifest.ablation.primary.ends(f.metric)[0]):
         return "no worst value declared"
     return f"no best value of {f.metric} is known" if handling is Handling.WORST else "no seeds"
@@ -84,6 +87,8 @@ def _arms(
     study: Study, f: Finding, handling: Handling, fallen: set[str]
 ) -> tuple[FloatArray, FloatArray] | None:
     """The two arms of a finding; None where a value that it needs is not known."""
+    if f.quantity is not RESULT:
+        return None
     x, y = (_seeds(study, f.metric, label) for label in (f.variant, f.baseline))
     if handling is Handling.COMPLETED:
         kept = [

@@ -16,6 +16,7 @@ from analysis import stats
 from analysis.ablation import Relation
 from analysis.components import Parts, parts
 from analysis.findings import Finding, Findings
+from analysis.quantity import RESULT
 from analysis.stats import FloatArray
 from analysis.stats.power import Design, paired_design, welch_design
 from analysis.study import Study
@@ -75,6 +76,8 @@ def needs(study: Study, found: Findings) -> list[Need]:
 def _need(study: Study, f: Finding) -> Need:
     p = f.prediction
     x, y = study.arms(f.metric, f.variant, f.baseline)
+    if f.quantity is not RESULT:
+        return Need(f, False, [], "it is read off a curve, whose spread is not split")
     if p is None or p.margin == 0:
         return Need(f, False, [], "its margin is 0, so there is no size to reach")
     if min(len(x), len(y)) < 2 or stats.no_spread(x) or stats.no_spread(y):

@@ -4,9 +4,10 @@ import json
 import math
 from typing import Any
 
-from analysis import evidence, failures, selftest, stats
+from analysis import derived, evidence, exploratory, failures, multiverse, selftest, stats
 from analysis.findings import Finding, Findings
 from analysis.fixed import plain
+from analysis.quantity import Kind
 from analysis.study import Study, compare
 
 
@@ -30,10 +31,18 @@ def written(study: Study, found: Findings) -> str:
             for label in study.labels
         ],
         "predictions": [_finding(f) for f in found.predicted],
+        "curves": [
+            dict(zip(("variant", "baseline"), map(plain, derived.arms(study, f)), strict=True))
+            if f.quantity.kind is not Kind.RESULT
+            else None
+            for f in found.predicted
+        ],
+        "multiverse": multiverse.plain(found.strips),
         "comparisons": [_finding(f) for f in found.compared],
         "failures": failures.data(study, found),
         "selftest": selftest.data(study),
         "evidence": evidence.data(study, found),
+        "exploratory": {} if found.barred else exploratory.plain(study),
     }
     return json.dumps(_finite(data), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -41,7 +50,7 @@ def written(study: Study, found: Findings) -> str:
 def _finding(f: Finding) -> dict[str, Any]:
     verdict = plain(f.verdict)
     shown = {"metric": f.metric, "variant": f.variant, "baseline": f.baseline, "verdict": f.word}
-    claimed = plain(f.prediction) if f.prediction else {}
+    claimed = {"quantity": Kind.RESULT.value} | (plain(f.prediction) if f.prediction else {})
     keys = ("reason", "p", "alone", "difference", "resolution")
     return claimed | shown | {key: verdict[key] for key in keys} | {"pairing": plain(f.pairing)}
 

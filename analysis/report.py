@@ -2,45 +2,69 @@
 
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 from rich.console import RenderableType
 
 from analysis import (
+    answer,
     appendix,
+    checklist,
+    cost,
+    derived,
     evidence,
+    exploratory,
     failures,
-    figures,
+    multiverse,
     page,
     record,
+    references,
     seal,
     sections,
     selftest,
     tables,
-)
-from analysis.ablation import Prediction, Relation
-from analysis.figures import Contrast
+    text,
+    writeup,
+)  # fmt: skip
+from analysis.contrasts import DIFFERENCES
+from analysis.drawing import Panel
 from analysis.findings import Findings, findings
-from analysis.frame import Axis
 from analysis.gates.looking import note
-from analysis.study import Study, compare, read_study
+from analysis.panels import (
+    BEHAVIOUR,
+    DATA,
+    LENGTH,
+    OUTCOME,
+    PARTS,
+    POLICY,
+    abbreviated,
+    panels,
+    unchanged,
+)  # fmt: skip
+from analysis.study import Study, read_study
 from analysis.summary import summary
 from harness.errors import ConfigError
 
-STEPS_PNG, TOKENS_PNG, FOREST_PNG = "curves_steps.png", "curves_tokens.png", "differences.png"
-BEHAVIOUR_PNG = "behaviour.png"
 CURVES_NOTE = (
     "Thin lines: one trial each, not smoothed. Thick line and band: mean over seeds and its 95 % t "
-    "interval, up to where the shortest trial ended. The view fits the trials, so a wide band may "
-    "be cut."
+    "interval, up to where the shortest trial ended; against tokens and seconds on a common grid, "
+    "each trial interpolated linearly. The view fits the trials, so a wide band may be cut."
 )
-FOREST_NOTE = (
-    "Diamond and bar: difference and interval, one for each prediction, of the level at which its "
-    "verdict was taken; a difference that no verdict is about, alone at 95 %. Dots: seeds. Dotted "
-    "red: the margins of the predictions."
-)
+# Title of each group of curves, and what is to be said of it.
+CURVES = {
+    OUTCOME: ("Learning curves", CURVES_NOTE),
+    LENGTH: ("Length of responses", "Read from held-out responses."),
+    POLICY: (
+        "Entropy, KL and clipping",
+        "How far and how fast the policy moves, and how well the sampler's and the trainer's "
+        "probabilities agree.",
+    ),
+    DATA: ("Window, difficulty and signal", "What the training prompts and their budget were."),
+    BEHAVIOUR: ("Behaviour", "Search and self-verification, read from held-out responses."),
+    PARTS: ("Parts and difficulties", "Held-out accuracy of each part of the set."),
+}
 
 
 @dataclass(frozen=True)
@@ -78,12 +102,17 @@ def build(runs: Path, name: str) -> Report:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".report-") as scratch:
         new = Path(scratch)
         found = findings(study)
-        drawn = draw(study, found, new)
-        markdown = write(study, found, drawn)
-        (new / "report.md").write_text(markdown, encoding="utf-8")
-        html = page.render(markdown, name, new, drawn)
-        (new / "report.html").write_text(html, encoding="utf-8")
-        (new / "report.json").write_text(record.written(study, found), encoding="utf-8")
+        shown = panels(study, found)
+        drawn = {panel.file: panel.draw() for panel in shown}
+        markdown = write(study, found, shown)
+        written = {
+            **drawn,
+            "report.md": markdown,
+            "report.html": page.render(markdown, name, drawn),
+            "report.json": record.written(study, found),
+        }
+        for file, content in written.items():
+            (new / file).write_text(content, encoding="utf-8")
         folder.mkdir(exist_ok=True)
         for path in sorted(new.iterdir()):
             os.replace(path, folder / path.name)
@@ -92,88 +121,55 @@ def build(runs: Path, name: str) -> Report:
     return Report(*files, summary(study, found), empty, study.manifest.command)
 
 
-def draw(study: Study, found: Findings, folder: Path) -> set[str]:
-    """Save every figure of the report and return their names; none if no trial finished."""
-    drawn = {}
-    if not study.metrics.is_empty():
-        curves = (study.metrics, study.labels)
-        drawn[STEPS_PNG] = figures.learning_curves(*curves, Axis.STEPS, figures.PANELS)
-        drawn[TOKENS_PNG] = figures.learning_curves(*curves, Axis.TOKENS, figures.PANELS)
-        if figures.BEHAVIOUR[0].metric in set(study.metrics["metric"]):
-            drawn[BEHAVIOUR_PNG] = figures.learning_curves(*curves, Axis.STEPS, figures.BEHAVIOUR)
-    if panels := _forest(study, found):
-        drawn[FOREST_PNG] = figures.differences(panels, study.labels, study.baseline)
-    for name, figure in drawn.items():
-        figures.save(figure, folder / name)
-    return set(drawn)
+def write(study: Study, found: Findings, shown: Sequence[Panel]) -> str:
+    """The report in Markdown.
 
-
-def _forest(study: Study, found: Findings) -> dict[str, list[Contrast]]:
-    """Rows of the forest plot for the primary and every predicted metric that has results."""
-    predicted = [p.metric for p in study.manifest.ablation.predictions]
-    panels = {}
-    for metric in dict.fromkeys([study.primary, *predicted]):
-        base = study.values(metric, study.baseline)
-        if not len(base) or not study.others:
-            continue
-        rows = [Contrast(study.baseline, [], base - np.mean(base), [])]
-        for label in study.others:
-            points = study.values(metric, label) - np.mean(base)
-            decided = [f.verdict.difference for f in found.about(metric, label, study.baseline)]
-            drawn = decided or [compare(study, metric, label).difference]
-            rows.append(Contrast(label, drawn, points, _margins(study, metric, label)))
-        panels[metric] = rows
-    return panels
-
-
-def _margins(study: Study, metric: str, label: str) -> list[float]:
-    """Signed margins of the predictions that compare this variant with the baseline."""
-    return [
-        margin
-        for p in study.manifest.ablation.predictions
-        if (p.metric, p.variant, p.baseline) == (metric, label, study.baseline)
-        for margin in _signed_margins(p)
-    ]
-
-
-def _signed_margins(p: Prediction) -> list[float]:
-    return {
-        Relation.GREATER: [p.margin],
-        Relation.LESS: [-p.margin],
-        Relation.EQUAL: [-p.margin, p.margin],
-    }[p.relation]
-
-
-def write(study: Study, found: Findings, drawn: set[str]) -> str:
-    """The report in Markdown; `drawn` names the figures that exist."""
-    parts = [sections.head(study, found), sections.predictions(study, found)]
-    if FOREST_PNG in drawn:
-        parts += [f"![Differences from the baseline]({FOREST_PNG})", FOREST_NOTE]
-    parts.append(tables.final(study, found))
-    if STEPS_PNG in drawn:
-        parts += [
-            "## Learning curves",
-            f"![Learning curves against steps]({STEPS_PNG})",
-            f"Against training steps. {CURVES_NOTE}",
-            f"![Learning curves against tokens]({TOKENS_PNG})",
-            f"Against sampled training tokens; means on a common grid, each trial interpolated "
-            f"linearly. {CURVES_NOTE}",
-            tables.taught(study),
-        ]
-    if BEHAVIOUR_PNG in drawn:
-        parts += [
-            f"![Search and self-verification]({BEHAVIOUR_PNG})",
-            f"Search and self-verification, read from held-out responses. {CURVES_NOTE}",
-        ]
-    parts += [
+    Args:
+        shown: the figures that lie beside it.
+    """
+    parts = [
+        answer.head(study, found, _images(shown, DIFFERENCES)),
+        _key(study),
+        sections.predictions(study, found),
+        derived.section(study, found),
+        tables.final(study, found),
+        multiverse.section(study, found),
+        exploratory.section(study, found),
+        *(_curves(study, shown, group) for group in CURVES),
+        tables.taught(study),
+        writeup.section(study, found),
         sections.trust(found),
         seal.section(study),
         failures.section(study, found),
         selftest.section(study),
         evidence.section(study, found),
         appendix.failures(study),
+        appendix.every_seed(study),
         sections.methods(study),
         appendix.samples(study),
+        cost.section(study),
         appendix.provenance(study),
+        checklist.section(study),
+        references.section(study, found),
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _images(shown: Sequence[Panel], group: str) -> list[str]:
+    return [text.image(panel.file, panel.alternative) for panel in shown if panel.group == group]
+
+
+def _curves(study: Study, shown: Sequence[Panel], group: str) -> str:
+    """One section of figures; "" where there are none."""
+    images = _images(shown, group)
+    title, note = CURVES[group]
+    still = ", ".join(f"{text.prose(name)} {value}" for name, value in unchanged(study, group))
+    if still:
+        note += f" Not drawn, since they are the same everywhere: {still}."
+    return "\n\n".join([f"## {title}", "\n".join(images), note]) if images else ""
+
+
+def _key(study: Study) -> str:
+    """What the figures' shortened labels stand for."""
+    full = [f"- {text.code(word)}: {text.code(x)}" for word, x in abbreviated(study).items()]
+    return "\n".join(["Labels that the figures shorten:", "", *full]) if full else ""

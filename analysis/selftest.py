@@ -31,7 +31,7 @@ def selftest(study: Study) -> SelfTest:
     for metric, variant, seed, value in rows:
         results.setdefault((metric, variant), {})[seed] = value
     design = of_results(
-        ablation.predictions, results, study.paired, lambda m: ablation.primary.ends(m)[0]
+        ablation.on_results, results, study.paired, lambda m: ablation.primary.ends(m)[0]
     )
     return simulated(design)
 
@@ -40,7 +40,7 @@ def section(study: Study) -> str:
     """One row per prediction, and one for the family."""
     found = selftest(study)
     if not found.chances:
-        return f"{TITLE}\n\nNo predictions were written down before the run: there is no family."
+        return f"{TITLE}\n\nNo prediction on a result was written down before the run."
     scenes = [scene.value for scene in Scene]
     header = ["prediction", *(f"false “supported”, {scene}" for scene in scenes)]
     header += ["true at", *(f"“supported” if true, {scene}" for scene in scenes)]
@@ -64,7 +64,7 @@ def _method(study: Study) -> str:
     return (
         f"{DRAWS:,} studies like this one were drawn from normal distributions (its seeds of each "
         f"arm, their spread, their correlations over seeds as measured) and decided as this page "
-        f"decides: compared {pairs}, Holm over all predictions. False: how often a prediction is "
+        f"decides: compared {pairs}, Holm over the predictions on results. False: how often one is "
         f"called supported where every difference lies at its margin (an *equal* under collapse of "
         f"the variant: so far outside that the other seeds look equal). If true: the same where "
         f"every prediction is true, by {EFFECT:g} standard deviations over seeds beyond its "

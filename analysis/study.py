@@ -11,7 +11,7 @@ from analysis.ablation import Manifest
 from analysis.looks import Look
 from analysis.revisions import History
 from analysis.stats import Difference, Estimate, FloatArray
-from analysis.units import is_share, limit
+from analysis.units import estimate, limit
 from harness.measure import collapse
 from harness.measure.collapse import Collapse
 from harness.tracking.record import RECORD
@@ -155,7 +155,7 @@ def compare(study: Study, metric: str, variant: str) -> Comparison:
     own, base = study.arms(metric, variant, study.baseline)
     test = stats.paired if study.paired else stats.welch
     return Comparison(
-        stats.mean_interval(study.values(metric, variant), share=is_share(metric)),
+        estimate(study.values(metric, variant), metric),
         test(own, base, limit=limit(metric)),
         stats.hedges_g(own, base),
         stats.detectable(own, base, stats.ALPHA, study.paired).value,

@@ -6,7 +6,7 @@ from rich.text import Text
 
 from analysis import text
 from analysis.findings import Finding, Findings
-from analysis.gates import Level
+from analysis.gates import Gate, Level
 from analysis.stats import Outcome
 from analysis.study import Study, compare
 from harness.machine import shown
@@ -18,9 +18,13 @@ STYLES = {
     Outcome.WITHHELD: "yellow",
 }
 
+# Colour of a gate's line, the grave ones first. The report has their facts in full.
+DOUBTS = {Level.FAIL: "red", Level.WARN: "yellow"}
+LONGEST = 200  # characters of a gate's line
+
 
 def summary(study: Study, found: Findings) -> RenderableType:
-    """Result per variant, then one line per prediction and per failed gate."""
+    """Result per variant, then one line per prediction and per gate that is not OK."""
     metric = study.primary
     table = Table(title=_plain(study.manifest.ablation.name), title_justify="left")
     table.add_column("variant")
@@ -33,12 +37,18 @@ def summary(study: Study, found: Findings) -> RenderableType:
         cells = [label, str(e.n), text.estimate(e, metric), *beside]
         table.add_row(*map(_plain, cells))
     lines = [_line(f) for f in found.predicted]
-    failed = [
-        Text.assemble(("FAIL: ", "red"), shown.line(f"{gate.question}: {gate.detail}"))
+    doubts = [
+        Text.assemble((f"{level.value}: ", DOUBTS[level]), shown.line(_doubt(gate)))
+        for level in DOUBTS
         for gate in found.gates
-        if gate.level is Level.FAIL
+        if gate.level is level
     ]
-    return Group(table, *lines, *failed)
+    return Group(table, *lines, *doubts)
+
+
+def _doubt(gate: Gate) -> str:
+    words = f"{gate.question}: {gate.detail}"
+    return words if len(words) <= LONGEST else f"{words[: LONGEST - 1]}…"
 
 
 def _beside(study: Study, found: Findings, label: str) -> list[str]:

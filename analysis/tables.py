@@ -2,12 +2,14 @@
 
 import math
 
-from analysis import frame, stats, text
+import polars as pl
+
+from analysis import frame, stats, text, units
 from analysis.findings import Findings
 from analysis.stats import FloatArray
 from analysis.study import Study, compare
-from analysis.units import is_share, limit
-from harness.schema import EVAL, METRICS
+from analysis.units import is_evaluation, limit, ordered
+from harness.schema import METRICS
 
 TRAINING_REWARD = "critic/score/mean"
 # The same policy, measured in four ways.
@@ -17,6 +19,7 @@ DECODINGS = {
     "eval/pass_at_k": "pass@{k}",
     "eval/accuracy_no_early_stop": "sampled, early stop suppressed",
 }
+SIDE_BY_SIDE = 4  # variants whose columns fit on a printed page
 SUPPRESSED = "eval/accuracy_no_early_stop"
 TAUGHT = [
     "eval/accuracy",
@@ -42,8 +45,8 @@ def final(study: Study, found: Findings) -> str:
     """Result of every variant on every metric, with its difference from the baseline."""
     planned = {p.metric for p in study.manifest.ablation.predictions}
     known = set(study.results["metric"])
-    shown = [m for m in METRICS if m in known and (m in EVAL or m == TRAINING_REWARD)]
-    first = [study.primary, *(m for m in METRICS if m in planned and m != study.primary)]
+    shown = [m for m in ordered(known) if is_evaluation(m) or m == TRAINING_REWARD]
+    first = [study.primary, *(m for m in ordered(planned) if m != study.primary)]
     rest = [m for m in shown if m not in first]
     test = "paired" if study.paired else "Welch"
     method = (
@@ -119,11 +122,11 @@ def equal_tokens(study: Study) -> str:
     arms = {
         label: rows.filter(variant=label).sort("seed")["value"].to_numpy() for label in study.labels
     }
-    share, most = is_share(study.primary), limit(study.primary)
+    most = limit(study.primary)
     lines = [
         [
             text.prose(label),
-            text.estimate(stats.mean_interval(x, share=share), study.primary),
+            text.estimate(units.estimate(x, study.primary), study.primary),
             str(len(x)),
             "baseline"
             if label == study.baseline
@@ -145,7 +148,9 @@ def taught(study: Study) -> str:
     decodings = (
         "Mean over seeds with its 95 % t interval. Early stop suppressed: the answer marker may "
         "not follow directly on a miss. The base measured so, and its pass@k, show how much of "
-        "the final accuracy it had already and did not use."
+        "the final accuracy it had already and did not use. Each row is measured with samples of "
+        "its own, pass@k with k per prompt and the others with one: where there are few prompts, "
+        "chance can put pass@k below the sampled accuracy."
     )
     method = (
         "Base: step 0, before any update. Variants: at the result's checkpoint. Mean over seeds "
@@ -157,27 +162,20 @@ def taught(study: Study) -> str:
 
 
 def _shown(x: FloatArray, metric: str) -> str:
-    return text.estimate(stats.mean_interval(x, share=is_share(metric)), metric)
+    return text.estimate(units.estimate(x, metric), metric)
 
 
 def _accuracies(study: Study) -> str:
     k = study.config.get("evaluation", {}).get("pass_k", "k")
-    rows = []
+    rows, base = [], _base(study)
     for label in (None, *study.labels):
         for metric, how in DECODINGS.items():
-            x = _values(study, metric, label)
+            x = frame.base_values(base, metric) if label is None else study.values(metric, label)
             if len(x):
                 policy = "base" if label is None else label
                 name = text.prose(f"{policy}, {how.format(k=k)}")
                 rows.append([name, _shown(x, metric), str(len(x))])
     return text.table(["policy and decoding", "accuracy [95 %]", "n"], rows)
-
-
-def _values(study: Study, metric: str, label: str | None) -> FloatArray:
-    """Results of a variant, or of the base where label is None."""
-    if label is None:
-        return frame.base_values(study.metrics, metric)
-    return study.values(metric, label)
 
 
 def _explained(study: Study) -> list[str]:
@@ -201,11 +199,25 @@ def _explained(study: Study) -> list[str]:
 
 
 def _behaviour(study: Study) -> str:
+    """Before and after, at most SIDE_BY_SIDE variants in one table."""
+    labels = study.labels
+    starts = range(0, len(labels), SIDE_BY_SIDE)
+    base = _base(study)
+    tables = [_before_and_after(study, base, labels[i : i + SIDE_BY_SIDE]) for i in starts]
+    return "\n\n".join(tables)
+
+
+def _base(study: Study) -> pl.DataFrame:
+    """The rows before any update, which are few: they are asked for many metrics."""
+    return study.metrics.filter(pl.col("step") == 0)
+
+
+def _before_and_after(study: Study, base: pl.DataFrame, labels: list[str]) -> str:
     rows = []
     for metric in TAUGHT:
-        before = frame.base_values(study.metrics, metric)
-        after = [study.values(metric, label) for label in study.labels]
+        before = frame.base_values(base, metric)
+        after = [study.values(metric, label) for label in labels]
         if len(before) or any(len(x) for x in after):
             cells = [_shown(x, metric) for x in (before, *after)]
             rows.append([text.code(metric), METRICS[metric].meaning, *cells])
-    return text.table(["metric", "meaning", "base", *map(text.prose, study.labels)], rows)
+    return text.table(["metric", "meaning", "base", *map(text.prose, labels)], rows)

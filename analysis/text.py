@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from analysis.stats import Difference, Estimate, Resolution
+from analysis.units import unit
 from harness.machine import shown
-from harness.schema import METRICS
 
 NONE = "–"
 # A token more or less is below every spread seen; shares and nats need three decimals.
@@ -31,7 +31,7 @@ def decimals(metric: str, scale: float = math.nan) -> int:
 
     What is not zero never prints as zero, and an interval never as a point.
     """
-    own = DECIMALS.get(METRICS[metric].unit, DEFAULT_DECIMALS)
+    own = DECIMALS.get(unit(metric), DEFAULT_DECIMALS)
     if not abs(scale) >= NOTHING or math.isinf(scale):
         return own
     return max(own, -math.floor(math.log10(abs(scale))))
@@ -61,14 +61,25 @@ def estimate(e: Estimate, metric: str) -> str:
 
 
 def difference(d: Difference, metric: str) -> str:
-    """Signed difference and interval, `+0.045 [+0.020, +0.070]`."""
+    """Signed difference and interval, `+0.045 [+0.020, +0.070]`; of times `×0.42 [×0.3, ×0.59]`."""
+    if d.of_logs:
+        return factors(d.value, d.low, d.high)
     if math.isnan(d.low):
         return signed(d.value, metric)
     return _interval(d.value, d.low, d.high, metric, "+")
 
 
+def factors(*logs: float) -> str:
+    """Ratios from their logarithms, the first with the others as its interval."""
+    known = [f"×{math.exp(x):.3g}" for x in logs if not math.isnan(x)]
+    shown, *bounds = known or [NONE]
+    return f"{shown} [{', '.join(bounds)}]" if bounds else shown
+
+
 def resolution(r: Resolution, metric: str) -> str:
     """What could have been shown, with its own uncertainty; a dash where it is unknown."""
+    if r.of_logs:
+        return factors(r.value, r.low, r.high)
     return NONE if math.isnan(r.value) else _interval(r.value, r.low, r.high, metric)
 
 
@@ -98,6 +109,12 @@ def p_value(p: float | None) -> str:
     if p is None:
         return NONE
     return f"< {SMALLEST_P}" if p < SMALLEST_P else f"{p:.3f}"
+
+
+def equals(p: float) -> str:
+    """A p-value behind its letter: `= 0.013`, `< 0.001`."""
+    shown = p_value(p)
+    return shown if shown.startswith("<") else f"= {shown}"
 
 
 def seeds(n: int) -> str:
@@ -131,6 +148,16 @@ def prose(value: object) -> str:
     text = _UNDERSCORES.sub(lambda run: "\\_" * len(run[0]), text)
     text = _NUMBERED.sub(r"\1\\\2", text)
     return _AT_AN_END.sub(r"\\\g<0>", text)
+
+
+def alternative(value: object) -> str:
+    """The text between the brackets of an image: one line, whose own brackets close nothing."""
+    return prose(value).replace("]", "\\]")
+
+
+def image(name: str, words: str) -> str:
+    """A figure that the report has drawn, with what it shows."""
+    return f"![{alternative(words)}]({name})"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

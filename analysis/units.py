@@ -1,8 +1,27 @@
-"""What kind of number a metric is, as far as statistics and figures care."""
+"""What kind of number a metric is, as far as statistics, tables and figures care."""
 
+import dataclasses
 import math
+from collections.abc import Iterable
 
-from harness.schema import EVAL
+from analysis import stats
+from analysis.stats import Estimate, FloatArray
+from harness.schema import EVAL, KINDS, METRICS, described
+
+# What one counts, or measures with a clock: never below zero.
+COUNTED = {"tokens", "attempts", "steps", "levels", "responses", "prompts", "updates", "s", "B"}
+
+
+def unit(metric: str) -> str:
+    """Its unit, "1" for a share or a pure number and for a metric that only a plug-in knows."""
+    known = described(metric)
+    return known.unit if known else "1"
+
+
+def is_evaluation(metric: str) -> bool:
+    """Whether it is measured on held-out prompts, on all or on those of one kind."""
+    return metric in EVAL or metric.startswith(KINDS)
+
 
 # Shares of what nobody wants: their worst value is 1, that of every other share 0.
 WORSE_UPWARDS = {
@@ -16,7 +35,20 @@ WORSE_UPWARDS = {
 
 def is_share(metric: str) -> bool:
     """Whether its values lie in [0, 1]: an evaluation metric without a unit is a share."""
-    return metric in EVAL and EVAL[metric].unit == "1"
+    return is_evaluation(metric) and unit(metric) == "1"
+
+
+def ordered(metrics: Iterable[str]) -> list[str]:
+    """In the order in which they are declared, those of parts and difficulties behind them."""
+    place = {key: i for i, key in enumerate(METRICS)}
+    return sorted(set(metrics), key=lambda key: (place.get(key, len(place)), _natural(key)))
+
+
+def _natural(key: str) -> tuple[str, int, str]:
+    """Difficulty 2 before difficulty 10."""
+    words = key.rstrip("0123456789")
+    digits = key[len(words) :]
+    return words, int(digits or 0), key
 
 
 def limit(metric: str) -> float:
@@ -29,3 +61,18 @@ def ends(metric: str) -> tuple[float, float]:
     if not is_share(metric):
         return math.nan, math.nan
     return (1.0, 0.0) if metric in WORSE_UPWARDS else (0.0, 1.0)
+
+
+def floor(metric: str) -> float:
+    """Smallest value that it can have: evaluation metrics and counts are never negative."""
+    return 0.0 if is_evaluation(metric) or unit(metric) in COUNTED else -math.inf
+
+
+def estimate(x: FloatArray, metric: str) -> Estimate:
+    """Mean over seeds with its 95 % interval, which never leaves what the metric can be.
+
+    That of a share is taken on the logit; that of another quantity ends at its floor, which the
+    true mean cannot pass either.
+    """
+    e = stats.mean_interval(x, share=is_share(metric))
+    return dataclasses.replace(e, low=max(e.low, floor(metric))) if e.low < floor(metric) else e

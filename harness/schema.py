@@ -126,6 +126,22 @@ EVAL = {
 
 METRICS: dict[str, Metric] = {**BUDGET, **STEP, **EVAL}
 
+# Accuracy on some of the held-out prompts: of one difficulty, or of one part of a mixture.
+KINDS = ("eval/accuracy/difficulty_", "eval/accuracy/part_")
+
+
+def of_kind(kind: str) -> Metric:
+    """The accuracy on prompts of one kind, `difficulty 3`; the task says which kinds there are."""
+    return Metric("1", f"share solved exactly of held-out prompts of {kind}")
+
+
+def described(key: str) -> Metric | None:
+    """A metric by its key, also one of a part or difficulty; None for what is no core metric."""
+    for prefix in KINDS:
+        if key.startswith(prefix) and key != prefix:
+            return of_kind(key.removeprefix("eval/accuracy/").replace("_", " ", 1))
+    return METRICS.get(key)
+
 
 def check_names(declared: Mapping[str, Metric]) -> None:
     """Raise ContractError for a name that no store takes; before anything is measured."""

@@ -1,10 +1,12 @@
 """What a plan must be for its variants to be compared: refused before anything starts."""
 
+from analysis.quantity import RESULT
 from harness.config import group_hash
 from harness.errors import ConfigError
 from harness.machine import provenance
 from harness.tasks import sets
 from harness.wording import few
+from sweeps.measured import lacking
 from sweeps.plan import Plan, differences
 
 # Last names of the keys that say what is right.
@@ -16,7 +18,8 @@ def check(plan: Plan) -> None:
 
     Raises:
         ConfigError: a variant that is the baseline, a factor that nobody changes, another budget,
-            another held-out set, or uncommitted code where that is not wanted.
+            another held-out set or grader, a metric of the question that a variant does not
+            measure, or uncommitted code where that is not wanted.
     """
     _clean(plan)
     _refuse_twins(plan)
@@ -24,6 +27,7 @@ def check(plan: Plan) -> None:
     _refuse_other_budgets(plan)
     _refuse_other_held_out_sets(plan)
     _refuse_other_graders(plan)
+    _refuse_unmeasured(plan)
 
 
 def _clean(plan: Plan) -> None:
@@ -96,6 +100,17 @@ def _refuse_other_graders(plan: Plan) -> None:
                 f"{plan.ablation.baseline} ({few(other)}), so that accuracies cannot be compared; "
                 f"give all variants one grader, or run a multirun for each"
             )
+
+
+def _refuse_unmeasured(plan: Plan) -> None:
+    """The primary metric in every variant; a predicted one in the two that it is about."""
+    ablation = plan.ablation
+    asked = [(label, ablation.primary.metric, RESULT) for label in ablation.labels]
+    for p in ablation.predictions:
+        asked += [(label, p.metric, p.reads) for label in (p.variant, p.baseline)]
+    for label, metric, quantity in dict.fromkeys(asked):
+        if reason := lacking(plan.variants[label], metric, quantity):
+            raise ConfigError(f"{plan.ablation.name}: {metric} is not measured: {label} {reason}")
 
 
 def _refuse_other_held_out_sets(plan: Plan) -> None:

@@ -63,11 +63,11 @@ def _errors(planned: Plan, records: Sequence[Record]) -> Iterator[str]:
     """
     ablation = planned.ablation
     results = {}
-    for metric, label in subjects(ablation.predictions):
+    for metric, label in subjects(ablation.on_results):
         found = _results(records, metric).get(group_hash(planned.variants[label]), {})
         results[metric, label] = dict(sorted(found.items()))
     design = of_results(
-        ablation.predictions,
+        ablation.on_results,
         results,
         ablation.paired,
         lambda metric: ablation.primary.ends(metric)[0],

@@ -53,8 +53,7 @@ CONFINED = {
     "mlflow": ("harness/tracking*", "analysis/load.py"),
     "vllm": ("harness/rollout/vllm_library.py",),
     "hydra": ("harness/__main__.py", "harness/cli.py", "harness/refusals.py", "sweeps/*"),
-    "matplotlib": ("analysis/figures.py",),
-    "seaborn": ("analysis/figures.py",),
+    "matplotlib": ("analysis/canvas.py", "analysis/figures.py", "analysis/forest.py"),
     "torch": ("harness/*", "sweeps/*"),
 }
 MAX_LINE, MAX_FILE, MAX_FUNCTION, MAX_LOOP = 100, 300, 40, 150

@@ -19,10 +19,10 @@ from analysis.gates import (
     trials,
 )
 from analysis.gates.gate import Gate, Level
-from analysis.gates.trials import unfinished
+from analysis.gates.trials import COMPLETE, unfinished
 from analysis.study import Study
 
-__all__ = ["Gate", "Level", "gates", "unfinished"]
+__all__ = ["COMPLETE", "Gate", "Level", "gates", "unfinished"]
 
 
 def gates(study: Study) -> list[Gate]:

@@ -5,6 +5,7 @@ import polars as pl
 from analysis.gates.gate import Gate, Level, about, arms
 from analysis.study import FINISHED, Study
 
+COMPLETE = "All planned trials finished"
 GRADIENT = "actor/grad_norm"  # by which a dead trial is told
 
 
@@ -16,7 +17,7 @@ def complete(study: Study) -> Gate:
     if not lost.is_empty():
         detail += "; " + ", ".join(f"{t} {s}" for t, s in lost["trial", "status"].rows())
     level = Level.OK if lost.is_empty() else Level.FAIL
-    return about(study, "All planned trials finished", level, detail, arms(lost))
+    return about(study, COMPLETE, level, detail, arms(lost))
 
 
 def unfinished(study: Study) -> pl.DataFrame:

@@ -12,16 +12,21 @@ few or equal values: what cannot be computed is NaN, and NaN never decides anyth
 """
 
 from analysis.stats.aggregates import (
+    RESAMPLES,
     iqm,
+    iqm_interval,
     optimality_gap,
     performance_profile,
     probability_of_improvement,
 )
+from analysis.stats.curves import first_reached, mean_height
 from analysis.stats.differences import (
     Difference,
     Terms,
+    by_prompt,
     correlation,
     hedges_g,
+    hedges_g_interval,
     paired,
     paired_terms,
     welch,
@@ -37,7 +42,9 @@ from analysis.stats.intervals import (
     no_spread,
 )
 from analysis.stats.power import POWER, Resolution, attainable, detectable, expected_detectable
+from analysis.stats.simultaneous import Simultaneous, dunnett, games_howell
 from analysis.stats.studies import decided
+from analysis.stats.survival import Times, restricted_mean, survival
 from analysis.stats.unusual import Rule, Sign, unusual
 from analysis.stats.variance import VarianceSplit, split
 from analysis.stats.verdicts import (
@@ -47,6 +54,7 @@ from analysis.stats.verdicts import (
     Verdict,
     decide,
     directed_p,
+    timed,
 )
 
 MIN_SEEDS_CONFIRM = 5  # below this a study is a screening: at n = 3 only d > 3 sd is detectable
@@ -57,6 +65,7 @@ __all__ = [
     "MIN_SEEDS_CONFIRM",
     "MIN_SEEDS_VERDICT",
     "POWER",
+    "RESAMPLES",
     "Claim",
     "Difference",
     "Estimate",
@@ -65,21 +74,30 @@ __all__ = [
     "Resolution",
     "Rule",
     "Sign",
+    "Simultaneous",
     "Terms",
+    "Times",
     "VarianceSplit",
     "Verdict",
     "attainable",
     "benjamini_hochberg",
+    "by_prompt",
     "correlation",
     "decide",
     "decided",
     "detectable",
     "directed_p",
+    "dunnett",
     "expected_detectable",
+    "first_reached",
+    "games_howell",
     "hedges_g",
+    "hedges_g_interval",
     "holm",
     "iqm",
+    "iqm_interval",
     "local_alphas",
+    "mean_height",
     "mean_interval",
     "no_spread",
     "optimality_gap",
@@ -88,8 +106,11 @@ __all__ = [
     "performance_profile",
     "permutation_p",
     "probability_of_improvement",
+    "restricted_mean",
     "sign_flip_p",
     "split",
+    "survival",
+    "timed",
     "unusual",
     "welch",
     "welch_terms",

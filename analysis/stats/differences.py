@@ -40,6 +40,7 @@ class Difference:
         level: of the interval.
         limit: largest |difference| that can be, 1 for shares; the interval is cut there.
         paired: whether seeds were compared one by one.
+        of_logs: whether value, low, high and error are natural logarithms of a ratio of times.
     """
 
     value: float
@@ -52,6 +53,7 @@ class Difference:
     level: float = LEVEL
     limit: float = math.inf
     paired: bool = False
+    of_logs: bool = False
 
     def at(self, level: float) -> "Difference":
         """The same difference with an interval of another level."""
@@ -158,6 +160,47 @@ def hedges_g(variant: FloatArray, baseline: FloatArray) -> float:
     correction = 1 - 3 / (4 * (n + m) - 9)
     apart = float(np.mean(variant) - np.mean(baseline))
     return correction * apart / math.sqrt(within / (n + m - 2))
+
+
+def hedges_g_interval(
+    variant: FloatArray, baseline: FloatArray, level: float = LEVEL
+) -> tuple[float, float]:
+    """Bounds of Hedges' g: the effects whose noncentral t puts the t found in its tails.
+
+    Normal arms of equal variance are assumed, as g itself does; NaN where g is.
+    Source: Steiger and Fouladi 1997, by `scipy.special.nctdtrinc`.
+
+    Args:
+        variant, baseline: (n,) and (m,).
+        level: of the interval.
+    """
+    n, m = len(variant), len(baseline)
+    g = hedges_g(variant, baseline)
+    if math.isnan(g):
+        return math.nan, math.nan
+    df, root = n + m - 2, math.sqrt(1 / n + 1 / m)
+    correction = 1 - 3 / (4 * (n + m) - 9)
+    t = g / correction / root
+    bounds = (special.nctdtrinc(df, 0.5 + side * level / 2, t) for side in (1, -1))
+    low, high = (float(bound) * root * correction for bound in bounds)
+    return low, high
+
+
+def by_prompt(variant: FloatArray, baseline: FloatArray, level: float = LEVEL) -> Difference:
+    """Difference of two arms' shares, prompts compared one by one, with the prompt as cluster.
+
+    The interval is over other prompts, with these seeds: every response to one prompt counts
+    within its cluster. It says nothing of other seeds. Its `n` are prompts.
+
+    Args:
+        variant: (seeds, prompts), graded 0 to 1.
+        baseline: (its seeds, the same prompts in the same order).
+        level: of the interval.
+
+    Source: Miller 2024, section 3.1 and 2.2; equal to a least-squares fit with standard errors
+        clustered by prompt, but for the factor of small samples.
+    """
+    return paired(np.mean(variant, axis=0), np.mean(baseline, axis=0), level, limit=1.0)
 
 
 def correlation(variant: FloatArray, baseline: FloatArray) -> float:

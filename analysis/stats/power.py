@@ -28,11 +28,15 @@ class Resolution:
     """A size in the metric's unit, with the 95 % interval that the spread's own error gives it.
 
     NaN where the spread is unknown or nothing could be shown.
+
+    Attributes:
+        of_logs: whether the three are natural logarithms of a ratio of times.
     """
 
     value: float
     low: float
     high: float
+    of_logs: bool = False
 
 
 @dataclass(frozen=True)

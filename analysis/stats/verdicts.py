@@ -1,5 +1,15 @@
-"""The one place where a verdict is taken: claims of one family in, verdicts out."""
+"""The one place where a verdict is taken: claims of one family in, verdicts out.
 
+Claims about times to a threshold are claims about their ratio. Where every trial of both arms
+reached it, the test is that of all other claims, on the logarithms of the times: a ratio is a
+difference there, and times that differ by factors have like spreads. Where one did not, its
+logarithm is unknown, and any number put in its place would be an assumption; the test is then the
+exact log-rank test (`survival.slower`), which asks of such a trial only that it took longer. It has
+no interval here, and with 3 seeds in each arm its p cannot fall below .1 (equal: .05), which
+decides nothing.
+"""
+
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +24,7 @@ from analysis.stats.differences import Difference, Terms, paired, welch
 from analysis.stats.families import ALPHA, holm, local_alphas
 from analysis.stats.intervals import FloatArray, no_spread
 from analysis.stats.power import Resolution, attainable, detectable
+from analysis.stats.survival import Times, ratio, slower
 
 # At n = 2 Welch has about one degree of freedom, and one of two seeds is half of the evidence.
 MIN_SEEDS_VERDICT = 3
@@ -37,6 +48,8 @@ class Claim:
         variant, baseline: shapes (n,) and (m,); the same seeds in the same order where `paired`.
         paired: whether seeds are compared one by one; declared before the run.
         limit: largest |d| that can be, 1 for shares.
+        times: of variant and baseline, where the claim is about a ratio of times. `variant` and
+            `baseline` are then their logarithms (`timed`), and so is `margin` that of a ratio.
         barred: why no verdict may be given on it; "" if one may.
     """
 
@@ -46,7 +59,29 @@ class Claim:
     baseline: FloatArray
     paired: bool = False
     limit: float = math.inf
+    times: tuple[Times, Times] | None = None
     barred: str = ""
+
+    @property
+    def censored(self) -> bool:
+        """Whether some trial did not reach its threshold."""
+        return self.times is not None and not all(arm.complete for arm in self.times)
+
+
+def timed(
+    relation: Relation, margin: float, variant: Times, baseline: Times, paired: bool = False
+) -> Claim:
+    """A claim about the ratio of two arms' times to a threshold.
+
+    Args:
+        relation: greater: the variant takes longer.
+        margin: logarithm of the ratio, at least 0.
+        variant, baseline: at the same seeds in the same order where `paired`.
+        paired: see Claim.
+    """
+    with np.errstate(divide="ignore"):  # a base model that is there already; withheld
+        logs = np.log(variant.time), np.log(baseline.time)
+    return Claim(relation, margin, *logs, paired, times=(variant, baseline))
 
 
 @dataclass(frozen=True)
@@ -57,12 +92,13 @@ class Verdict:
         reason: why it is withheld, else "".
         difference: with the interval of the level at which it was decided: it excludes the margin
             (greater, less, refuted equal) or lies inside it (supported equal) exactly where there
-            is a verdict.
+            is a verdict. Without an interval where times are censored.
         p: Holm's adjusted p-value of the direction decided, or of the nearer one where none is;
             below ALPHA exactly where there is a verdict. None where withheld.
         alone: the same p-value before the adjustment.
         resolution: what the same test, at that level and this spread, shows with 80 % power: a
             true difference that far beyond the margin, or for equal the margin itself at d = 0.
+            NaN where times are censored.
     """
 
     outcome: Outcome
@@ -111,24 +147,56 @@ def decide(claims: Sequence[Claim]) -> list[Verdict]:
     """
     if not claims:
         return []
-    found = [(paired if c.paired else welch)(c.variant, c.baseline, limit=c.limit) for c in claims]
+    found = [_difference(c) for c in claims]
     reasons = ["; ".join(filter(None, [c.barred, _lacking(c)])) for c in claims]
-    tested = [
-        (1.0, False) if reason else _tested(c, d)
-        for c, d, reason in zip(claims, found, reasons, strict=True)
+    sides = [
+        (1.0, False) if reason else tested(c) for c, reason in zip(claims, reasons, strict=True)
     ]
-    alone = np.array([p for p, _ in tested])
+    alone = np.array([p for p, _ in sides])
     adjusted, alphas = holm(alone), local_alphas(alone)
     return [
-        _verdict(claim, found[i], reasons[i], tested[i], float(adjusted[i]), float(alphas[i]))
+        _verdict(claim, found[i], reasons[i], sides[i], float(adjusted[i]), float(alphas[i]))
         for i, claim in enumerate(claims)
     ]
 
 
-def _tested(claim: Claim, d: Difference) -> tuple[float, bool]:
+def _difference(claim: Claim) -> Difference:
+    """What is estimated, by the test that decides."""
+    test = paired if claim.paired else welch
+    if claim.times is None:
+        return test(claim.variant, claim.baseline, limit=claim.limit)
+    if claim.censored:
+        x, y = claim.times
+        nan, n = math.nan, (len(x.time), len(y.time))
+        value = math.log(ratio(x, y)) if min(n) else nan
+        return Difference(value, nan, nan, nan, nan, nan, n, paired=claim.paired, of_logs=True)
+    with np.errstate(invalid="ignore"):
+        return dataclasses.replace(test(claim.variant, claim.baseline), of_logs=True)
+
+
+def tested(claim: Claim) -> tuple[float, bool]:
+    """p-value of one claim before any adjustment, and whether the estimate lies on its side."""
+    if claim.censored:
+        return _by_logrank(claim)
+    d = _difference(claim)
     terms = Terms(np.asarray(d.value), np.asarray(d.error), np.asarray(d.df))
     p, agrees = directed_p(claim.relation, claim.margin, terms)
     return float(p), bool(agrees)
+
+
+def _by_logrank(claim: Claim) -> tuple[float, bool]:
+    """`directed_p` of one claim about censored times, by the exact log-rank test."""
+    assert claim.times is not None
+    factor = math.exp(claim.margin)
+    above, tail = slower(*claim.times, factor, claim.paired)
+    if claim.relation is Relation.GREATER:
+        return 2 * tail, above
+    over, other = slower(*claim.times, 1 / factor, claim.paired)
+    if claim.relation is Relation.LESS:
+        return 2 * other, not over
+    if over and not above:  # inside: both one-sided tests must hold
+        return max(tail, other), True
+    return 2 * (tail if above else other), False
 
 
 def _lacking(claim: Claim) -> str:
@@ -136,6 +204,13 @@ def _lacking(claim: Claim) -> str:
     n, m = len(claim.variant), len(claim.baseline)
     if min(n, m) < MIN_SEEDS_VERDICT:
         return f"n = {n} and {m}, a verdict needs {MIN_SEEDS_VERDICT} seeds"
+    if claim.times is not None:
+        if min(np.min(arm.time) for arm in claim.times) <= 0:
+            return "a trial is at the threshold before it is trained"
+        if not any(arm.reached.any() for arm in claim.times):
+            return "no trial reached the threshold"
+    if claim.censored:
+        return ""
     for arm, x in (("variant", claim.variant), ("baseline", claim.baseline)):
         if no_spread(x):
             return f"all seeds of the {arm} give the same value"
@@ -145,18 +220,26 @@ def _lacking(claim: Claim) -> str:
 
 
 def _verdict(
-    claim: Claim, d: Difference, reason: str, tested: tuple[float, bool], p: float, alpha: float
+    claim: Claim, d: Difference, reason: str, side: tuple[float, bool], p: float, alpha: float
 ) -> Verdict:
     """One claim at the level at which its family decides it."""
-    alone, agrees = tested
+    alone, agrees = side
     equal = claim.relation is Relation.EQUAL
     inside = equal and abs(d.value) < claim.margin
     shown = d.at(1 - 2 * alpha if inside else 1 - alpha)
-    size = attainable if equal else detectable
-    resolution = size(claim.variant, claim.baseline, alpha, claim.paired)
+    resolution = _resolution(claim, alpha)
     if reason:
         return Verdict(Outcome.WITHHELD, reason, shown, None, None, resolution)
     outcome = Outcome.UNDECIDED
     if p < ALPHA:
         outcome = Outcome.SUPPORTED if agrees else Outcome.REFUTED
     return Verdict(outcome, "", shown, p, alone, resolution)
+
+
+def _resolution(claim: Claim, alpha: float) -> Resolution:
+    both = np.concatenate([claim.variant, claim.baseline])
+    if claim.censored or not np.isfinite(both).all():
+        return Resolution(math.nan, math.nan, math.nan)
+    size = attainable if claim.relation is Relation.EQUAL else detectable
+    found = size(claim.variant, claim.baseline, alpha, claim.paired)
+    return dataclasses.replace(found, of_logs=claim.times is not None)

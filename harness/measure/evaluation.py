@@ -16,11 +16,17 @@ from harness.measure.behaviour import behaviour_metrics
 from harness.protocols import Task
 from harness.rollout.engine import Request, RolloutConfig, Sampler, Stream
 from harness.rollout.grading import Grader
-from harness.schema import Metric
+from harness.schema import Metric, of_kind
 from harness.types import Grade, Prompt, Rollout, Sampling
 
 # Each sampled response is read by policy and reference, which takes about as long as sampling it.
 SCORED = 2
+# What is measured at both ends of training only (`Evaluator.at_an_end`), the last of them only for
+# a task with an early stop.
+AT_AN_END = (
+    *("eval/greedy_accuracy", "eval/pass_at_k", "eval/avg_at_k"),
+    "eval/accuracy_no_early_stop",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,10 +125,7 @@ class Evaluator:
 
 def kinds(prompts: Sequence[Prompt]) -> dict[str, Metric]:
     """Accuracy of each difficulty and each part of a mixture, where there are several."""
-    return {
-        key: Metric("1", f"share solved exactly of held-out prompts of {what}")
-        for key, what, _ in _kinds(prompts)
-    }
+    return {key: of_kind(what) for key, what, _ in _kinds(prompts)}
 
 
 def _kinds(prompts: Sequence[Prompt]) -> list[tuple[str, str, list[int]]]:

@@ -93,7 +93,7 @@ class Plan:
 
 def prediction(relation: Relation, metric: str, margin: float) -> Prediction:
     """A prediction about grpo against reinforce."""
-    return Prediction(metric, "grpo", relation, "reinforce", margin, "dividing by std | scales")
+    return Prediction(metric, "grpo", relation, "reinforce", "dividing by std | scales", margin)
 
 
 def manifest(plan: Plan) -> Manifest:

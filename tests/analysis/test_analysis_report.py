@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 import synthetic_store as store
@@ -14,12 +15,13 @@ from mlflow.entities import Metric
 from rich.console import Console
 from synthetic_store import DEAD, FULL, SINGLE, SOUND, Plan, Trial
 
-from analysis import load, looks, text
+from analysis import load, looks, text, units
 from analysis.__main__ import main
 from analysis.ablation import Checkpoint, Primary
 from analysis.findings import findings
 from analysis.gates import Gate, Level, gates
-from analysis.report import Report, build
+from analysis.panels import panels
+from analysis.report import Report, build, write
 from analysis.stats import Difference
 from analysis.study import NO_RESULT, read_study
 from harness.errors import ConfigError
@@ -113,19 +115,45 @@ INTERVALS = [
 VERDICTS = ["supported", "refuted", "supported", "undecided"]
 
 
-def test_answer_recovers_the_planted_difference(sound: Report) -> None:
-    answer = sound.markdown.read_text("utf-8").split("**Answer.**")[1].split("\n")[0]
+def head(report: Report) -> str:
+    """The first screen."""
+    return report.markdown.read_text("utf-8").split("\n## ")[0]
+
+
+def test_answer_speaks_of_all_that_was_predicted(sound: Report) -> None:
+    screen = head(sound)
+    answer = screen.split("**Answer.**")[1].split("\n")[0]
 
     assert (
-        "**+0.070 [+0.041, +0.099]** (97.5 %; greater than 0.020: supported) and "
-        "**+0.070 [+0.047, +0.093]** (95 %; within ±0.050: undecided), n = 3 and 3 seeds"
+        "`grpo` against `reinforce`: held-out accuracy **+0.070 [+0.041, +0.099]** (97.5 %; "
+        "greater than 0.020: supported) and **+0.070 [+0.047, +0.093]** (95 %; within ±0.050: "
+        "undecided); length of wrong responses **+10.0 [+6.5, +13.5]** (98.75 %; less than 0.0: "
+        "refuted); KL from the base model **+0.000 [-0.005, +0.005]** (96.67 %; within ±0.010: "
+        "supported)."
     ) in answer
-    assert "(0.810; base model before training 0.334)" in answer
+    assert "Of 4 predictions: 2 **supported**, 1 **refuted**, 1 **undecided**." in screen
+    assert "`reinforce` is 0.810, of the base model before training 0.334; 3 seeds per" in screen
     # 4.52 standard deviations of .01 at .025 with 3 + 3 seeds, and 3.16 for equal at .05.
-    assert "detected true differences smaller than 0.045 or shown equality" in answer
-    assert "within margins below 0.032 (80 % power, Welch test" in answer
-    assert "2 supported, 1 refuted, 1 undecided" in answer
-    assert "screening" in answer
+    assert "detected true differences smaller than 0.045 or shown equality" in screen
+    assert "within margins below 0.032 (80 % power, Welch test" in screen
+    assert "screening" in screen
+
+
+def test_first_screen_has_gates_cost_and_the_forest(sound: Report) -> None:
+    screen = head(sound)
+
+    assert (
+        "2 **WARN** (Enough seeds per variant; Like numbers of sampled tokens), 14 **OK**" in screen
+    )
+    # 6 trials of 30 steps of .5 s; 3 trials x 30 x (9000 + 10500) tokens.
+    assert "6 of 6 trials have a result, 0.025 device-hours of training, 1,755,000" in screen
+    images = re.findall(r"!\[(.*?)\]\((.*?)\)", screen)
+    assert [file for _, file in images] == [
+        "differences_eval_accuracy.svg",
+        "differences_eval_response_length_wrong.svg",
+        "differences_eval_kl.svg",
+    ]
+    assert "grpo +10.0 \\[+6.5, +13.5\\], less than 0.0: refuted." in images[1][0]
 
 
 def test_every_prediction_gets_its_verdict(sound: Report) -> None:
@@ -135,7 +163,8 @@ def test_every_prediction_gets_its_verdict(sound: Report) -> None:
     assert [row[2] for row in table] == INTERVALS
     assert [row[3] for row in table] == LEVELS
     assert [row[4] for row in table] == ["0.007", "0.001", "0.005", "0.070"]
-    assert all(row[7] == r"dividing by std \| scales" for row in table)
+    text = section(sound.markdown.read_text("utf-8"), "Predictions")
+    assert text.count(", because: dividing by std | scales") == 4
 
 
 def test_page_terminal_and_json_say_the_same(sound: Report) -> None:
@@ -167,7 +196,7 @@ def test_a_failed_gate_withholds_every_verdict_everywhere(report: Report, markdo
     table = rows(section(markdown, "Predictions"), "grpo −")
     assert {row[1] for row in table} == {"withheld"}
     assert f"No verdict is given: {reason}." in markdown.split("\n## ")[0]
-    assert "Of 4 predictions: 4 withheld." in markdown
+    assert "Of 4 predictions: 4 **withheld**." in markdown
     lines = [line for line in printed(report).splitlines() if "grpo −" in line]
     assert all(line.startswith("withheld: ") and reason in line for line in lines)
     assert len(lines) == 4
@@ -235,25 +264,27 @@ def test_unfinished_trials_are_listed_and_left_out(markdown: str) -> None:
 
 
 def test_samples_show_the_same_prompts_of_all_variants(markdown: str) -> None:
-    blocks = section(markdown, "Sample responses").split("````text\n")[1:]
+    prompts = section(markdown, "Sample responses").split("#### Prompt ")[1:]
 
-    assert len(blocks) == 10
-    assert blocks[0].startswith("prompt: Q1 8 3=0?")
-    assert all("reinforce (" in block and "grpo (" in block for block in blocks)
-    assert "wrong, 96 tokens, cut by the budget" in blocks[0]
+    assert len(prompts) == 10
+    assert prompts[0].startswith(
+        "1 of 24\n\n```text\nprompt: Q1 8 3=0?\n```\n\n````text\nreinforce ("
+    )
+    assert all("\nreinforce (" in block and "\ngrpo (" in block for block in prompts)
+    assert "wrong, 96 tokens, cut by the budget" in prompts[0]
 
 
 def test_page_stands_alone_and_escapes_responses(report: Report) -> None:
     html = report.html.read_text("utf-8")
 
     targets = re.findall(r'(?:src|href)\s*=\s*"([^"]*)"', html)
-    assert len(targets) == 4
-    assert all(target.startswith("data:image/png;base64,") for target in targets)
-    assert "url(" not in html
+    assert all(target.startswith("#") for target in targets)
+    assert html.count("<svg ") == len(list(report.html.parent.glob("*.svg"))) > 15
+    assert "url(" not in html.replace("url(#", "")
     assert "@import" not in html
     assert "<script" not in html
     assert "&lt;script&gt;alert(0)" in html
-    assert '<td class="fair">withheld</td>' in html
+    assert '<td class="fair" data-label="verdict">withheld</td>' in html
 
 
 def test_same_store_gives_the_same_bytes(report: Report, runs: Path) -> None:
@@ -262,15 +293,13 @@ def test_same_store_gives_the_same_bytes(report: Report, runs: Path) -> None:
     build(runs, FULL.name)
 
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    assert sorted(before) == [
-        "behaviour.png",
-        "curves_steps.png",
-        "curves_tokens.png",
-        "differences.png",
-        "report.html",
-        "report.json",
-        "report.md",
-    ]
+    others = [name for name in sorted(before) if not name.endswith(".svg")]
+    assert others == ["report.html", "report.json", "report.md"]
+    assert {
+        *("eval_accuracy_steps.svg", "eval_accuracy_tokens.svg", "eval_accuracy_seconds.svg"),
+        *("eval_response_length_wrong_steps.svg", "eval_accuracy_front.svg", "eval_kl_steps.svg"),
+    } <= set(before)
+    assert max(len(content) for name, content in before.items() if name != "report.html") < 60_000
     assert not list((runs / "reports").glob(".report-*"))
     assert len(looks.recorded(runs, FULL.name)) == 1, "two trials have no result: one look"
 
@@ -315,7 +344,7 @@ def test_summary_has_result_and_verdicts(sound: Report) -> None:
     assert "+0.070 [+0.041, +0.099] 97.5 %" in shown
     assert "supported, undecided" in shown
     assert "supported: grpo − reinforce on eval/accuracy is greater than 0.020 (p 0.007)" in shown
-    assert '<td class="good">supported</td>' in sound.html.read_text("utf-8")
+    assert '<td class="good" data-label="verdict">supported</td>' in sound.html.read_text("utf-8")
 
 
 def test_one_variant_without_predictions(runs: Path) -> None:
@@ -332,7 +361,8 @@ def test_nothing_finished_still_makes_a_report(runs: Path) -> None:
 
     assert built.empty == ["reinforce", "grpo"]
     assert main(["report", DEAD.name, "--runs", str(runs)]) == 1, "a planned arm is empty"
-    assert "no result), n = 0 and 0 seeds" in text
+    assert "held-out accuracy no result." in text
+    assert "0 of 2 trials have a result" in text
     assert "KILLED" in section(text, "Failed or missing trials")
     assert "No evaluation table is stored." in text
 
@@ -472,3 +502,92 @@ def test_import_stays_light(module: str, absent: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "[]"
+
+
+def test_terminal_names_every_gate_that_is_not_ok(report: Report) -> None:
+    lines = printed(report).splitlines()
+
+    assert [line.split(":")[1].strip() for line in lines if line.startswith("FAIL:")] == [
+        "All planned trials finished"
+    ]
+    assert [line.split(":")[1].strip() for line in lines if line.startswith("WARN:")] == [
+        "Enough seeds per variant",
+        "Like numbers of sampled tokens",
+    ]
+
+
+def test_write_up_has_the_tutorials_parts_and_the_authors_part_marked(sound: Report) -> None:
+    page = section(sound.markdown.read_text("utf-8"), "Write-up")
+
+    for part in ("Title.", "Hypothesis.", "Methods.", "Results.", "Discussion."):
+        assert f"**{part}**" in page
+    assert "reinforce, held-out accuracy: +0.070 [+0.041, +0.099] (97.5 %, p = 0.007)" in page
+    assert "Refuted: grpo − reinforce on eval/response_length/wrong is less than 0.0." in page
+    assert page.count("**To write:**") == 6
+
+
+def test_every_seed_stands_in_the_report(sound: Report) -> None:
+    table = section(sound.markdown.read_text("utf-8"), "Every seed").split("### ")[1]
+
+    assert [row[1:] for row in rows(table, "")[2:]] == [
+        ["0.800", "0.870"],
+        ["0.810", "0.880"],
+        ["0.820", "0.890"],
+    ]
+
+
+def test_checklist_is_filled_in_from_the_record(markdown: str, sound: Report) -> None:
+    def answers(text: str) -> dict[str, str]:
+        table = section(text, "Reproducibility checklist")
+        return {row[0]: row[1] for row in rows(table, "")[2:]}
+
+    good, bad = answers(sound.markdown.read_text("utf-8")), answers(markdown)
+    assert good["Every planned trial has a result"] == "OK"
+    assert bad["Every planned trial has a result"] == "MISSING"
+    assert good["The code's commit is known"] == "OK"
+    assert good["At least 5 seeds per variant"] == "MISSING"
+
+
+def test_only_methods_that_were_used_are_cited(runs: Path, sound: Report) -> None:
+    def cited(text: str) -> set[str]:
+        return set(re.findall(r"^- (\w+)", section(text, "Methods cited"), re.MULTILINE))
+
+    whole = cited(sound.markdown.read_text("utf-8"))
+    alone = cited(build(runs, SINGLE.name).markdown.read_text("utf-8"))
+    assert {"Welch", "Holm", "Hedges", "Schuirmann", "Student"} <= whole
+    assert not {"Agarwal", "Armitage"} & whole
+    assert not {"Welch", "Holm", "Hedges", "Schuirmann"} & alone
+
+
+def test_metrics_of_parts_are_shown_and_bounds_stay_where_values_can_be(runs: Path) -> None:
+    study = read_study(runs, SOUND.name)
+    kinds = {"eval/accuracy": "eval/accuracy/difficulty_3", "eval/kl": "eval/response_length/wrong"}
+    renamed = study.metrics.filter(pl.col("metric").is_in(list(kinds))).with_columns(
+        pl.col("metric").replace(kinds), value=pl.col("value") * 100
+    )
+    both = pl.concat([study.metrics.filter(metric="eval/accuracy"), renamed])
+    last = both.filter(pl.col("step") == store.STEPS)
+    other = dataclasses.replace(study, metrics=both, results=last)
+    found = findings(other)
+    text = write(other, found, panels(other, found))
+
+    assert "`eval/accuracy/difficulty_3`" in section(text, "Results")
+    assert "eval_accuracy_difficulty_3_steps.svg" in section(text, "Parts and difficulties")
+    # Lengths of 8.0, 8.2 and 8.4 stay; of 0.1, 0.2 and 3 the t interval would begin below 0.
+    low = units.estimate(np.array([0.1, 0.2, 3.0]), "eval/response_length/wrong").low
+    assert low == 0.0
+    assert units.estimate(np.array([0.1, 0.2, 3.0]), "critic/score/mean").low < 0
+
+
+def test_two_seeds_are_told_in_words_that_fit_their_intervals(runs: Path) -> None:
+    study = read_study(runs, SOUND.name)
+    two = study.results.filter(pl.col("seed") < 2)
+    plan = dataclasses.replace(study.manifest.ablation, hypothesis=" ")
+    manifest = dataclasses.replace(study.manifest, ablation=plan)
+    history = dataclasses.replace(study.history, revisions=[manifest])
+    other = dataclasses.replace(study, results=two, history=history)
+    text = write(other, findings(other), [])
+
+    assert "spread over seeds is unknown" not in text
+    assert "With fewer than 3 seeds in a variant no verdict is given" in text
+    assert "**Hypothesis.** None was written down." in text

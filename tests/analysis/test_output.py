@@ -2,14 +2,12 @@
 
 import dataclasses
 import re
-import warnings
 from collections.abc import Callable
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
 import synthetic_store as store
@@ -18,11 +16,10 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from analysis import figures, frame, load, page, report, text
+from analysis import frame, labels, load, page, report, style, text
 from analysis.ablation import Manifest, Prediction, Relation, Variant
-from analysis.figures import Contrast
 from analysis.findings import findings
-from analysis.frame import Axis
+from analysis.panels import panels
 from analysis.revisions import History
 from analysis.study import FINISHED, Study
 from analysis.summary import summary
@@ -109,7 +106,7 @@ def asked(**change: Any) -> Study:
 
 
 def because(x: str) -> Study:
-    p = Prediction("eval/accuracy", "grpo", Relation.GREATER, "reinforce", 0.02, x)
+    p = Prediction("eval/accuracy", "grpo", Relation.GREATER, "reinforce", x, 0.02)
     return asked(predictions=[p])
 
 
@@ -177,7 +174,6 @@ PLACES: dict[str, Callable[[str], Study]] = {
 # Columns of frames, which hold no lone surrogates, and those that the report cuts.
 OF_RUNS = ("trial's status", "run", "commit", "config hash", "prompt", "response", "label")
 CUT = {"commit": text.SHORT_HASH, "config hash": text.SHORT_HASH}
-FIGURES = {report.STEPS_PNG, report.BEHAVIOUR_PNG, report.FOREST_PNG}
 
 
 class Skeleton(HTMLParser):
@@ -203,15 +199,16 @@ class Skeleton(HTMLParser):
 
 
 def made(changed: Study) -> tuple[str, str]:
-    """Markdown and page of a study; its figures are not there, so the page names them."""
-    markdown = report.write(changed, findings(changed), FIGURES)
-    return markdown, page.render(markdown, changed.manifest.ablation.name, Path())
+    """Markdown and page of a study; its figures are not drawn, so the page names them."""
+    found = findings(changed)
+    markdown = report.write(changed, found, panels(changed, found))
+    return markdown, page.render(markdown, changed.manifest.ablation.name, {})
 
 
 @cache
-def plain_page(place: str) -> Skeleton:
+def plain_page(place: str, word: str = PLAIN) -> Skeleton:
     """What the page is where the place holds a plain word."""
-    return Skeleton(made(PLACES[place](PLAIN))[1])
+    return Skeleton(made(PLACES[place](word))[1])
 
 
 def harmless(output: str) -> bool:
@@ -230,14 +227,18 @@ PAIRS = [
 @pytest.mark.parametrize(("place", "hostile"), PAIRS)
 def test_page_has_the_same_parts_whatever_a_text_holds(place: str, hostile: str) -> None:
     markdown, html = made(PLACES[place](hostile))
-    expected = plain_page(place)
     found = Skeleton(html)
 
-    assert found.tags == expected.tags
-    assert found.targets == []
+    # A label that figures shorten is listed once more, in full.
+    is_long = place == "label" and labels.short(shown.storable(hostile)) != shown.line(hostile)
+    word = PLAIN + "s" * labels.WORD if is_long else PLAIN
+    like = plain_page(place, word)
+    assert found.tags == like.tags
+    assert found.targets == like.targets
+    assert all(target.startswith("#") for target in found.targets)
     assert harmless(markdown)
     assert harmless(html)
-    words = expected.words.count(PLAIN)
+    words = like.words.count(word)
     assert words > 0
     stored = shown.storable(hostile) if place in OF_RUNS else hostile
     if place in ("prompt", "response"):
@@ -333,47 +334,72 @@ def test_prose_escapes_only_what_is_needed() -> None:
 
 
 def test_only_drawn_figures_are_inlined(tmp_path: Path) -> None:
-    secret = tmp_path / "secret.png"
-    secret.write_bytes(b"secret")
-    (tmp_path / "drawn.png").write_bytes(b"drawn")
-    markdown = f"![x](drawn.png)\n\n![y](secret.png) ![]({secret}) [z](https://example.com)"
-    found = Skeleton(page.render(markdown, "t", tmp_path, {"drawn.png"}))
+    secret = tmp_path / "secret.svg"
+    secret.write_text("secret")
+    figure = '<svg xmlns="http://www.w3.org/2000/svg"><title>t</title><style>x</style></svg>'
+    markdown = f"![x](drawn.svg)\n\n![y](secret.svg) ![]({secret}) [z](https://example.com)"
+    html = page.render(markdown, "t", {"drawn.svg": figure})
+    found = Skeleton(html)
 
-    assert found.targets == ["data:image/png;base64,ZHJhd24="]
+    assert html.count("<svg") == 1
+    assert '<div class="figures">' in html
+    assert found.targets == []
     assert "a" not in found.tags
-    for words in ("![y](secret.png)", f"![]({secret})", "[z](https://example.com)"):
+    for words in ("![y](secret.svg)", f"![]({secret})", "[z](https://example.com)"):
         assert words in found.words
 
 
-def test_figures_draw_labels_without_a_warning(tmp_path: Path) -> None:
-    labels = ["_x", *map(shown.storable, HOSTILE.values())]
-    rows = [
-        ("id", f"{number}{seed}", label, seed, "eval/accuracy", step, 0.1 * step + 0.01 * seed)
-        for number, label in enumerate(labels)
-        for seed in range(2)
-        for step in range(2)
-    ]
-    metrics = pl.DataFrame(rows, schema=load.METRICS, orient="row")
-    contrasts = [Contrast(label, [], np.array([0.1]), []) for label in labels]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        curves = figures.learning_curves(metrics, labels, Axis.STEPS, figures.PANELS)
-        forest = figures.differences({"eval/accuracy": contrasts}, labels, labels[1])
-        figures.save(curves, tmp_path / "curves.png")
-        figures.save(forest, tmp_path / "forest.png")
-    drawn = [figures.drawable(label) for label in labels]
-    assert [words.get_text().strip() for words in curves.legends[0].get_texts()] == drawn
-    assert [words.get_text() for words in forest.axes[0].get_yticklabels()] == drawn
+@given(TEXT)
+def test_an_image_says_its_text_and_nothing_else(words: str) -> None:
+    for parser in PARSERS:
+        (inline,) = inlines(parser.parse(text.image("a.svg", words)))
+        (image,) = inline.children or []
+        assert (image.type, image.attrs["src"]) == ("image", "a.svg")
+        told = image.children or []
+        assert {token.type for token in told} <= set(WORDS)
+        assert "".join(token.content for token in told) == shown.line(words)
 
 
-def test_what_a_font_lacks_is_drawn_as_an_escape() -> None:
-    assert figures.drawable("größe 字 $x$\n\x1b") == r"größe \u5b57 $x$ \x1b"
-    assert len(figures.drawable("x" * 500)) == figures.WORD
+def test_parts_are_folded_where_they_are_long_and_can_be_reached() -> None:
+    row = ["| a | b |", "| --- | --- |"]
+    long = "\n".join([*row, *(["| 1 | 2 |"] * 20)])
+    short = "\n".join([*row, "| 1 | **x** |"])
+    fences = "```text\none\n```\n\n```text\ntwo\n```"
+    markdown = (
+        f"# T\n\nfirst\n\n## Short\n\n{short}\n\n### Deep\n\n{long}\n\n## Long\n\n{long}\n\n"
+        f"## Predictions\n\n{long}\n\n## Beside\n\n{fences}"
+    )
+    html = page.render(markdown, "t", {})
+
+    assert re.findall(r"<summary>(.*?)</summary>", html) == ["<h3>Deep</h3>", "<h2>Long</h2>"]
+    links = re.findall(r'<a href="#([^"]+)">', html)
+    assert links == ["short", "long", "predictions", "beside"]
+    assert all(html.count(f'id="{link}"') == 1 for link in links)
+    assert html.index("first") < html.index("<nav") < html.index("<h2>Short")
+    assert html.split('<div class="beside">')[1].count("<pre>") == 2
+
+
+def test_marks_are_chips_only_where_the_report_wrote_them() -> None:
+    words = text.prose("**FAIL** and **supported**")
+    html = page.render(f"1 **WARN** **other**. {words}", "t", {})
+
+    assert '<strong class="fair">WARN</strong>' in html
+    assert "<strong>other</strong>" in html
+    assert html.count("<strong") == 2
+
+
+def test_a_cell_knows_its_column() -> None:
+    wide = page.render("| a | *b* | c | d | e |\n|-|-|-|-|-|\n| 1 | 2 | 3 | 4 | 5 |", "t", {})
+    narrow = page.render("| a | b |\n|-|-|\n| 1 | 2 |", "t", {})
+
+    assert re.findall(r'data-label="(\w)"', wide) == ["a", "b", "c", "d", "e"]
+    assert '<div class="table wide">' in wide
+    assert '<div class="table narrow">' in narrow
 
 
 def test_style_is_legible_in_the_light_and_in_the_dark() -> None:
     """WCAG AA: 4.5 to 1 between every colour of words and what lies behind it."""
-    palettes = re.findall(r":root \{([^}]*)\}", page.STYLE)
+    palettes = re.findall(r":root \{([^}]*)\}", style.PAGE)
     assert len(palettes) == 2
     for palette in palettes:
         colours = dict(re.findall(r"--(\w+): (#\w+)", palette))

@@ -1,5 +1,6 @@
 """Plans whose variants cannot be compared, each refused in one line before anything starts."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from hydra._internal.utils import create_automatic_config_search_path
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 
-from analysis.ablation import Variant
+from analysis.ablation import Prediction, Relation, Variant
 from harness.errors import ConfigError
 from harness.machine import provenance
 from sweeps.comparable import check
@@ -119,3 +120,53 @@ def test_two_ablations_are_two_plans_each_with_its_own_grid() -> None:
 def test_one_ablation_named_twice_is_refused() -> None:
     with pytest.raises(ConfigError, match="names each question once"):
         several("+ablation=a_a,a_a")
+
+
+def predicting(metric: str, quantity: str = "result", *arguments: str) -> Plan:
+    """length_bias with one more prediction."""
+    made = planned("+ablation=length_bias", *arguments)
+    size = {"ratio": 0.5} if "_to(" in quantity else {"margin": 0.05}
+    claim = Prediction(
+        metric, "dr_grpo", Relation.LESS, "grpo", "why not", quantity=quantity, **size
+    )
+    predictions = [*made.ablation.predictions, claim]
+    return dataclasses.replace(
+        made, ablation=dataclasses.replace(made.ablation, predictions=predictions)
+    )
+
+
+@pytest.mark.parametrize(
+    ("metric", "quantity", "argument", "said"),
+    [
+        ("eval/pass_at_k", "result", "evaluation.pass_k=0", "evaluation.pass_k=0, which skips it"),
+        ("eval/greedy_accuracy", "result", "evaluation.pass_k=0", "pass_k=0, which skips it"),
+        ("eval/pass_at_k", "tokens_to(0.9)", "evaluation.pass_k=4", "no curve for tokens to 0.9"),
+        ("eval/accuracy/difficulty_9", "result", "evaluation.pass_k=0", "eval/accuracy/difficulty"),
+        ("eval/accuracy/part_sums", "area_over_steps", "evaluation.pass_k=0", "no such part"),
+    ],
+)
+def test_a_prediction_on_what_is_not_measured(
+    metric: str, quantity: str, argument: str, said: str
+) -> None:
+    message = refused(predicting(metric, quantity, argument))
+    assert f"length_bias: {metric} is not measured: dr_grpo" in message
+    assert said in message
+
+
+def test_predictions_on_what_is_measured() -> None:
+    for metric in ("eval/pass_at_k", "eval/accuracy_no_early_stop"):
+        check(predicting(metric))
+    check(predicting("eval/accuracy", "seconds_to(0.6)", "evaluation.pass_k=0"))
+    part = "eval/accuracy/part_multiplication"
+    check(predicting(part, "area_over_tokens", "task=mixture"))
+    message = refused(predicting("eval/accuracy/part_sums", "result", "task=mixture"))
+    assert f"eval/accuracy/part_countdown, {part}" in message
+
+
+def test_a_primary_metric_that_is_not_measured() -> None:
+    made = planned("+ablation=length_bias", "evaluation.pass_k=0")
+    primary = dataclasses.replace(made.ablation.primary, metric="eval/avg_at_k")
+    changed = dataclasses.replace(made.ablation, primary=primary)
+    assert "eval/avg_at_k is not measured: grpo has evaluation.pass_k=0" in refused(
+        dataclasses.replace(made, ablation=changed)
+    )
