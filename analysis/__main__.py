@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from analysis.load import read_revisions
 from analysis.report import build
+from analysis.revisions import read_revisions
 from harness.errors import ConfigError, StoreError
 from harness.machine import terminal
 

@@ -111,7 +111,7 @@ def learning_curves(
     """Six panels: every seed as a thin line, the mean over seeds as a thick one, its band.
 
     Args:
-        metrics: columns of `analysis.load.METRICS`.
+        metrics: columns of `analysis.reading.columns.METRICS`.
         labels: variants in the order of the legend.
         axis: what the curves are drawn against.
         panels: PANELS or BEHAVIOUR.

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import RenderableType
 
-from analysis import appendix, figures, page, record, seal, sections, tables
+from analysis import appendix, attempts, figures, page, record, seal, sections, tables
 from analysis.ablation import Prediction, Relation
 from analysis.figures import Contrast
 from analysis.findings import Findings, findings
@@ -155,6 +155,7 @@ def write(study: Study, found: Findings, drawn: set[str]) -> str:
         sections.trust(found),
         seal.section(study),
         appendix.failures(study),
+        attempts.section(study),
         sections.methods(study),
         appendix.samples(study),
         appendix.provenance(study),

@@ -2,7 +2,7 @@
 
 import math
 
-from analysis import frame, stats, text
+from analysis import attempts, frame, stats, text
 from analysis.ablation import Checkpoint
 from analysis.findings import Finding, Findings, resolved
 from analysis.gates import Gate, Level
@@ -160,7 +160,9 @@ def _withheld(found: Findings) -> list[str]:
 def methods(study: Study) -> str:
     """What was compared, on what budget, and what the claims are conditional on."""
     manifest, ablation = study.manifest, study.manifest.ablation
-    rule = {Checkpoint.LAST: "the last", Checkpoint.BEST: "the best"}[ablation.primary.checkpoint]
+    rule = {Checkpoint.LAST: "the final step's", Checkpoint.BEST: "the best"}[
+        ablation.primary.checkpoint
+    ]
     facts = [
         f"Baseline {text.code(ablation.baseline)}; seeds {ablation.seeds}; the seed is the "
         f"replicate, so every n counts seeds.",
@@ -168,6 +170,7 @@ def methods(study: Study) -> str:
         f"({_test(study)} t test), as the plan declares.",
         f"Budget: {ablation.budget.amount:,.0f} {ablation.budget.unit.value} per trial.",
         f"Result of a trial: its values at {rule} evaluation of {text.code(study.primary)}.",
+        *attempts.rules(study),
         f"Claims are conditional on one base model {text.code(manifest.model_hash)} and one "
         f"held-out set {text.code(manifest.task_digest)}: the intervals cover neither another "
         f"base nor other prompts.",

@@ -7,9 +7,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from analysis import figures, load
+from analysis import figures
 from analysis.figures import PANELS, Contrast
 from analysis.frame import Axis
+from analysis.reading import columns
 from analysis.stats import welch
 
 LABELS = ["reinforce", "grpo"]
@@ -27,7 +28,7 @@ def metrics() -> pl.DataFrame:
             ("budget/tokens", 1000.0 * step),
         )
     ]
-    return pl.DataFrame(rows, schema=load.METRICS, orient="row")
+    return pl.DataFrame(rows, schema=columns.METRICS, orient="row")
 
 
 @pytest.mark.parametrize("axis", list(Axis))

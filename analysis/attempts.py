@@ -1,0 +1,72 @@
+"""Which runs were made for each trial, which of them counts, and which results are no numbers."""
+
+import polars as pl
+
+from analysis import text
+from analysis.reading import tidy
+from analysis.study import NO_RESULT, Study
+
+ENDED_IN = "its value at the final step is"
+UNKNOWN = "it has no value at the final step"
+
+
+def rules(study: Study) -> list[str]:
+    """What the Methods say of it, one sentence each."""
+    without = study.trials.filter(pl.col("status") == NO_RESULT)
+    return [
+        f"{tidy.RULE}; {len(_repeated(study))} trials have several.",
+        f"A trial whose {text.code(study.primary)} is not a finite number there has no result, "
+        f"whatever it was before: {len(without)} of {len(study.trials)} planned trials.",
+    ]
+
+
+def _repeated(study: Study) -> list[str]:
+    """Planned trials that have several runs, in the plan's order."""
+    counts = dict(study.attempts.group_by("trial").len().iter_rows())
+    return [trial for trial in study.trials["trial"] if counts.get(trial, 0) > 1]
+
+
+def section(study: Study) -> str:
+    """Every run of trials that have several, and every finished trial without a result."""
+    parts = ["## Attempts"]
+    repeated = _repeated(study)
+    if repeated:
+        own = study.attempts.filter(pl.col("trial").is_in(repeated))
+        header = ["trial", "run", "status", "attempt", "store", "counts"]
+        rows = [
+            [
+                text.code(row["trial"]),
+                text.code(row["run_id"]),
+                text.prose(row["status"]),
+                str(row["attempt"]),
+                text.prose(row["lifecycle"]),
+                "yes" if row["counts"] else "no",
+            ]
+            for row in own.iter_rows(named=True)
+        ]
+        parts += [text.table(header, rows), f"{tidy.RULE}."]
+    else:
+        parts.append("Each trial has one run at most.")
+    ended = no_results(study)
+    if ended:
+        rows = [[text.code(trial), text.prose(reason)] for trial, reason in ended.items()]
+        parts += [
+            f"Finished, and without a result on {text.code(study.primary)}:",
+            text.table(["trial", "because"], rows),
+        ]
+    return "\n\n".join(parts)
+
+
+def no_results(study: Study) -> dict[str, str]:
+    """Finished trial without a result -> why, in the plan's order."""
+    found = {}
+    for trial, run_id in study.trials.filter(pl.col("status") == NO_RESULT)[
+        ["trial", "run_id"]
+    ].iter_rows():
+        own = study.metrics.filter(pl.col("run_id") == run_id)
+        last = own.filter(
+            (pl.col("metric") == study.primary) & (pl.col("step") == own["step"].max())
+        )
+        value = f"{ENDED_IN} {last[0, 'value']}" if len(last) else UNKNOWN
+        found[trial] = f"{value} ({own['step'].max() or 0})"
+    return found
