@@ -6,9 +6,6 @@ from analysis import text
 from analysis.reading import tidy
 from analysis.study import NO_RESULT, Study
 
-ENDED_IN = "its value at the final step is"
-UNKNOWN = "it has no value at the final step"
-
 
 def rules(study: Study) -> list[str]:
     """What the Methods say of it, one sentence each."""
@@ -60,13 +57,11 @@ def section(study: Study) -> str:
 def no_results(study: Study) -> dict[str, str]:
     """Finished trial without a result -> why, in the plan's order."""
     found = {}
-    for trial, run_id in study.trials.filter(pl.col("status") == NO_RESULT)[
-        ["trial", "run_id"]
-    ].iter_rows():
-        own = study.metrics.filter(pl.col("run_id") == run_id)
-        last = own.filter(
-            (pl.col("metric") == study.primary) & (pl.col("step") == own["step"].max())
-        )
-        value = f"{ENDED_IN} {last[0, 'value']}" if len(last) else UNKNOWN
-        found[trial] = f"{value} ({own['step'].max() or 0})"
+    without = study.trials.filter(pl.col("status") == NO_RESULT)
+    for trial in without["trial"].to_list():
+        own = study.metrics.filter(pl.col("trial") == trial)
+        end = own["step"].to_numpy().max(initial=0)
+        last = own.filter((pl.col("metric") == study.primary) & (pl.col("step") == end))
+        values = last["value"].to_list()
+        found[trial] = f"at its final step, {end}, it is {values[0] if values else 'not there'}"
     return found

@@ -160,9 +160,8 @@ def _withheld(found: Findings) -> list[str]:
 def methods(study: Study) -> str:
     """What was compared, on what budget, and what the claims are conditional on."""
     manifest, ablation = study.manifest, study.manifest.ablation
-    rule = {Checkpoint.LAST: "the final step's", Checkpoint.BEST: "the best"}[
-        ablation.primary.checkpoint
-    ]
+    places = {Checkpoint.LAST: "the final step's", Checkpoint.BEST: "the best"}
+    rule = places[ablation.primary.checkpoint]
     facts = [
         f"Baseline {text.code(ablation.baseline)}; seeds {ablation.seeds}; the seed is the "
         f"replicate, so every n counts seeds.",

@@ -72,11 +72,8 @@ def grouped(data: Data, names: Sequence[str], by: str, baseline: str = "") -> Gr
     groups = {run_id: _group(data, run_id, by) for run_id in chosen["run_id"]}
     if not any(groups.values()):
         raise ConfigError(f"no run has {by!r} to group by; valid: {_short(_keys(data, chosen))}")
-    chosen = chosen.with_columns(
-        variant=pl.Series(
-            [groups[run_id] or UNNAMED for run_id in chosen["run_id"]], dtype=pl.String
-        )
-    )
+    column = [groups[run_id] or UNNAMED for run_id in chosen["run_id"]]
+    chosen = chosen.with_columns(variant=pl.Series(column, dtype=pl.String))
     labels = sorted(set(chosen["variant"]))
     if baseline:
         if baseline not in labels:

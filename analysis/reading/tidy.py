@@ -52,9 +52,7 @@ def points(raw: pl.DataFrame, run_id: str) -> pl.DataFrame:
         pl.col("step") == pl.col("step").shift(-1)
     )
     latest = rows.filter(~again.fill_null(False))
-    return latest.select(pl.lit(run_id).alias("run_id"), "metric", "step", "value").select(
-        list(POINTS)
-    )
+    return latest.with_columns(run_id=pl.lit(run_id)).select(list(POINTS))
 
 
 def attempts(runs: Iterable[Run], planned: Mapping[str, str] | None = None) -> pl.DataFrame:
