@@ -13,7 +13,6 @@ from analysis.report import build
 from analysis.revisions import read_revisions
 from harness.errors import ConfigError, StoreError
 from harness.machine import terminal
-from harness.tracking import store
 
 USER_ERROR = 2  # what argparse uses for a wrong command line
 STORE_FAILED = 1
@@ -54,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     for kind in Format:
         kinds.add_argument(f"--{kind.value}", dest="kind", action="store_const", const=kind)
     write.add_argument("--out", type=Path, help="a folder; default: exports/NAME in --runs")
+    write.add_argument("--by", default="variant", help="groups of runs that no plan describes")
     write.set_defaults(run=_export)
     for command in (report, compare, write):
         command.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all output")
@@ -83,9 +83,8 @@ def _compare(options: argparse.Namespace, console: Console) -> int:
 
 
 def _export(options: argparse.Namespace, console: Console) -> int:
-    store.check_name(options.name)
-    out = options.out or options.runs / "exports" / options.name
-    for path in export(options.runs, options.name, options.kind, out):
+    whole = (options.runs, options.name, options.kind, options.out, options.by)
+    for path in export(*whole):
         console.print(str(path))
     return 0
 

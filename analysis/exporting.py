@@ -8,9 +8,9 @@ import polars as pl
 from analysis import latex, text, unplanned
 from analysis.findings import Finding, findings
 from analysis.reading.loader import Data, load
-from analysis.revisions import manifest_path
 from analysis.study import Study, compare, read_study
 from harness.machine import files
+from harness.tracking import store
 
 
 class Format(Enum):
@@ -21,14 +21,15 @@ class Format(Enum):
     LATEX = "latex"
 
 
-def export(runs: Path, name: str, kind: Format, out: Path) -> list[Path]:
+def export(runs: Path, name: str, kind: Format, out: Path | None, by: str) -> list[Path]:
     """Write the frames, or the result tables, of an ablation or of any other experiment.
 
     Args:
         runs: folder of all output.
         name: of the experiment.
         kind: CSV and PARQUET hold the frames of `analysis.load` and the results; LATEX tables.
-        out: the folder that they are written to.
+        out: the folder that they are written to; `exports/NAME` in `runs` by default.
+        by: what a LaTeX table of runs that no plan describes groups them by.
 
     Returns:
         The files, sorted.
@@ -37,11 +38,13 @@ def export(runs: Path, name: str, kind: Format, out: Path) -> list[Path]:
         ConfigError: no such store or experiment, or a folder that cannot be written.
         StoreError: the store is damaged or locked.
     """
-    study = read_study(runs, name) if manifest_path(runs, name).exists() else None
+    store.check_name(name)
+    planned = (runs / "sweeps" / name / "manifest.jsonl").exists()
+    study = read_study(runs, name) if planned else None
     data = load(runs, name)
-    folder = files.writable_folder(out, "--out")
+    folder = files.writable_folder(out or runs / "exports" / name, "--out")
     if kind is Format.LATEX:
-        tables = _planned(study) if study else _unplanned(data, name)
+        tables = _planned(study) if study else _unplanned(data, name, by)
         for stem, content in tables.items():
             (folder / f"{stem}.tex").write_text(content, encoding="utf-8")
         return sorted(folder / f"{stem}.tex" for stem in tables)
@@ -84,7 +87,7 @@ def _verdict(f: Finding) -> list[str]:
     return [f.claim, f.word, difference, text.percent(d.level), text.p_value(f.verdict.p)]
 
 
-def _unplanned(data: Data, name: str) -> dict[str, str]:
-    groups = unplanned.grouped(data, [name], "variant")
+def _unplanned(data: Data, name: str, by: str) -> dict[str, str]:
+    groups = unplanned.grouped(data, [name], by)
     header, rows = unplanned.rows(groups, groups.metrics)
     return {"results": latex.table(header, rows, f"{name}. {unplanned.NOTICE}")}
