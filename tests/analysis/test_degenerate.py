@@ -23,7 +23,7 @@ from analysis.study import NO_RESULT, read_study
 from harness.errors import ConfigError, StoreError
 from harness.tracking import store
 
-ARMS = ("reinforce", "grpo")
+ARMS, ONE = ("reinforce", "grpo"), "one_seed"
 
 
 def plan(name: str, seeds: int = 2, arms: tuple[str, ...] = ARMS, **trial: Any) -> Plan:
@@ -104,10 +104,16 @@ def test_its_report_is_written_and_names_what_is_missing(
         assert "has no result" in markdown
 
 
-def test_names_of_any_script_are_read_compared_and_exported(tmp_path: Path) -> None:
-    runs = tmp_path / "r'u\"n s,_研究<b>"
+@pytest.fixture
+def copy(runs: Path, tmp_path: Path) -> Path:
+    """A store of one's own, with the study ONE."""
+    return Path(shutil.copytree(runs, tmp_path / "runs"))
+
+
+def test_names_of_any_script_are_read_compared_and_exported(copy: Path, tmp_path: Path) -> None:
+    runs = copy.rename(tmp_path / "r'u\"n s,_研究<b>")
     name = "an, *odd* <b>_it_ “研究” 'q'"
-    client = synthetic_store.write(runs, [])
+    client = store.open_store(runs)
     experiment = store.experiment_id(client, name, runs)
     for label in ("a'b", 'say "x", y', "<i>_u_</i>", "研究"):
         run = client.create_run(experiment, tags={"variant": label, "trial": label})
@@ -123,18 +129,6 @@ def test_names_of_any_script_are_read_compared_and_exported(tmp_path: Path) -> N
 
 
 # --- files ----------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made") / "runs"
-    synthetic_store.write(folder, [plan("one", seeds=1)])
-    return folder
-
-
-@pytest.fixture
-def copy(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "runs"))
 
 
 def sql(path: Path, statement: str) -> None:
@@ -175,15 +169,15 @@ def test_a_locked_store_is_one_line(copy: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(store, "BUSY_S", 0.1)
     with locked(copy / "mlflow.db"), pytest.raises(StoreError, match=r"is locked.*end that one"):
         load(copy)
-    assert len(load(copy).runs) == 2
+    assert len(load(copy, ONE).runs) == 2
 
 
 def test_reading_does_not_lock_writers_out(copy: Path) -> None:
     with closing(sqlite3.connect(copy / "mlflow.db")) as db, db:
         db.execute("BEGIN IMMEDIATE")  # a writer that has not committed yet
         db.execute("DELETE FROM metrics WHERE key = 'eval/kl'")
-        assert "eval/kl" in set(load(copy).metrics["metric"])
-    assert "eval/kl" not in set(load(copy).metrics["metric"])
+        assert "eval/kl" in set(load(copy, ONE).metrics["metric"])
+    assert "eval/kl" not in set(load(copy, ONE).metrics["metric"])
 
 
 def test_an_older_schema_is_read_without_an_upgrade(copy: Path) -> None:
@@ -197,7 +191,7 @@ def test_an_older_schema_is_read_without_an_upgrade(copy: Path) -> None:
     after = load(copy)
     assert after.metrics.equals(before.metrics, null_equal=True)
     with pytest.raises(StoreError, match=r"of another MLflow.*mlflow db upgrade"):
-        read_study(copy, "one")
+        read_study(copy, ONE)
 
 
 def test_a_schema_without_a_column_is_one_line(copy: Path) -> None:
@@ -208,21 +202,23 @@ def test_a_schema_without_a_column_is_one_line(copy: Path) -> None:
 
 def test_a_deleted_experiment_says_how_to_bring_it_back(copy: Path) -> None:
     client = store.open_store(copy)
-    client.delete_experiment(client.get_experiment_by_name("one").experiment_id)
+    client.delete_experiment(client.get_experiment_by_name(ONE).experiment_id)
 
-    with pytest.raises(ConfigError, match=r"'one' was deleted from .*mlflow experiments restore"):
-        load(copy, "one")
-    assert main(["report", "one", "--runs", str(copy)]) == 2
-    assert load(copy).runs.is_empty(), "of all experiments it is none"
+    with pytest.raises(
+        ConfigError, match=r"'one_seed' was deleted from .*mlflow experiments restore"
+    ):
+        load(copy, ONE)
+    assert main(["report", ONE, "--runs", str(copy)]) == 2
+    assert ONE not in set(load(copy).runs["experiment"])
 
 
 @pytest.mark.parametrize("left", [0.0, 0.5])
 def test_a_truncated_manifest_is_one_line(
     copy: Path, left: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = manifest_path(copy, "one")
+    path = manifest_path(copy, ONE)
     os.truncate(path, int(path.stat().st_size * left))
-    assert main(["report", "one", "--runs", str(copy)]) == 2
+    assert main(["report", ONE, "--runs", str(copy)]) == 2
     error = capsys.readouterr().err
     assert "holds no whole revision" in error
     assert error.count("\n") == 1
