@@ -1,5 +1,7 @@
 """Which runs were made for each trial, which of them counts, and which results are no numbers."""
 
+from typing import Any
+
 import polars as pl
 
 from analysis import text
@@ -11,35 +13,41 @@ def rules(study: Study) -> list[str]:
     """What the Methods say of it, one sentence each."""
     without = study.trials.filter(pl.col("status") == NO_RESULT)
     return [
-        f"{tidy.RULE}; {len(_repeated(study))} trials have several.",
-        f"A trial whose {text.code(study.primary)} is not a finite number there has no result, "
-        f"whatever it was before: {len(without)} of {len(study.trials)} planned trials.",
+        f"{tidy.RULE}; {len(repeated(study))} trials have several.",
+        f"A trial whose {text.code(study.primary)} is not a finite number there has no result: "
+        f"{len(without)} of {len(study.trials)} planned trials.",
     ]
 
 
-def _repeated(study: Study) -> list[str]:
+def repeated(study: Study) -> list[str]:
     """Planned trials that have several runs, in the plan's order."""
     counts = dict(study.attempts.group_by("trial").len().iter_rows())
     return [trial for trial in study.trials["trial"] if counts.get(trial, 0) > 1]
 
 
+def runs(study: Study, trial: str) -> list[dict[str, Any]]:
+    """Every run of a trial, in the order of their start."""
+    columns = ["run_id", "status", "attempt", "lifecycle", "counts"]
+    return study.attempts.filter(pl.col("trial") == trial).select(columns).to_dicts()
+
+
 def section(study: Study) -> str:
     """Every run of trials that have several, and every finished trial without a result."""
     parts = ["## Attempts"]
-    repeated = _repeated(study)
-    if repeated:
-        own = study.attempts.filter(pl.col("trial").is_in(repeated))
+    several = repeated(study)
+    if several:
         header = ["trial", "run", "status", "attempt", "store", "counts"]
         rows = [
             [
-                text.code(row["trial"]),
-                text.code(row["run_id"]),
-                text.prose(row["status"]),
-                str(row["attempt"]),
-                text.prose(row["lifecycle"]),
-                "yes" if row["counts"] else "no",
+                text.code(trial),
+                text.code(run["run_id"]),
+                text.prose(run["status"]),
+                str(run["attempt"]),
+                text.prose(run["lifecycle"]),
+                "yes" if run["counts"] else "no",
             ]
-            for row in own.iter_rows(named=True)
+            for trial in several
+            for run in runs(study, trial)
         ]
         parts += [text.table(header, rows), f"{tidy.RULE}."]
     else:

@@ -4,7 +4,7 @@ import json
 import math
 from typing import Any
 
-from analysis import stats
+from analysis import attempts, stats
 from analysis.findings import Finding, Findings
 from analysis.fixed import plain
 from analysis.study import Study, compare
@@ -29,6 +29,8 @@ def written(study: Study, found: Findings) -> str:
             {"variant": label, **plain(compare(study, study.primary, label).estimate)}
             for label in study.labels
         ],
+        "no_result": attempts.no_results(study),
+        "attempts": {trial: attempts.runs(study, trial) for trial in attempts.repeated(study)},
         "predictions": [_finding(f) for f in found.predicted],
         "comparisons": [_finding(f) for f in found.compared],
     }

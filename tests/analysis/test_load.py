@@ -1,5 +1,6 @@
 """`analysis.load`: what comes out of a store, which attempt counts, and that a cache never lies."""
 
+import json
 import os
 import shutil
 import sqlite3
@@ -19,8 +20,9 @@ from polars.testing import assert_frame_equal
 from synthetic_store import Plan, Trial
 
 import analysis
-from analysis import attempts, frame
+from analysis import attempts, frame, record
 from analysis.ablation import Primary
+from analysis.findings import findings
 from analysis.reading import cache, columns, database, server, tidy
 from analysis.reading.loader import Data, load
 from analysis.reading.source import Run
@@ -250,6 +252,9 @@ def test_a_later_finished_run_is_listed_and_does_not_replace_the_first(runs: Pat
     lines = [line for line in attempts.section(study).splitlines() if "`grpo__s0" in line]
     assert [line.rsplit("|", 2)[1].strip() for line in lines] == ["yes", "no"]
     assert later in lines[1]
+    data = json.loads(record.written(study, findings(study)))
+    assert [run["counts"] for run in data["attempts"]["grpo__s0__abababab"]] == [True, False]
+    assert data["no_result"] == {}
     assert tidy.RULE in attempts.section(study)
 
 

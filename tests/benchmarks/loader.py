@@ -149,12 +149,12 @@ def looped(runs: Path) -> float:
 WAYS: dict[str, Callable[[Path], float]] = {"load": loaded, "report": reported, "loop": looped}
 
 
-def measured(way: str, runs: Path) -> tuple[float, float]:
+def measured(way: str, runs: Path, name: str = "") -> tuple[float, float]:
     """CPU seconds and peak MiB of a way in its own process."""
     command = [sys.executable, "-m", "tests.benchmarks", "loader", way, str(runs)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     cpu, peak = json.loads(done.stdout.splitlines()[-1])
-    print(f"| {way} | {cpu:.1f} | {peak:.0f} |", flush=True)
+    print(f"| {name or way} | {cpu:.1f} | {peak:.0f} |", flush=True)
     return cpu, peak
 
 
@@ -190,8 +190,7 @@ def compared(runs: Path, jobs: Sequence[Job]) -> int:
     )
     print("| way | CPU s | peak MiB |\n|---|---|---|")
     load, load_peak = measured("load", runs)
-    print("| from its cache: ", end="")
-    measured("load", runs)
+    measured("load", runs, "load, cached")
     shutil.rmtree(runs / "cache")
     report, report_peak = measured("report", runs)
     loop, _ = measured("loop", runs)
