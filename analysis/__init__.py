@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from analysis.power import plan_power
+    from analysis.reading.loader import load
 
 # What notebooks use, and the module of each: importing the package alone stays light.
-_HOMES = {"plan_power": "analysis.power"}
-__all__ = ["plan_power"]
+_HOMES = {"load": "analysis.reading.loader", "plan_power": "analysis.power"}
+__all__ = ["load", "plan_power"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,10 +1,16 @@
-"""`python -m analysis report NAME [--runs runs]`: build a report and say where it is."""
+"""`python -m analysis report|compare|export`: what becomes of a store of runs."""
 
+import argparse
 import sys
 from pathlib import Path
 
-from analysis.load import read_revisions
+from rich.console import Console
+
+from analysis import unplanned
+from analysis.exporting import Format, export
+from analysis.reading.loader import load
 from analysis.report import build
+from analysis.revisions import read_revisions
 from harness.errors import ConfigError, StoreError
 from harness.machine import terminal
 
@@ -15,23 +21,49 @@ INCOMPLETE = 1
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code of the command; errors of the user are one line on stderr."""
-    parser = terminal.Parser(prog="python -m analysis", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    report = commands.add_parser("report", help="write runs/reports/NAME from the MLflow store")
-    report.add_argument("name", help="the ablation, which is also the MLflow experiment")
-    report.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all output")
     console = terminal.console()
     try:
-        options = parser.parse_args(arguments)
-        read_revisions(options.runs, options.name)  # refused before anything else is said
-        console.print(f"{options.name}: publishing the trials' records, then writing the report")
-        built = build(options.runs, options.name)
+        options = _parser().parse_args(arguments)
+        done: int = options.run(options, console)
+        return done
     except ConfigError as error:
         terminal.complain(error)
         return USER_ERROR
     except StoreError as error:
         terminal.complain(error)
         return STORE_FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = terminal.Parser(prog="python -m analysis", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    report = commands.add_parser("report", help="write runs/reports/NAME from the MLflow store")
+    report.add_argument("name", help="the ablation, which is also the MLflow experiment")
+    report.set_defaults(run=_report)
+    compare = commands.add_parser("compare", help="compare runs that no ablation file describes")
+    compare.add_argument("names", nargs="+", help="experiments, trials or run ids")
+    compare.add_argument("--by", required=True, help="variant, or any other tag or param")
+    compare.add_argument("--baseline", default="", help="the group that others are compared with")
+    compare.add_argument("--metric", action="append", default=[], help="may be given repeatedly")
+    compare.add_argument("--store", help="MLflow's tracking URI, if it is not that of --runs")
+    compare.set_defaults(run=_compare)
+    write = commands.add_parser("export", help="write frames or result tables")
+    write.add_argument("name", help="an ablation or any other MLflow experiment")
+    kinds = write.add_mutually_exclusive_group(required=True)
+    for kind in Format:
+        kinds.add_argument(f"--{kind.value}", dest="kind", action="store_const", const=kind)
+    write.add_argument("--out", type=Path, help="a folder; default: exports/NAME in --runs")
+    write.add_argument("--by", default="variant", help="groups of runs that no plan describes")
+    write.set_defaults(run=_export)
+    for command in (report, compare, write):
+        command.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all output")
+    return parser
+
+
+def _report(options: argparse.Namespace, console: Console) -> int:
+    read_revisions(options.runs, options.name)  # refused before anything else is said
+    console.print(f"{options.name}: publishing the trials' records, then writing the report")
+    built = build(options.runs, options.name)
     console.print(built.summary)
     console.print(str(built.html))
     if built.empty:
@@ -40,6 +72,20 @@ def main(arguments: list[str] | None = None) -> int:
             f"sweep's command runs it: {built.command}"
         )
         return INCOMPLETE
+    return 0
+
+
+def _compare(options: argparse.Namespace, console: Console) -> int:
+    data = load(options.store or options.runs)
+    groups = unplanned.grouped(data, options.names, options.by, options.baseline)
+    console.print(unplanned.told(groups, options.metric))
+    return 0
+
+
+def _export(options: argparse.Namespace, console: Console) -> int:
+    whole = (options.runs, options.name, options.kind, options.out, options.by)
+    for path in export(*whole):
+        console.print(str(path))
     return 0
 
 

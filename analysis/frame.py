@@ -1,7 +1,7 @@
 """Metric frames -> arrays over seeds, and curves on a common grid.
 
-`metrics` is a frame with the columns of `analysis.load.METRICS`. Values that are not finite count
-as missing: they reduce n, which every table shows.
+`metrics` is a frame with the columns of `analysis.reading.columns.METRICS`. Values that are not
+finite count as missing: they reduce n, which every table shows.
 """
 
 from enum import Enum
@@ -32,21 +32,28 @@ def finite(metrics: pl.DataFrame) -> pl.DataFrame:
 def results(metrics: pl.DataFrame, primary: Primary) -> pl.DataFrame:
     """Every metric at each trial's result.
 
-    The result is the last evaluation of the primary metric, or the one where it is highest
-    (`best`, the earliest on ties). Step 0 is the base model and never a result.
+    The result is the evaluation at the trial's final step, where its budget was spent; a trial
+    whose primary metric is not a finite number there has none, whatever it was before. Under the
+    rule `best` it is the evaluation where the primary metric is highest (the earliest on ties).
+    Step 0 is the base model and never a result.
+
+    Args:
+        metrics: of finished trials, with the values that are not finite.
 
     Returns:
-        Rows of `metrics`, one per trial and metric that was logged at that step.
+        Rows of `metrics`, one per trial and metric that is a finite number at that step.
     """
     rows = finite(metrics).filter((pl.col("metric") == primary.metric) & (pl.col("step") > 0))
-    order = ["step"] if primary.checkpoint is Checkpoint.LAST else ["value", "step"]
-    last_wins = [False] if primary.checkpoint is Checkpoint.LAST else [False, True]
-    chosen = (
-        rows.sort(order, descending=last_wins)
-        .unique("trial", keep="last", maintain_order=True)
-        .select("trial", "step")
-    )
-    return finite(metrics).join(chosen, on=["trial", "step"]).sort("trial", "metric")
+    if primary.checkpoint is Checkpoint.LAST:
+        ends = metrics.group_by("trial").agg(pl.col("step").max())
+        chosen = rows.join(ends, on=["trial", "step"]).select("trial", "step")
+    else:
+        chosen = (
+            rows.sort("value", "step", descending=[False, True])
+            .unique("trial", keep="last", maintain_order=True)
+            .select("trial", "step")
+        )
+    return finite(metrics.join(chosen, on=["trial", "step"])).sort("trial", "metric")
 
 
 def values(rows: pl.DataFrame, metric: str, variant: str) -> FloatArray:
@@ -72,16 +79,18 @@ def seed_lines(metrics: pl.DataFrame, metric: str, axis: Axis) -> pl.DataFrame:
         trial, variant, seed, x, value, end; `end` is the x where the trial's training ended,
         whether or not this metric has a value there.
     """
-    known = finite(metrics)
+    own = finite(metrics.filter(pl.col("metric") == metric))
     if axis is Axis.STEPS:
-        known = known.with_columns(x=pl.col("step").cast(pl.Float64))
+        every = metrics.lazy().filter(pl.col("value").is_finite())
+        ends = every.group_by("trial").agg(end=pl.col("step").max().cast(pl.Float64)).collect()
+        own = own.with_columns(x=pl.col("step").cast(pl.Float64))
     else:
-        clock = known.filter(pl.col("metric") == axis.value)
+        clock = finite(metrics.filter(pl.col("metric") == axis.value))
         clock = clock.select("trial", "step", x=pl.col("value"))
-        known = known.join(clock, on=["trial", "step"])
-    known = known.with_columns(end=pl.col("x").max().over("trial"))
+        ends = clock.group_by("trial").agg(end=pl.col("x").max())
+        own = own.join(clock, on=["trial", "step"])
     columns = ["trial", "variant", "seed", "x", "value", "end"]
-    return known.filter(pl.col("metric") == metric).select(columns).sort("trial", "x")
+    return own.join(ends, on="trial").select(columns).sort("trial", "x")
 
 
 def on_grid(lines: pl.DataFrame) -> pl.DataFrame:

@@ -4,7 +4,16 @@ import json
 import math
 from typing import Any
 
-from analysis import derived, evidence, exploratory, failures, multiverse, selftest, stats
+from analysis import (
+    attempts,
+    derived,
+    evidence,
+    exploratory,
+    failures,
+    multiverse,
+    selftest,
+    stats,
+)
 from analysis.findings import Finding, Findings
 from analysis.fixed import plain
 from analysis.quantity import Kind
@@ -30,6 +39,8 @@ def written(study: Study, found: Findings) -> str:
             {"variant": label, **plain(compare(study, study.primary, label).estimate)}
             for label in study.labels
         ],
+        "no_result": attempts.no_results(study),
+        "attempts": {trial: attempts.runs(study, trial) for trial in attempts.repeated(study)},
         "predictions": [_finding(f) for f in found.predicted],
         "curves": [
             dict(zip(("variant", "baseline"), map(plain, derived.arms(study, f)), strict=True))

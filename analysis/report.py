@@ -11,6 +11,7 @@ from rich.console import RenderableType
 from analysis import (
     answer,
     appendix,
+    attempts,
     checklist,
     cost,
     derived,
@@ -144,6 +145,7 @@ def write(study: Study, found: Findings, shown: Sequence[Panel]) -> str:
         selftest.section(study),
         evidence.section(study, found),
         appendix.failures(study),
+        attempts.section(study),
         appendix.every_seed(study),
         sections.methods(study),
         appendix.samples(study),

@@ -119,3 +119,36 @@ def _doubts(manifest: Manifest, stated: dict[str, Any], number: int, before: str
             f"{manifest.previous[:SHORT] or 'none'}, there is {before[:SHORT] or 'none'}"
         )
     return found
+
+
+def read_revisions(runs: Path, name: str) -> History:
+    """The manifest that the sweep wrote before its first trial, with all its revisions.
+
+    Raises:
+        ConfigError: there is none, and which there are; or the file holds something else.
+    """
+    path = manifest_path(runs, name)
+    history = read_history(path)
+    if not history.revisions:
+        found = sorted(p.parent.name for p in (runs / "sweeps").glob("*/manifest.jsonl"))
+        what = "holds no whole revision" if path.exists() else "does not exist"
+        raise ConfigError(
+            f"a report needs the manifest of its sweep, {path} {what}; "
+            f"run the ablation or grid first or pass --runs; valid: {', '.join(found) or 'none'}"
+        )
+    return history
+
+
+def seals(runs: Path) -> dict[str, str]:
+    """Seal of every revision under `runs` -> name of its ablation or grid; damaged ones left out.
+
+    A damaged manifest of another question is that question's business.
+    """
+    found = {}
+    for path in sorted((runs / "sweeps").glob("*/manifest.jsonl")):
+        try:
+            revisions = read_history(path).revisions
+        except ConfigError:
+            continue
+        found.update({manifest.seal: path.parent.name for manifest in revisions})
+    return found

@@ -1,6 +1,6 @@
 """The report's first half: answer, predictions, methods, trust. Each function is one section."""
 
-from analysis import stats, text
+from analysis import attempts, stats, text
 from analysis.ablation import Checkpoint
 from analysis.findings import Finding, Findings
 from analysis.gates import Gate
@@ -78,7 +78,8 @@ def tested_by(study: Study) -> str:
 def methods(study: Study) -> str:
     """What was compared, on what budget, and what the claims are conditional on."""
     manifest, ablation = study.manifest, study.manifest.ablation
-    rule = {Checkpoint.LAST: "the last", Checkpoint.BEST: "the best"}[ablation.primary.checkpoint]
+    places = {Checkpoint.LAST: "the final step's", Checkpoint.BEST: "the best"}
+    rule = places[ablation.primary.checkpoint]
     facts = [
         f"Baseline {text.code(ablation.baseline)}; seeds {ablation.seeds}; the seed is the "
         f"replicate, so every n counts seeds.",
@@ -86,6 +87,7 @@ def methods(study: Study) -> str:
         f"({tested_by(study)} t test), as the plan declares.",
         f"Budget: {ablation.budget.amount:,.0f} {ablation.budget.unit.value} per trial.",
         f"Result of a trial: its values at {rule} evaluation of {text.code(study.primary)}.",
+        *attempts.rules(study),
         f"Claims are conditional on one base model {text.code(manifest.model_hash)} and one "
         f"held-out set {text.code(manifest.task_digest)}: the intervals cover neither another "
         f"base nor other prompts.",

@@ -1,19 +1,25 @@
 """One ablation as loaded: its plan, its trials and their numbers."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from analysis import elsewhere, frame, load, looks, stats
+from analysis import elsewhere, frame, looks, stats
 from analysis.ablation import Manifest
 from analysis.looks import Look
-from analysis.revisions import History
+from analysis.reading import files, tidy
+from analysis.reading.columns import ATTEMPTS, METRICS, RUNS
+from analysis.reading.loader import Data, load
+from analysis.reading.records import publish
+from analysis.revisions import History, read_revisions, seals
 from analysis.stats import Difference, Estimate, FloatArray
 from analysis.units import estimate, limit
 from harness.measure import collapse
 from harness.measure.collapse import Collapse
+from harness.tracking import store
 from harness.tracking.record import RECORD
 
 MISSING = "MISSING"
@@ -36,18 +42,20 @@ class Study:
     Attributes:
         history: every revision of the manifest, oldest first.
         trials: one row per planned trial in the manifest's order: TRIALS, then the columns of
-            `load.RUNS` that describe its run. `status` is MLflow's, MISSING for a trial without
-            a run and NO RESULT for a finished one that never evaluated the primary metric.
-        metrics: columns of `load.METRICS`, finished trials only.
+            `columns.RUNS` that describe the run that counts. `status` is MLflow's, MISSING for a
+            trial without a run and NO RESULT for a finished one whose primary metric is not a
+            number where the trial ended.
+        metrics: columns of `columns.METRICS`, finished trials only.
         results: `frame.results` of `metrics`.
         tables: trial -> its last evaluation table.
         config: resolved config of the first finished trial; empty if none was stored.
         strangers: trials in the store that no revision of the manifest plans.
-        runs: columns `load.RUNS`, one row per trial in the store, planned or not.
+        runs: columns `columns.RUNS`, one row per trial in the store, planned or not.
         seals: seal of every revision under the runs folder -> name of its ablation or grid.
         gone: planned trials whose own record is not on the disk.
         elsewhere: `elsewhere.ended_before` the plan was last changed; without predictions nothing.
         looks: earlier reports on a part of the results (`analysis.looks`).
+        attempts: columns `columns.ATTEMPTS`, every run of every trial in the store.
     """
 
     history: History
@@ -62,6 +70,7 @@ class Study:
     gone: set[str] = field(default_factory=set)
     elsewhere: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=elsewhere.COLUMNS))
     looks: list[Look] = field(default_factory=list)
+    attempts: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=ATTEMPTS))
 
     @property
     def manifest(self) -> Manifest:
@@ -93,19 +102,22 @@ class Study:
         """Rows of `trials` that have a result."""
         return self.trials.filter(pl.col("status") == FINISHED)
 
-    @property
+    @cached_property
     def collapsed(self) -> dict[str, Collapse]:
         """Finished trials in which learning was killed, with what was seen; they have results."""
-        found = {trial: collapse.of(self._history(trial)) for trial in self.finished["trial"]}
+        found = {trial: collapse.of(self._signs.get(trial, [])) for trial in self.finished["trial"]}
         return {trial: fallen for trial, fallen in found.items() if fallen is not None}
 
-    def _history(self, trial: str) -> list[tuple[int, dict[str, float]]]:
-        """(step, metrics) of a trial, in order."""
-        steps: dict[int, dict[str, float]] = {}
-        own = self.metrics.filter(pl.col("trial") == trial).sort("step")
-        for step, metric, value in own.select("step", "metric", "value").iter_rows():
-            steps.setdefault(step, {})[metric] = value
-        return list(steps.items())
+    @cached_property
+    def _signs(self) -> dict[str, list[tuple[int, dict[str, float]]]]:
+        """Trial -> (step, metrics) in order, of the metrics that tell a collapse."""
+        steps: dict[str, dict[int, dict[str, float]]] = {}
+        own = self.metrics.filter(pl.col("metric").is_in(collapse.SIGNS)).sort("trial", "step")
+        for trial, step, metric, value in own.select(
+            "trial", "step", "metric", "value"
+        ).iter_rows():
+            steps.setdefault(trial, {}).setdefault(step, {})[metric] = value
+        return {trial: list(of.items()) for trial, of in steps.items()}
 
     @property
     def paired(self) -> bool:
@@ -167,37 +179,36 @@ def read_study(runs: Path, name: str) -> Study:
 
     Raises:
         ConfigError: no manifest, no store, or no such experiment.
+        StoreError: the store is damaged, of another MLflow, or cannot be written.
     """
-    history = load.read_revisions(runs, name)
+    history = read_revisions(runs, name)
     manifest = history.revisions[-1]
-    load.publish(runs, history)
-    client = load.open_store(runs)
-    experiment = load.load_experiment(client, name, runs)
-    trials = _planned(manifest, experiment)
+    publish(runs, history)
+    store.open_store(runs, create=False)  # refuses one that is not this MLflow's
+    data = load(runs, name, planned={job.trial: job.identity for job in manifest.jobs})
+    counted = data.runs.filter("counts").select(list(RUNS))
+    trials = _planned(manifest, counted)
     finished = trials.filter(pl.col("status") == FINISHED)
     # The plan, not the tags, says which variant and seed a trial is.
-    metrics = experiment.metrics.drop("variant", "seed").join(
-        finished.select("trial", "variant", "seed"), on="trial"
-    )
+    metrics = tidy.metrics(data.points, finished)
     results = frame.results(metrics, manifest.ablation.primary)
     empty = (pl.col("status") == FINISHED) & ~pl.col("trial").is_in(results["trial"].to_list())
-    run_ids = dict(zip(finished["trial"], finished["run_id"], strict=True))
-    read = {trial: load.last_table(client, run_id, runs) for trial, run_id in run_ids.items()}
     return Study(
         history=history,
         trials=trials.with_columns(
             status=pl.when(empty).then(pl.lit(NO_RESULT)).otherwise(pl.col("status"))
         ),
-        metrics=metrics.select(list(load.METRICS)),
-        results=results.select(list(load.METRICS)),
-        tables={trial: table for trial, table in read.items() if table is not None},
-        config=load.run_config(client, next(iter(run_ids.values())), runs) if run_ids else {},
-        strangers=sorted(set(experiment.runs["trial"]) - history.trials),
-        runs=experiment.runs,
-        seals=load.seals(runs),
+        metrics=metrics,
+        results=results.select(list(METRICS)),
+        tables=_tables(data, finished),
+        config=_config(data, finished),
+        strangers=sorted(set(counted["trial"]) - history.trials),
+        runs=counted,
+        seals=seals(runs),
         gone=_gone(runs, manifest),
         elsewhere=elsewhere.ended_before(runs, manifest),
         looks=looks.recorded(runs, name),
+        attempts=data.runs,
     )
 
 
@@ -207,13 +218,27 @@ def _gone(runs: Path, manifest: Manifest) -> set[str]:
     return {trial for trial, path in records.items() if not path.is_file()}
 
 
-def _planned(manifest: Manifest, experiment: load.Experiment) -> pl.DataFrame:
+def _tables(data: Data, finished: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """Trial -> its last evaluation table, of those that have one."""
+    rows = finished.select("trial", "run_id").iter_rows()
+    read = {trial: files.last_table(data.files, data.stored[run_id]) for trial, run_id in rows}
+    return {trial: table for trial, table in read.items() if table is not None}
+
+
+def _config(data: Data, finished: pl.DataFrame) -> dict[str, Any]:
+    """The first finished trial's; empty if there is none."""
+    if finished.is_empty():
+        return {}
+    return files.config(data.files, data.stored[finished[0, "run_id"]])
+
+
+def _planned(manifest: Manifest, counted: pl.DataFrame) -> pl.DataFrame:
     """Every planned trial with what the store says of its run."""
     planned = pl.DataFrame(
         [(j.trial, j.variant, j.seed, j.config_hash, j.identity) for j in manifest.jobs],
         schema=TRIALS,
         orient="row",
     )
-    found = experiment.runs.drop("variant", "seed")
+    found = counted.drop("variant", "seed")
     trials = planned.join(found, on="trial", how="left", maintain_order="left")
     return trials.with_columns(pl.col("status").fill_null(MISSING))

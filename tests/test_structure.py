@@ -50,7 +50,7 @@ CONFINED = {
         *("harness/learner/checkpoint.py", "harness/learner/policy.py"),
         "harness/learner/storage.py",
     ),
-    "mlflow": ("harness/tracking*", "analysis/load.py"),
+    "mlflow": ("harness/tracking*", "analysis/reading/server.py"),
     "vllm": ("harness/rollout/vllm_library.py",),
     "hydra": ("harness/__main__.py", "harness/cli.py", "harness/refusals.py", "sweeps/*"),
     "matplotlib": ("analysis/canvas.py", "analysis/figures.py", "analysis/forest.py"),

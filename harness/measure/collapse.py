@@ -19,6 +19,12 @@ LOST = 0.5
 # here on hardly a token that is sampled is one that the base would write.
 FAR = 5.0
 
+# Every metric that is looked at.
+SIGNS = (
+    *("actor/grad_norm", "reward/no_signal_groups", "critic/score/mean"),
+    *("eval/accuracy", "eval/kl"),
+)
+
 History = Sequence[tuple[int, Mapping[str, float]]]
 
 

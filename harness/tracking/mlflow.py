@@ -244,11 +244,13 @@ def _table_name(step: int) -> str:
 def _copy_files(client: Any, run_id: str, record: Record, runs: Path) -> None:
     """The config, the texts and the tables, as artifacts that say what the record says."""
     texts = {path.name: path for path in record.texts}
+    uri = client.get_run(run_id).info.artifact_uri  # checked when the store was opened
+    root = store_path(runs).with_name("artifacts")
     for name, path in {**texts, **{_table_name(s): p for s, p in record.tables.items()}}.items():
         text = path.read_bytes().decode()
-        if artifacts.text_of(client, run_id, runs, name) != text:
+        if artifacts.text_of(uri, root, name) != text:
             client.log_text(run_id, text, name)
-    artifacts.path_of(client, run_id, runs, CONFIG_FILE)
+    artifacts.path_of(uri, root, CONFIG_FILE)
     client.log_dict(run_id, record.config, CONFIG_FILE)
 
 

@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 from harness.errors import ConfigError, StoreError
 from harness.machine.files import locked
+from harness.tracking import faults
 from harness.tracking.address import SQLITE, address, artifacts, check_environment, store_path
 
 LOCK, NEW = ".mlflow.db.lock", ".mlflow.db.new-"
@@ -35,22 +36,6 @@ HOLDINGS = ("runs", "trace_info", "registered_models")
 MAX_NAME = 200
 # Where an experiment of ours keeps its artifacts, whatever the folder before it is.
 ARTIFACTS = re.compile(r"file://.*/artifacts/([^/]+)")
-# (signs in an error, what to do about it); the first that fits.
-REMEDIES = (
-    (
-        ("is full", "No space left", "disk I/O error", "File too large", "quota"),
-        "free some space there, or raise the limit on file sizes (ulimit -f); the same command "
-        "then continues",
-    ),
-    (
-        ("is locked",),
-        "another program keeps writing to it: end that one; the same command then continues",
-    ),
-    (
-        ("readonly", "Permission denied", "Read-only", "unable to open", "not permitted"),
-        "make the folder and the file writable, or copy the folder to where you may write",
-    ),
-)
 MOVE_AWAY = (
     "move it away: the trials' folders are the truth, and the same command publishes them again"
 )
@@ -147,20 +132,9 @@ def one_line(runs: Path) -> Iterator[None]:
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    try:
+    kinds = (sqlite3.Error, SQLAlchemyError, MlflowException, OSError)
+    with faults.worded(store_path(runs), kinds, MOVE_AWAY):
         yield
-    except (sqlite3.Error, SQLAlchemyError, MlflowException, OSError) as error:
-        reason = _reason(error)
-        fitting = (remedy for signs, remedy in REMEDIES if any(sign in reason for sign in signs))
-        remedy = next(fitting, MOVE_AWAY)
-        raise StoreError(f"{store_path(runs)} cannot be used ({reason}); {remedy}") from error
-
-
-def _reason(error: BaseException) -> str:
-    """What the innermost of some nested errors says, on one line."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _usable(path: Path) -> bool:

@@ -5,7 +5,8 @@ from typing import Any
 import polars as pl
 import synthetic_store as store
 
-from analysis import frame, load
+from analysis import frame
+from analysis.reading import columns
 from analysis.revisions import History
 from analysis.study import FINISHED, MISSING, Study
 
@@ -29,11 +30,13 @@ def study(plan: store.Plan, points: dict[str, list[Point]] | None = None, **chan
         for t in done
         for point in (store.metric_rows(t, numbers[t.name]) if points is None else points[t.name])
     ]
-    metrics = pl.DataFrame(rows, schema=load.METRICS, orient="row").sort("trial", "metric", "step")
+    metrics = pl.DataFrame(rows, schema=columns.METRICS, orient="row").sort(
+        "trial", "metric", "step"
+    )
     runs = pl.DataFrame(
         [
             {
-                **dict.fromkeys(load.RUNS, ""),
+                **dict.fromkeys(columns.RUNS, ""),
                 **store.FACTS,
                 "run_id": t.name,
                 "trial": t.name,
@@ -52,7 +55,7 @@ def study(plan: store.Plan, points: dict[str, list[Point]] | None = None, **chan
             }
             for t in started
         ],
-        schema=load.RUNS,
+        schema=columns.RUNS,
     )
     jobs = [(j.trial, j.variant, j.seed, j.config_hash, j.identity) for j in manifest.jobs]
     columns = ["trial", "variant", "seed", "config_hash", "planned"]

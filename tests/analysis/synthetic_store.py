@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlparse
 
 import numpy as np
 import pandas as pd
@@ -212,10 +213,13 @@ def write_trial(
     for i in range(0, len(rows), 1000):
         client.log_batch(run_id, metrics=rows[i : i + 1000], params=[Param("p", "1")] * (i == 0))
     client.log_batch(run_id, tags=[RunTag("host", "test")])
-    client.log_dict(run_id, {"seed": trial.seed, "evaluation": {"pass_k": 16}}, "config.yaml")
+    # Written as MLflow writes them, which takes it four queries a file.
+    folder = Path(unquote(urlparse(run.info.artifact_uri).path))
+    (folder / "eval").mkdir(parents=True)
+    (folder / "config.yaml").write_text(f"seed: {trial.seed}\nevaluation:\n  pass_k: 16\n")
     for step in sorted({0, trial.steps}):
         rows = table(trial, step).to_json(orient="split", index=False)
-        client.log_text(run_id, rows, f"eval/step_{step:06d}.json")
+        (folder / "eval" / f"step_{step:06d}.json").write_text(rows)
     client.set_terminated(run_id, status=trial.status, end_time=trial.ended_ms or start + 1000)
     return run_id
 

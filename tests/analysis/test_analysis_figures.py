@@ -9,9 +9,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from analysis import canvas, curves, figures, labels, load, svg
+from analysis import canvas, curves, figures, labels, svg
 from analysis.forest import Row, forest
 from analysis.frame import Axis
+from analysis.reading import columns
 from analysis.stats import Difference, welch
 
 LABELS = ["reinforce", "grpo"]
@@ -31,7 +32,7 @@ def rows(names: list[str], steps: int = 4, seeds: int = 3) -> pl.DataFrame:
             ("budget/seconds", 2.0 * step),
         )
     ]
-    return pl.DataFrame(made, schema=load.METRICS, orient="row")
+    return pl.DataFrame(made, schema=columns.METRICS, orient="row")
 
 
 def drawn(names: list[str], bright: list[str], axis: Axis = Axis.STEPS) -> list[curves.Curve]:

@@ -5,9 +5,10 @@ import math
 import polars as pl
 import pytest
 
-from analysis import frame, load
+from analysis import frame
 from analysis.ablation import Checkpoint, Primary
 from analysis.frame import Axis
+from analysis.reading import columns
 
 Row = tuple[str, int, str, int, float]  # variant, seed, metric, step, value
 
@@ -15,7 +16,7 @@ Row = tuple[str, int, str, int, float]  # variant, seed, metric, step, value
 def metrics(rows: list[Row]) -> pl.DataFrame:
     """A metrics frame; run and trial are named after variant and seed."""
     full = [(f"r-{v}{s}", f"{v}{s}", v, s, key, step, value) for v, s, key, step, value in rows]
-    return pl.DataFrame(full, schema=load.METRICS, orient="row")
+    return pl.DataFrame(full, schema=columns.METRICS, orient="row")
 
 
 def evaluations(seed: int, *accuracies: float) -> list[Row]:

@@ -441,7 +441,7 @@ def test_finished_without_an_evaluation_is_no_result(runs: Path) -> None:
 
 
 def test_history_keeps_the_latest_record_and_real_infinities(runs: Path) -> None:
-    metrics = load.load_experiment(load.open_store(runs), DOUBTFUL.name, runs).metrics
+    metrics = load(runs, DOUBTFUL.name).metrics
     own = metrics.filter(pl.col("trial") == "old__s0__00000000").sort("metric", "step")
 
     assert own.select("metric", "step").rows() == [
@@ -455,24 +455,15 @@ def test_history_keeps_the_latest_record_and_real_infinities(runs: Path) -> None
     assert latest == 2.0
 
 
-def test_pages_of_runs_are_all_read(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = load.open_store(runs)
-    whole = load.load_experiment(client, FULL.name, runs)
-    monkeypatch.setattr(load, "PAGE", 2)
-
-    assert load.load_experiment(client, FULL.name, runs).runs.equals(whole.runs)
-    assert len(whole.runs) == 7
-
-
 def test_unknown_names_say_what_is_valid(runs: Path, tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match="valid: all_failed, doubtful, one_variant, paired, sound, std"
     ):
         build(runs, "nope")
     with pytest.raises(ConfigError, match=r"'nope' is not in the MLflow store; valid: .*doubtful"):
-        load.load_experiment(load.open_store(runs), "nope", runs)
+        load(runs, "nope")
     with pytest.raises(ConfigError, match="no MLflow store at"):
-        load.open_store(tmp_path)
+        load(tmp_path)
 
 
 def test_command_prints_the_path(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from analysis import frame, labels, load, page, report, style, text
+from analysis import frame, labels, page, report, style, text
 from analysis.ablation import Manifest, Prediction, Relation, Variant
 from analysis.findings import findings
 from analysis.panels import panels
+from analysis.reading import columns
 from analysis.revisions import History
 from analysis.study import FINISHED, Study
 from analysis.summary import summary
@@ -43,18 +44,18 @@ def study() -> Study:
         for row in store.metric_rows(t, number)
         if row[0] in LOGGED and row[1] in (0, store.STEPS)
     ]
-    metrics = pl.DataFrame(rows, schema=load.METRICS, orient="row")
+    metrics = pl.DataFrame(rows, schema=columns.METRICS, orient="row")
     runs = pl.DataFrame(
         [
             {
-                **dict.fromkeys(load.RUNS, ""), "run_id": "id", "trial": t.name,
+                **dict.fromkeys(columns.RUNS, ""), "run_id": "id", "trial": t.name,
                 "variant": t.variant, "seed": t.seed, "status": FINISHED, "attempt": 1,
                 "started_ms": 0, "ended_ms": 1, "seal": manifest.seal, "identity": "same",
                 "git_commit": store.COMMIT, "git_dirty": False,
             }
             for t in TRIALS
         ],
-        schema=load.RUNS,
+        schema=columns.RUNS,
     )  # fmt: skip
     trials = runs.with_columns(config_hash=pl.lit("ab" * 32), planned=pl.lit("same"))
     failed = pl.col("trial") == TRIALS[-1].name

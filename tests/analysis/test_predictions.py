@@ -12,13 +12,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from analysis import claims, exploratory, frame, load, multiverse, stats
+from analysis import claims, exploratory, frame, multiverse, stats
 from analysis.ablation import Prediction, Primary, Relation
 from analysis.changes import changes
 from analysis.findings import Findings, expected, predicted
 from analysis.fixed import plain, read
 from analysis.multiverse import Missing, Rule
 from analysis.quantity import RESULT, Kind, Quantity, quantity
+from analysis.reading import columns
 from analysis.report import build
 from analysis.revisions import History
 from analysis.stats import Outcome, Verdict
@@ -163,7 +164,7 @@ def study(plan: Plan, gone: Sequence[str] = (), **ablation: Any) -> Study:
         for number, t in enumerate(kept)
         for row in store.metric_rows(t, number)
     ]
-    metrics = pl.DataFrame(rows, schema=load.METRICS, orient="row")
+    metrics = pl.DataFrame(rows, schema=columns.METRICS, orient="row")
     trials = [(t.name, t.variant, t.seed, FINISHED if t in kept else "FAILED") for t in plan.trials]
     return Study(
         history=History([manifest], []),

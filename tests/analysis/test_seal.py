@@ -14,11 +14,11 @@ from analysis import seal
 from analysis.__main__ import main
 from analysis.ablation import Checkpoint, Manifest, Primary, Variant
 from analysis.gates import Level, gates
-from analysis.load import open_store
 from analysis.report import build
 from analysis.revisions import line, manifest_path, sealed
 from analysis.study import Study, read_study
 from harness.config import Budget
+from harness.tracking.store import open_store
 
 NAME = "sealed"
 TRIALS = [

@@ -14,8 +14,7 @@ import pytest
 import torch
 
 from analysis.ablation import Manifest
-from analysis.load import read_revisions
-from analysis.revisions import line, manifest_path, read_history, sealed
+from analysis.revisions import line, manifest_path, read_history, read_revisions, sealed
 from harness.config import digest, trial_name
 from harness.errors import ConfigError
 from harness.identity import Identity

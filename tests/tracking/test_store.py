@@ -13,13 +13,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow.entities import Metric
 
-from analysis.load import open_store as open_for_reading
 from harness.errors import ConfigError, StoreError
 from harness.tracking.address import store_path
 from harness.tracking.store import experiment_id, one_line, open_store
@@ -35,6 +35,7 @@ number = experiment_id(client, "trials", Path(sys.argv[1]))
 for i in range(int(sys.argv[2])):
     client.log_metric(client.create_run(number).info.run_id, "x", i)
 """
+open_for_reading = partial(open_store, create=False)
 OTHER_USER = 65534  # nobody
 
 

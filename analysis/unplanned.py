@@ -1,0 +1,204 @@
+"""Runs that no plan describes, grouped and compared: exploratory, so without a verdict."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from analysis import frame, stats
+from analysis.reading.columns import ATTEMPTS, NO_SEED
+from analysis.reading.loader import Data
+from analysis.reading.tidy import FINISHED
+from analysis.stats import FloatArray
+from analysis.units import is_share, limit
+from harness.errors import ConfigError
+from harness.machine import shown
+
+NOTICE = (
+    "Exploratory: no plan was sealed before these runs, so there is no verdict. Mean of each "
+    "group's runs at their final step; Welch difference from the first group; 95 % intervals, each "
+    "alone."
+)
+UNNAMED = "(none)"
+SHOWN = 8  # keys or runs that a line names
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Runs that are compared.
+
+    Attributes:
+        by: what they are grouped by.
+        labels: of the groups, the baseline first.
+        results: columns of `columns.METRICS` at each run's final step; `variant` is the group.
+        left_out: run -> why it is in no number.
+        remarks: what a reader has to know, one line each.
+    """
+
+    by: str
+    labels: list[str]
+    results: pl.DataFrame
+    left_out: dict[str, str]
+    remarks: list[str]
+
+    def values(self, metric: str, label: str) -> FloatArray:
+        """One per run, shape (n,), ordered by seed."""
+        return frame.values(self.results, metric, label)
+
+    @property
+    def metrics(self) -> list[str]:
+        """Evaluation metrics where there are any, else all."""
+        known = sorted(set(self.results["metric"]))
+        return [metric for metric in known if metric.startswith("eval/")] or known
+
+
+def grouped(data: Data, names: Sequence[str], by: str, baseline: str = "") -> Groups:
+    """Sort runs into groups.
+
+    Args:
+        data: of every experiment that is named, or of all.
+        names: experiments, trials or run ids.
+        by: a column of the runs, a tag or a param.
+        baseline: label of the group that others are compared with; "" for the first in order.
+
+    Raises:
+        ConfigError: an unknown name, key or baseline, or no run at all.
+    """
+    chosen = _chosen(data.runs, names)
+    groups = {run_id: _group(data, run_id, by) for run_id in chosen["run_id"]}
+    if not any(groups.values()):
+        raise ConfigError(f"no run has {by!r} to group by; valid: {_short(_keys(data, chosen))}")
+    column = [groups[run_id] or UNNAMED for run_id in chosen["run_id"]]
+    chosen = chosen.with_columns(variant=pl.Series(column, dtype=pl.String))
+    labels = sorted(set(chosen["variant"]))
+    if baseline:
+        if baseline not in labels:
+            raise ConfigError(f"no group {baseline!r}; valid: {_short(labels)}")
+        labels = [baseline, *(label for label in labels if label != baseline)]
+    results, left_out = _results(data, chosen)
+    return Groups(by, labels, results, left_out, _remarks(data, chosen, by))
+
+
+def _chosen(runs: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    counted = runs.filter("counts")
+    parts = []
+    for name in names:
+        column = pl.lit(name)
+        found = counted.filter((pl.col("experiment") == column) | (pl.col("trial") == column))
+        # A run that is named by its id is wanted, whichever attempt of its trial it is.
+        found = found if len(found) else runs.filter(pl.col("run_id") == column)
+        if found.is_empty():
+            known = sorted({*counted["experiment"], *counted["trial"]})
+            raise ConfigError(f"no experiment, trial or run {name!r}; valid: {_short(known)}")
+        parts.append(found)
+    return pl.concat([pl.DataFrame(schema=ATTEMPTS), *parts]).unique("run_id", maintain_order=True)
+
+
+def _group(data: Data, run_id: str, by: str) -> str:
+    row = data.runs.filter(pl.col("run_id") == run_id)
+    if by in row.columns:
+        return str(row[0, by])
+    stored = data.stored[run_id]
+    return stored.tags.get(by, stored.params.get(by, ""))
+
+
+def _keys(data: Data, chosen: pl.DataFrame) -> list[str]:
+    stored = [data.stored[run_id] for run_id in chosen["run_id"]]
+    return sorted(
+        {"variant", "trial", "experiment", *(key for run in stored for key in run.params)}
+    )
+
+
+def _short(words: Sequence[str]) -> str:
+    more = len(words) - SHOWN
+    return ", ".join(words[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _results(data: Data, chosen: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, str]]:
+    finished = chosen.filter(pl.col("status") == FINISHED)
+    own = data.points.join(
+        finished.select("run_id", "trial", "variant", "seed"), on="run_id", how="inner"
+    )
+    ends = own.group_by("run_id").agg(pl.col("step").max())
+    results = frame.finite(own.join(ends, on=["run_id", "step"]))
+    left_out = {
+        str(row["trial"]): f"is {row['status']}"
+        for row in chosen.iter_rows(named=True)
+        if row["status"] != FINISHED
+    }
+    empty = finished.filter(~pl.col("run_id").is_in(results["run_id"].to_list()))
+    return results, left_out | dict.fromkeys(empty["trial"], "ends in no finite number")
+
+
+def _remarks(data: Data, chosen: pl.DataFrame, by: str) -> list[str]:
+    """What else differs, and seeds that occur twice in a group."""
+    found = []
+    params = [data.stored[run_id].params for run_id in chosen["run_id"]]
+    keys = sorted({key for own in params for key in own})
+    differ = [
+        key
+        for key in keys
+        if key not in (by, "seed", "variant") and len({own.get(key) for own in params}) > 1
+    ]
+    if differ:
+        found.append(f"Runs differ in more than {by}: {_short(differ)}")
+    seeds = Counter(chosen.filter(pl.col("seed") != NO_SEED).select("variant", "seed").iter_rows())
+    twice = sorted(f"{label} seed {seed}" for (label, seed), n in seeds.items() if n > 1)
+    if twice:
+        found.append(f"n counts runs; a seed occurs more than once: {_short(twice)}")
+    return found
+
+
+def rows(groups: Groups, metrics: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+    """Header and one row per metric and group.
+
+    Raises:
+        ConfigError: a metric that no run ends with.
+    """
+    known = set(groups.results["metric"])
+    unknown = [metric for metric in metrics if metric not in known]
+    if unknown:
+        raise ConfigError(
+            f"no finished run ends with {unknown[0]!r}; valid: {_short(groups.metrics) or 'none'}"
+        )
+    first = groups.labels[0]
+    header = ["metric", groups.by, "n", "mean [95 %]", f"difference from {first}", "runs, by seed"]
+    return header, [_row(groups, metric, label) for metric in metrics for label in groups.labels]
+
+
+def _row(groups: Groups, metric: str, label: str) -> list[str]:
+    first = groups.labels[0]
+    x = groups.values(metric, label)
+    e = stats.mean_interval(x, share=is_share(metric))
+    d = stats.welch(x, groups.values(metric, first), limit=limit(metric))
+    apart = "" if label == first else _interval(d.value, d.low, d.high, "+")
+    mean = _interval(e.mean, e.low, e.high)
+    return [metric, label, str(e.n), mean, apart, " ".join(f"{value:.4g}" for value in x)]
+
+
+def _interval(value: float, low: float, high: float, sign: str = "") -> str:
+    """Four digits, whatever the unit is; a dash for what is unknown."""
+    if value != value:
+        return "–"
+    return f"{value:{sign}.4g}" + ("" if low != low else f" [{low:{sign}.4g}, {high:{sign}.4g}]")
+
+
+def told(groups: Groups, metrics: Sequence[str]) -> RenderableType:
+    """What is printed.
+
+    Raises:
+        ConfigError: a metric that no run ends with.
+    """
+    header, lines = rows(groups, metrics or groups.metrics)
+    table = Table()
+    for name in header:
+        table.add_column(Text(shown.line(name)))
+    for line in lines:
+        table.add_row(*(Text(shown.line(cell)) for cell in line))
+    left_out = [f"left out: {trial} {why}" for trial, why in groups.left_out.items()]
+    notes = [NOTICE, *groups.remarks, *left_out]
+    return Group(table, *(Text(shown.line(note)) for note in notes))
