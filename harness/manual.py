@@ -8,7 +8,7 @@ import dataclasses
 import importlib
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any, get_args, get_type_hints
 
@@ -26,7 +26,7 @@ from harness.wording import documented
 
 WIDTH = 80
 # Where the meaning of a key begins, and of one whose name is longer, on the next line.
-MEANING = 34
+MEANING = 32
 # Groups of Hydra's own, and keys that nobody sets.
 HIDDEN = ("hydra", "labels")
 
@@ -49,7 +49,7 @@ def page(overrides: Sequence[str]) -> str:
     plain: Any = OmegaConf.to_container(node)
     lines = [node.hydra.help.header.rstrip()]
     cls = _imported(plain[TARGET])
-    own, about = [], _meanings(cls)
+    own, about = [], meanings(cls)
     for key, value in plain.items():
         if key in (*HIDDEN, TARGET):
             continue
@@ -64,8 +64,9 @@ def page(overrides: Sequence[str]) -> str:
 
 
 FOOTER = """\
-Help for other choices: harness algorithm=ppo task=gsm8k --help. Hydra's own options (--cfg job,
---info, --multirun): harness --hydra-help. Tab completion: eval "$(harness -sc install=bash)"."""
+Of other choices:         harness algorithm=ppo task=gsm8k --help
+Hydra's options:          harness --hydra-help, such as --cfg job
+Names completed by Tab:   eval "$(harness -sc install=bash)" in ~/.bashrc"""
 
 
 def _groups(loader: Any, parent: str) -> Iterator[str]:
@@ -95,7 +96,7 @@ def _group(
     others = [name for name in groups.get(group, ()) if name != chosen.get(group)]
     if others:
         lines += _wrapped("", f"or {', '.join(others)}", MEANING)
-    about, hints = (_meanings(cls), get_type_hints(cls)) if cls else ({}, {})
+    about, hints = (meanings(cls), get_type_hints(cls)) if cls else ({}, {})
     nested = []
     for key, value in node.items():
         where = f"{path}.{key}"
@@ -137,7 +138,7 @@ def _members(hint: Any) -> str:
     return f" ({', '.join(str(member.value) for member in kinds[0])})" if kinds else ""
 
 
-def _meanings(cls: type) -> dict[str, str]:
+def meanings(cls: type) -> dict[str, str]:
     """Of a dataclass's fields, those of its bases included."""
     found: dict[str, str] = {}
     for each in reversed(cls.__mro__):

@@ -99,7 +99,7 @@ def _cancel(runs: Path, name: str, console: Console) -> None:
     for process in driver.interrupt(runs, name):
         console.print(f"{name}: process {process} is told to end as by Ctrl-C, its trials with it")
     if running:
-        console.print(f"of {len(running)} running trials {overview.cancelled(running)}")
+        console.print(overview.cancelled(running))
 
 
 def _rm(runs: Path, name: str, sure: bool, console: Console) -> None:

@@ -22,6 +22,8 @@ PREFIX = "driver-"
 TURN = "turn"
 # What a process's file says while it waits for its turn.
 WAITS = "waits"
+# Whoever looks whether a lock is held, holds it for a moment.
+LOOKED_AT_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -46,14 +48,14 @@ def driving(runs: Path, name: str, say: Callable[[str], None]) -> Iterator[None]
     """
     folder = runs / "sweeps" / name
     own = folder / f"{PREFIX}{socket.gethostname()}-{os.getpid()}"
-    with files.locked(own, 0):
+    with files.locked(own, LOOKED_AT_S):
         try:
+            own.write_text(WAITS)
             if held(folder / TURN):
                 now = told([each for each in drivers(runs, name) if not each.waits])
-                own.write_text(WAITS)
                 say(
-                    f"{name}: {now or 'another process'} drives it; this one waits until that "
-                    f"ends, and then does what is left: python -m sweeps status {name}"
+                    f"{name}: {now or 'another process'} drives it; this one waits for its end, "
+                    f"and then does what is left"
                 )
             with files.locked(folder / TURN, math.inf):
                 own.write_text("")  # and its time is when its turn began

@@ -15,8 +15,9 @@ from harness.errors import ConfigError
 from harness.tracking import record
 from harness.tracking.record import LOCK, RECORD, Record, Status
 from sweeps import driver, remaining
+from sweeps.words import counted
 
-WAITING, RUNNING, FINISHED = "waiting", "running", "finished"
+WAITING, RUNNING, FINISHED, FAILED = "waiting", "running", "finished", "failed"
 # The order in which states are counted.
 STATES = (FINISHED, RUNNING, WAITING)
 
@@ -36,7 +37,7 @@ class Row:
     @property
     def continues(self) -> bool:
         """Whether there is a checkpoint from which the same command goes on."""
-        return self.record is not None and any(self.record.folder.glob("step_*/"))
+        return self.record is not None and has_checkpoint(self.record.folder)
 
 
 @dataclass(frozen=True)
@@ -125,9 +126,14 @@ def _before(found: Record, since_ms: float | None) -> bool:
 
 
 def _done(row: Row) -> float:
-    if row.state in (RUNNING, WAITING):
-        return 0.0 if row.record is None else remaining.used(row.record)
-    return 1.0
+    if row.state in (FINISHED, FAILED):
+        return 1.0
+    return 0.0 if row.record is None else remaining.used(row.record)
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a trial left something to continue from; it is looked into when it is loaded."""
+    return any(folder.glob("step_*/"))
 
 
 def names(runs: Path) -> list[str]:
@@ -171,6 +177,6 @@ def cancelled(rows: Sequence[Row]) -> str:
     """What the same command does with trials that are stopped."""
     goes_on = sum(row.continues for row in rows)
     anew = len(rows) - goes_on
-    parts = [f"{goes_on} from the last checkpoint"] * (goes_on > 0)
-    parts += [f"{anew} from the beginning (no checkpoint yet)"] * (anew > 0)
-    return f"the same command continues {' and '.join(parts)}" if parts else "none was running"
+    parts = [f"continues {counted(goes_on, 'trial')} at the last checkpoint"] * (goes_on > 0)
+    parts += [f"begins {counted(anew, 'trial')} anew, of which there is no checkpoint"] * (anew > 0)
+    return f"the same command {' and '.join(parts) or 'runs what is left'}"

@@ -89,14 +89,14 @@ class Watch(TrialProgressCallback):  # type: ignore[misc]
         self.fresh.discard(name)
         if "eval/accuracy" in result and not self.live.is_started:
             found = self.look.record(name)
-            if found is not None and found.steps:
-                self._say(screen.told(name, found))
+            if found is not None and found.last >= result["step"]:
+                self._say(screen.told(name, found, result["step"]))
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         if self.live.is_started:
             return  # the screen counts it
         seen, name = self.look(), self._name(trial)
-        if name in {row.job.trial for row in seen.of(FINISHED)}:  # and was not stopped
+        if name in {shown.line(row.job.trial) for row in seen.of(FINISHED)}:  # and was not stopped
             self._say(f"{name}  finished; {screen.headline(seen)}; {seen.counts}")
 
     def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
@@ -111,10 +111,10 @@ class Watch(TrialProgressCallback):  # type: ignore[misc]
             self.tunes(number, frame)  # stops the trials, and lets a second Ctrl-C end this process
 
     def _name(self, trial: Any) -> str:
-        return str(self.trials[trial.config["job"]])
+        return shown.line(self.trials[trial.config["job"]])
 
     def _say(self, words: str) -> None:
-        self.console.print(shown.line(words))
+        self.console.print(words)
 
 
 def drawn(seen: Seen, console: Console) -> Group:

@@ -5,6 +5,7 @@ evaluation is as long as the first: both measure what is measured at the ends on
 """
 
 import math
+import os
 import statistics
 from collections.abc import Sequence
 
@@ -66,7 +67,7 @@ def sweep_left(
     ended: Sequence[Record | None],
     now: float,
 ) -> float | None:
-    """Seconds to the end of a sweep: what waits follows what runs, as many at a time as now.
+    """Seconds to the end of a sweep: what waits follows what runs, as many at a time as can.
 
     Args:
         waiting: in the order in which they start; with a record where they go on.
@@ -80,7 +81,17 @@ def sweep_left(
     typical = statistics.median(known)
     seconds = [left(found, now) if found else None for found in running]
     seconds += [rest(found) if found else None for found in waiting]
-    return makespan([typical if each is None else each for each in seconds], len(running))
+    room = max(len(running), *(_room(found) for found in (*running, *ended) if found))
+    return makespan([typical if each is None else each for each in seconds], room)
+
+
+def _room(found: Record) -> int:
+    """Trials like this one that this machine runs at a time; 1 where that is not its cores'."""
+    ray, trainer = found.config.get("ray", {}), found.config.get("trainer", {})
+    if ray.get("address") is not None or trainer.get("device") != "cpu":
+        return 1
+    cores: int = ray.get("cpus_per_rank", 1) * trainer.get("ranks", 1)
+    return (os.cpu_count() or 1) // max(1, cores)
 
 
 def _worked(found: Record) -> float:

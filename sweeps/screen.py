@@ -3,6 +3,7 @@
 The live view, `python -m sweeps status` and a log all print these lines.
 """
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 
@@ -11,6 +12,7 @@ from harness.machine.progress import spoken
 from harness.tracking.record import Record
 from sweeps import remaining
 from sweeps.overview import RUNNING, Row, Seen
+from sweeps.words import counted
 
 BARS = "▁▂▃▄▅▆▇█"
 # Evaluations that a sparkline has room for.
@@ -27,9 +29,9 @@ LEFT = ("state", "course")
 def headline(seen: Seen) -> str:
     """`mine: 59% of 4 trials, about 40 s left`."""
     if seen.share >= 1:
-        return f"{seen.name}: all of {len(seen.rows)} trials"
+        return f"{seen.name}: all of {counted(len(seen.rows), 'trial')}"
     about = "" if seen.left is None else f", about {spoken(seen.left)} left"
-    return f"{seen.name}: {seen.share:.0%} of {len(seen.rows)} trials{about}"
+    return f"{seen.name}: {seen.share:.0%} of {counted(len(seen.rows), 'trial')}{about}"
 
 
 def lines(rows: Sequence[Row], width: int) -> list[str]:
@@ -62,9 +64,10 @@ def failures(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def told(name: str, found: Record) -> str:
-    """What a log says of a trial's newest evaluation."""
-    cell = _measured(found, time.time())
+def told(name: str, found: Record, step: int) -> str:
+    """What a log says of the evaluation after a step; the record may know later ones."""
+    until = {number: made for number, made in found.steps.items() if number <= step}
+    cell = _measured(dataclasses.replace(found, steps=until), time.time())
     parts = [f"step {cell['step']:>5}", f"{cell['done']:>4}"]
     parts += [f"reward {cell['reward']}"] * bool(cell["reward"])
     parts += [f"held-out accuracy {cell['held-out']} ({cell['change']})"] * bool(cell["held-out"])
@@ -137,5 +140,5 @@ def _measured(found: Record, now: float) -> dict[str, str]:
         "change": f"{seen[-1] - seen[0]:+.3f}" if seen else "",
         "course": sparkline(seen) if seen else "",
         "tokens/s": f"{last[RATE]:,.0f}" if RATE in last else "",
-        "left": "" if seconds is None else spoken(seconds),
+        "left": "" if seconds is None or remaining.used(found) >= 1 else spoken(seconds),
     }

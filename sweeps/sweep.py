@@ -44,8 +44,9 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
         comparable.check(planned)
     check_address(questions[0].jobs[0].ray.address)
     if questions[0].jobs[0].dry_run:
+        before: set[str] = set()
         for planned in questions:
-            preview(planned, console)
+            preview(planned, console, before)
         return
     for planned in questions:
         for config in planned.variants.values():
