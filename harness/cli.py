@@ -44,19 +44,13 @@ LABELLED_GROUPS = ("algorithm", "task", "model")
 def run() -> int:
     """Run what the command line asks for; returns the exit code."""
     terminal.tolerate()  # Hydra prints too: --help, --cfg job
-    composed: list[tuple[DictConfig, Any]] = []
     try:
         refusals.check_arguments(sys.argv[1:])
         if answer := _answered(sys.argv[1:]):
             terminal.console().print(answer)
             return 0
-        with warnings.catch_warnings():
-            warnings.filterwarnings("error", refusals.NO_PATH)
-            hydra.main(config_path="pkg://conf", config_name="config", version_base="1.3")(
-                lambda config: composed.append((config, HydraConfig.get().runtime.choices))
-            )()
-        if composed:
-            _single(labelled(*composed[0]))
+        for node, choices in _nodes():
+            _single(labelled(node, choices))
     except ConfigError as error:
         terminal.complain(error)
         return EXIT_USER_ERROR
@@ -93,6 +87,17 @@ def _answered(arguments: Sequence[str]) -> str:
     if not {"--help", "-h"} & set(arguments):
         return ""
     return manual.page(get_args_parser().parse_args(list(arguments)).overrides)
+
+
+def _nodes() -> list[tuple[DictConfig, Any]]:
+    """The config of a single run with its choices; none after a multirun, which Hydra has run."""
+    found: list[tuple[DictConfig, Any]] = []
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", refusals.NO_PATH)
+        hydra.main(config_path="pkg://conf", config_name="config", version_base="1.3")(
+            lambda config: found.append((config, HydraConfig.get().runtime.choices))
+        )()
+    return found
 
 
 def composed(overrides: Sequence[str]) -> TrialConfig:

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from harness.errors import ConfigError, StoreError
 from harness.machine import terminal
+from harness.tracking.address import address, store_path
 from sweeps import driver, overview, screen
 from sweeps.removal import removal, remove, usage
 
@@ -113,6 +114,11 @@ def _rm(runs: Path, name: str, sure: bool, console: Console) -> None:
         raise ConfigError(f"{name}: nothing was removed; answer y, or give --yes")
     remove(runs, found)
     console.print(f"removed {what}")
+    if store_path(runs).exists() and found.folders:
+        console.print(
+            f"MLflow keeps its copies as deleted runs; what they take is freed by: mlflow gc "
+            f"--backend-store-uri {address(runs)}"
+        )
 
 
 def _agreed(question: str) -> bool:

@@ -64,7 +64,7 @@ def test_help_shows_the_choices_of_the_command_at_eighty_columns(here: Here) -> 
     assert [line for line in lines if len(line) > WIDTH] == []
     text = " ".join(done.stdout.split())
     for words in (
-        "algorithm=ppo PPO",
+        "algorithm=ppo Hyper-parameters of PPO",
         "or a_star_po, a_star_po_weighted,",
         "task/template=compact",
         "task.digits=[2,2]",

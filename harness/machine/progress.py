@@ -105,7 +105,7 @@ def waiting(unit: Unit, kind: str, words: str, total: float, keys: str = "") -> 
     try:
         yield wait
         if wait.announced:
-            _say(f"{wait.words}: took {spoken(time.monotonic() - wait.began)}")
+            say(f"{wait.words}: took {spoken(time.monotonic() - wait.began)}")
     finally:
         _waits.remove(wait)
         _drop(wait)
@@ -148,19 +148,19 @@ def _look(wait: Wait, now: float) -> None:
         return
     lasted = now - wait.began
     if wait.announced:
-        _say(f"{wait.words}: {wait.done / wait.total:.0%}, about {spoken(left)} left", bar=True)
+        say(f"{wait.words}: {wait.done / wait.total:.0%}, about {spoken(left)} left", bar=True)
     elif lasted + left < LONG_S:
         return  # looked at again with the bar
     else:
         shorter = f"; shorter with less of {wait.keys}" if wait.keys else ""
-        _say(f"{wait.words}: about {spoken(lasted + left)}{shorter}")
+        say(f"{wait.words}: about {spoken(lasted + left)}{shorter}")
         wait.announced = True
         _announced.add(wait.kind)
     wait.line_due = wait.began + max(SECOND_S, LATER * lasted)
 
 
-def _say(words: str, bar: bool = False) -> None:
-    """One line; `bar`: in a terminal the bar says the same."""
+def say(words: str, bar: bool = False) -> None:
+    """One line to the log and to who looks; `bar`: in a terminal the bar says the same."""
     log.info("%s", words)
     if _console is not None and not (bar and _console.is_terminal):
         _console.print(words)

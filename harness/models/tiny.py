@@ -18,7 +18,7 @@ from torch import Tensor
 from harness import checks, config
 from harness.errors import ConfigError
 from harness.machine import code, files
-from harness.machine.progress import Unit, advance, waiting
+from harness.machine.progress import Unit, advance, say, waiting
 from harness.maths import streams
 from harness.models import content, vocabulary
 from harness.models.library import transformers
@@ -147,6 +147,8 @@ class Tiny:
         folder = self._folder(task, runs)
         with files.locked(folder.with_suffix(".lock"), wait_s=600):
             if not folder.is_dir():
+                if known := getattr(task, "supervised", ""):
+                    say(f"model=tiny is warmed up on {known}: they are no news to its training")
                 with files.replacing(folder) as temporary:
                     _build(self, task, temporary)
         return _source(folder, runs)

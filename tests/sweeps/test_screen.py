@@ -59,7 +59,7 @@ def test_eighty_columns_hold_everything(tmp_path: Path) -> None:
     Of its eleven evaluations those at 0, 1, 3, 4, 6, 7, 9 and 10 tenths of the way are drawn.
     """
     header, line = screen.lines([row(tmp_path, "dr_grpo")], 80)
-    assert header == ("trial       step  done  reward  held-out  change  course    tokens/s  left")
+    assert header == ("trial       step  done  reward  held-out  change  course    tokens/s   left")
     assert line.split() == [
         *("dr_grpo", "s3", "10", "25%", "0.250", "0.500", "+0.100", "▁▁▃▄▅▆██", "12,346"),
         *("3", "min"),
@@ -172,9 +172,8 @@ def failing(error: BaseException) -> Any:
 def test_a_terminal_shows_bar_running_trials_and_the_rest_in_a_line(runs: Path) -> None:
     first, *_ = names_of(runs, "one")
     running = trial(runs, first, 2, None)
-    console = Console(
-        file=io.StringIO(), force_terminal=True, width=80, height=24, soft_wrap=True, markup=False
-    )
+    plain = {"markup": False, "highlight": False, "soft_wrap": True}  # as the project's own
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, height=24, **plain)
     with locked(running / LOCK, 0):
         text = watched(
             runs,
