@@ -132,7 +132,7 @@ def drawn(seen: Seen, console: Console) -> Group:
 def _bar(seen: Seen, width: int) -> Text:
     filled = round(BAR * seen.share)
     about = "" if seen.left is None else f"  about {spoken(seen.left)} left"
-    name = screen.shortened(seen.name, max(screen.NARROWEST, width - BAR - len(about) - 8))
+    name = shown.shortened(seen.name, max(screen.NARROWEST, width - BAR - len(about) - 8))
     bar = Text(f"{shown.line(name)}  ")
     bar.append("━" * filled, style="green")
     bar.append("━" * (BAR - filled), style="bright_black")

@@ -85,21 +85,13 @@ def sparkline(values: Sequence[float]) -> str:
     return "".join(BARS[min(len(BARS) - 1, int((v - low) / width * len(BARS)))] for v in values)
 
 
-def shortened(text: str, room: int) -> str:
-    """The text, or its two ends around an ellipsis."""
-    if len(text) <= room:
-        return text
-    tail = (room - 1) // 2
-    return f"{text[: max(0, room - 1 - tail)]}…{text[len(text) - tail :]}"[:room]
-
-
 def _names(rows: Sequence[Row], room: int) -> list[str]:
     """Whole names, or without the hash, or shortened: the first that have room."""
     whole = [shown.line(row.job.trial) for row in rows]
     if all(len(name) <= room for name in whole):
         return whole
     short = [shown.line(f"{row.job.variant} s{row.job.seed}") for row in rows]
-    return [shortened(name, room) for name in short]
+    return [shown.shortened(name, room) for name in short]
 
 
 def _cell(table: Sequence[Mapping[str, str]], line: Mapping[str, str], key: str) -> str:

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from analysis.ablation import Job
+from harness.machine import shown
 from harness.machine.files import locked
 from harness.tracking import record
 from harness.tracking.record import LOCK, Status
@@ -116,9 +117,9 @@ def test_a_sparkline_goes_from_the_smallest_to_the_largest_and_is_never_long() -
 
 
 def test_a_name_is_cut_in_its_middle() -> None:
-    assert screen.shortened("abcdefghij", 10) == "abcdefghij"
-    assert screen.shortened("abcdefghij", 5) == "ab…ij"
-    assert screen.shortened("abcdefghij", 1) == "…"
+    assert shown.shortened("abcdefghij", 10) == "abcdefghij"
+    assert shown.shortened("abcdefghij", 5) == "ab…ij"
+    assert shown.shortened("abcdefghij", 1) == "…"
 
 
 def test_a_headline_says_what_is_done_and_left(tmp_path: Path) -> None:
