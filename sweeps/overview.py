@@ -79,11 +79,15 @@ class Look:
             ConfigError: there is no such sweep, or its file cannot be read.
         """
         self.runs, self.name = runs, name
+        self.stamp = _stamp(manifest_path(runs, name))
         self.manifest = newest(runs, name)
         self.kept: dict[Path, tuple[tuple[int, int], Record]] = {}
 
     def __call__(self) -> Seen:
         """How it stands now."""
+        stamp = _stamp(manifest_path(self.runs, self.name))
+        if stamp != self.stamp:  # another revision
+            self.stamp, self.manifest = stamp, newest(self.runs, self.name)
         since = driver.since(self.runs, self.name)
         rows = [self._row(job, since) for job in self.manifest.jobs]
         running = [row.record for row in rows if row.state == RUNNING]
@@ -95,11 +99,9 @@ class Look:
     def record(self, name: str) -> Record | None:
         """The record in a folder of `checkpoints`."""
         folder = self.runs / "checkpoints" / name
-        try:
-            stat = (folder / RECORD).stat()
-        except FileNotFoundError:
+        stamp = _stamp(folder / RECORD)
+        if stamp is None:
             return None
-        stamp = stat.st_mtime_ns, stat.st_size
         before = self.kept.get(folder)
         if before is not None and before[0] == stamp:
             alive = before[1].status is not Status.RUNNING or record.held(folder / LOCK)
@@ -115,6 +117,15 @@ class Look:
         if found is None or _before(found, since_ms):
             return Row(job, found, WAITING)
         return Row(job, found, found.status.value.lower())
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """What changes when a file is written; None where there is none."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_mtime_ns, stat.st_size
 
 
 def _before(found: Record, since_ms: float | None) -> bool:

@@ -73,7 +73,7 @@ def told(name: str, found: Record, step: int) -> str:
     parts += [f"held-out accuracy {cell['held-out']} ({cell['change']})"] * bool(cell["held-out"])
     parts += [f"{cell['tokens/s']} tokens/s"] * bool(cell["tokens/s"])
     parts += [f"about {cell['left']} left"] * bool(cell["left"])
-    return "  ".join([name, *parts])
+    return "  ".join([shown.line(name), *parts])
 
 
 def sparkline(values: Sequence[float]) -> str:

@@ -200,6 +200,8 @@ def test_a_log_gets_lines_and_no_screen(runs: Path) -> None:
     text = watched(
         runs,
         console,
+        lambda watch: watch.on_trial_start(0, [], done),
+        lambda watch: watch.on_trial_result(0, [], done, {"step": 0, "progress": 0.0}),
         lambda watch: watch.on_trial_start(0, [], stopped),
         lambda watch: watch.on_trial_result(0, [], stopped, {"step": 2, "progress": 0.5}),
         lambda watch: watch.on_trial_result(0, [], done, {"step": 4, "eval/accuracy": 0.8}),
