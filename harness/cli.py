@@ -5,10 +5,12 @@ import errno
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -17,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from harness import refusals
+from harness import manual, refusals
 from harness.config import TrialConfig, trial_name
 from harness.errors import ConfigError, HarnessError
 from harness.machine import terminal
@@ -31,6 +33,9 @@ EXIT_USER_ERROR = 2
 EXIT_TRIALS_FAILED = 1
 # A full disk, a used-up quota, a limit on file sizes.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+INTERRUPTED = (
+    "interrupted; the same command continues from the last checkpoint, or from the beginning"
+)
 # Groups of which a trial has one file each, and those under whose choices it is found.
 GROUPS = tuple(f.name for f in dataclasses.fields(TrialConfig) if f.type is Any)
 LABELLED_GROUPS = ("algorithm", "task", "model")
@@ -39,16 +44,13 @@ LABELLED_GROUPS = ("algorithm", "task", "model")
 def run() -> int:
     """Run what the command line asks for; returns the exit code."""
     terminal.tolerate()  # Hydra prints too: --help, --cfg job
-    composed: list[tuple[DictConfig, Any]] = []
     try:
         refusals.check_arguments(sys.argv[1:])
-        with warnings.catch_warnings():
-            warnings.filterwarnings("error", refusals.NO_PATH)
-            hydra.main(config_path="pkg://conf", config_name="config", version_base="1.3")(
-                lambda config: composed.append((config, HydraConfig.get().runtime.choices))
-            )()
-        if composed:
-            _single(labelled(*composed[0]))
+        if answer := _answered(sys.argv[1:]):
+            terminal.console().print(answer)
+            return 0
+        for node, choices in _nodes():
+            _single(labelled(node, choices))
     except ConfigError as error:
         terminal.complain(error)
         return EXIT_USER_ERROR
@@ -72,10 +74,30 @@ def run() -> int:
             f"the same command then continues"
         )
         return EXIT_TRIALS_FAILED
-    except KeyboardInterrupt:
-        terminal.remark("interrupted; the same command continues from the last checkpoint")
+    except KeyboardInterrupt as stop:
+        terminal.remark(str(stop) or INTERRUPTED)
         return 130
     return 0
+
+
+def _answered(arguments: Sequence[str]) -> str:
+    """What --version and --help print; "" where neither is asked for."""
+    if "--version" in arguments:
+        return f"harness {metadata.version('rl-harness')}"
+    if not {"--help", "-h"} & set(arguments):
+        return ""
+    return manual.page(get_args_parser().parse_args(list(arguments)).overrides)
+
+
+def _nodes() -> list[tuple[DictConfig, Any]]:
+    """The config of a single run with its choices; none after a multirun, which Hydra has run."""
+    found: list[tuple[DictConfig, Any]] = []
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", refusals.NO_PATH)
+        hydra.main(config_path="pkg://conf", config_name="config", version_base="1.3")(
+            lambda config: found.append((config, HydraConfig.get().runtime.choices))
+        )()
+    return found
 
 
 def composed(overrides: Sequence[str]) -> TrialConfig:

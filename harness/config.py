@@ -157,7 +157,12 @@ class TrialConfig:
     """One trial. Fields typed `Any` hold plug-ins, each typed by its own dataclass.
 
     Attributes:
+        seed: the only seed key; it reaches everything that is random. 0 is a seed.
+        runs: output folder, under the folder in which the command is started.
         name: of the grid that the command line describes; "" lets the harness name it.
+        fresh: throw away what this trial has, and start over.
+        accept_stale: keep a finished result although what it was made of has changed.
+        dry_run: check everything and print what it needs; with -m, what all trials would take.
     """
 
     task: Any

@@ -50,7 +50,16 @@ def prepare(config: TrialConfig) -> tuple[Path, Source]:
     Raises:
         ConfigError: the runs folder, the task or the model cannot be had.
     """
-    _check(config)
+    check(config)
+    return made(config)
+
+
+def made(config: TrialConfig) -> tuple[Path, Source]:
+    """Make the base model of a trial that is checked, which may take minutes.
+
+    Raises:
+        ConfigError: the runs folder or the model cannot be had.
+    """
     runs = files.writable_folder(Path(config.runs), "runs")
     source = config.model.prepare(config.task, str(runs))
     preflight.check_with(config, source)
@@ -63,15 +72,19 @@ def looked_at(config: TrialConfig) -> Source | None:
     Raises:
         ConfigError: as `prepare`.
     """
-    _check(config)
+    check(config)
     source: Source | None = config.model.made(config.task, config.runs)
     if source is not None:
         preflight.check_with(config, source)
     return source
 
 
-def _check(config: TrialConfig) -> None:
-    """What needs no base model."""
+def check(config: TrialConfig) -> None:
+    """All that can be checked without a base model; nothing is written.
+
+    Raises:
+        ConfigError: the trial cannot be run.
+    """
     preflight.check(config)
     check_names(declared_metrics(config))
     rehearse(config)

@@ -16,12 +16,15 @@ from rich.table import Table
 
 from harness.errors import ConfigError, StoreError
 from harness.machine import terminal
-from sweeps import driver, overview
+from harness.tracking.address import address, store_path
+from sweeps import driver, overview, screen
 from sweeps.removal import removal, remove, usage
 
 USER_ERROR = 2
 FAILED = 1
 MEGA = 1e6
+# Of a sweep without a plan.
+PREPARED = "being prepared: base model, checks, plan"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -66,31 +69,38 @@ def main(arguments: list[str] | None = None) -> int:
 def _list(runs: Path, console: Console) -> None:
     table = Table("sweep", "trials", "planned", "driven by")
     for name in overview.names(runs):
-        manifest = overview.newest(runs, name)
-        drivers = driver.told(driver.drivers(runs, name))
-        trials = overview.counts(overview.rows(runs, manifest))
-        table.add_row(name, trials, manifest.created[:16].replace("T", " "), drivers)
+        there = driver.told(driver.drivers(runs, name))
+        if not overview.planned(runs, name):
+            table.add_row(name, PREPARED, "", there)
+            continue
+        seen = overview.Look(runs, name)
+        table.add_row(name, seen().counts, seen.manifest.created[:16].replace("T", " "), there)
     if not table.rows:
         raise ConfigError(f"no sweep under {runs}; harness -m ... makes one, --runs says where")
     console.print(table)
 
 
 def _status(runs: Path, name: str, console: Console) -> None:
-    manifest = overview.newest(runs, name)
-    trials = overview.rows(runs, manifest)
-    console.print(f"{name}: {manifest.ablation.question}")
-    console.print(overview.table(trials))
-    there = driver.drivers(runs, name)
-    console.print(f"{overview.counts(trials)}; driven by {driver.told(there) or 'nobody'}")
+    there = driver.told(driver.drivers(runs, name)) or "nobody"
+    if not overview.planned(runs, name):
+        console.print(f"{name}: {PREPARED}; driven by {there}")
+        return
+    look = overview.Look(runs, name)
+    seen = look()
+    console.print(f"{name}: {look.manifest.ablation.question}")
+    for line in (*screen.lines(seen.rows, console.width), *screen.failures(seen.rows)):
+        console.print(line)
+    console.print(f"{screen.headline(seen)}; {seen.counts}; driven by {there}")
 
 
 def _cancel(runs: Path, name: str, console: Console) -> None:
-    overview.newest(runs, name)  # the name is one
+    running = []
+    if overview.planned(runs, name):  # the name is one
+        running = overview.Look(runs, name)().of(overview.RUNNING)
     for process in driver.interrupt(runs, name):
-        console.print(
-            f"{name}: process {process} is told to end as by Ctrl-C; its trials end with "
-            f"it, and the same command continues from their last checkpoints"
-        )
+        console.print(f"{name}: process {process} is told to end as by Ctrl-C, its trials with it")
+    if running:
+        console.print(overview.cancelled(running))
 
 
 def _rm(runs: Path, name: str, sure: bool, console: Console) -> None:
@@ -104,6 +114,11 @@ def _rm(runs: Path, name: str, sure: bool, console: Console) -> None:
         raise ConfigError(f"{name}: nothing was removed; answer y, or give --yes")
     remove(runs, found)
     console.print(f"removed {what}")
+    if store_path(runs).exists() and found.folders:
+        console.print(
+            f"MLflow keeps its copies as deleted runs; what they take is freed by: mlflow gc "
+            f"--backend-store-uri {address(runs)}"
+        )
 
 
 def _agreed(question: str) -> bool:

@@ -1,4 +1,7 @@
-"""What became of a sweep, read from its manifest and its trials' folders, from any process."""
+"""What became of a sweep, read from its manifest and its trials' folders, from any process.
+
+The live view and `python -m sweeps status` both show what is read here, so that they agree.
+"""
 
 import time
 from collections import Counter
@@ -6,38 +9,165 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.table import Table
-
 from analysis.ablation import Job, Manifest
 from analysis.revisions import manifest_path, read_history
 from harness.errors import ConfigError
-from harness.machine import shown
 from harness.tracking import record
-from harness.tracking.record import Record, Status
-from sweeps.words import duration
+from harness.tracking.record import LOCK, RECORD, Record, Status
+from sweeps import driver, remaining
+from sweeps.words import counted
 
-WAITING = "waiting"
-BARS = "▁▂▃▄▅▆▇█"
-ACCURACY, RATE = "eval/accuracy", "perf/throughput"
+WAITING, RUNNING, FINISHED, FAILED = "waiting", "running", "finished", "failed"
+# The order in which states are counted.
+STATES = (FINISHED, RUNNING, WAITING)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One planned trial and its record; None before its first start."""
+    """One planned trial and its record; None before its first start.
+
+    Attributes:
+        state: its status in small letters, or waiting: for its first start, or for another one.
+    """
 
     job: Job
     record: Record | None
+    state: str
 
     @property
-    def state(self) -> str:
-        """Its status in small letters, or waiting."""
-        return WAITING if self.record is None else self.record.status.value.lower()
+    def continues(self) -> bool:
+        """Whether there is a checkpoint from which the same command goes on."""
+        return self.record is not None and has_checkpoint(self.record.folder)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A sweep at one moment.
+
+    Attributes:
+        left: seconds to its end; None while nobody can say.
+    """
+
+    name: str
+    rows: list[Row]
+    left: float | None
+
+    @property
+    def share(self) -> float:
+        """Of all budgets, what is spent; a trial that failed for good is done as well."""
+        return sum(map(_done, self.rows)) / max(1, len(self.rows))
+
+    def of(self, *states: str) -> list[Row]:
+        """The rows in one of these states."""
+        return [row for row in self.rows if row.state in states]
+
+    @property
+    def counts(self) -> str:
+        """`4 finished, 1 running, 1 waiting`; others, such as failed, come last."""
+        found = Counter(row.state for row in self.rows)
+        order = [*STATES, *sorted(set(found) - set(STATES))]
+        return ", ".join(f"{found[state]} {state}" for state in order if state in found)
+
+
+class Look:
+    """Reads a sweep again and again; what cannot have changed is read once."""
+
+    def __init__(self, runs: Path, name: str) -> None:
+        """Of the newest plan of a name.
+
+        Raises:
+            ConfigError: there is no such sweep, or its file cannot be read.
+        """
+        self.runs, self.name = runs, name
+        self.stamp = _stamp(manifest_path(runs, name))
+        self.manifest = newest(runs, name)
+        self.kept: dict[Path, tuple[tuple[int, int], Record]] = {}
+
+    def __call__(self) -> Seen:
+        """How it stands now."""
+        stamp = _stamp(manifest_path(self.runs, self.name))
+        if stamp != self.stamp:  # another revision
+            self.stamp, self.manifest = stamp, newest(self.runs, self.name)
+        since = driver.since(self.runs, self.name)
+        rows = [self._row(job, since) for job in self.manifest.jobs]
+        running = [row.record for row in rows if row.state == RUNNING]
+        waiting = [row.record for row in rows if row.state == WAITING]
+        ended = [row.record for row in rows if row.state not in (RUNNING, WAITING)]
+        seconds = remaining.sweep_left(running, waiting, ended, time.time())
+        return Seen(self.name, rows, seconds)
+
+    def record(self, name: str) -> Record | None:
+        """The record in a folder of `checkpoints`."""
+        folder = self.runs / "checkpoints" / name
+        stamp = _stamp(folder / RECORD)
+        if stamp is None:
+            return None
+        before = self.kept.get(folder)
+        if before is not None and before[0] == stamp:
+            alive = before[1].status is not Status.RUNNING or record.held(folder / LOCK)
+            if alive and before[1].status is not Status.INTERRUPTED:
+                return before[1]
+        found = record.read(folder)
+        if found is not None:
+            self.kept[folder] = stamp, found
+        return found
+
+    def _row(self, job: Job, since_ms: float | None) -> Row:
+        found = self.record(job.record)
+        if found is None or _before(found, since_ms):
+            return Row(job, found, WAITING)
+        return Row(job, found, found.status.value.lower())
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """What changes when a file is written; None where there is none."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_mtime_ns, stat.st_size
+
+
+def _before(found: Record, since_ms: float | None) -> bool:
+    """Whether a trial ended without a result before its sweep's driver began: its turn comes."""
+    if since_ms is None or found.status in (Status.FINISHED, Status.RUNNING):
+        return False
+    newest_ms = found.steps[found.last].time_ms if found.steps else found.started_ms or 0
+    return (found.ended_ms or newest_ms) < since_ms
+
+
+def _done(row: Row) -> float:
+    if row.state in (FINISHED, FAILED):
+        return 1.0
+    return 0.0 if row.record is None else remaining.used(row.record)
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a trial left something to continue from; it is looked into when it is loaded."""
+    return any(folder.glob("step_*/"))
 
 
 def names(runs: Path) -> list[str]:
-    """Every sweep of an output folder, the oldest plan first."""
+    """Every sweep of an output folder, the oldest plan first, then those that are being planned."""
     paths = sorted(runs.glob("sweeps/*/manifest.jsonl"), key=lambda path: path.stat().st_mtime)
-    return [path.parent.name for path in paths]
+    planned = [path.parent.name for path in paths]
+    driven = {path.parent.name for path in runs.glob(f"sweeps/*/{driver.PREFIX}*")}
+    return planned + sorted(n for n in driven - set(planned) if driver.drivers(runs, n))
+
+
+def planned(runs: Path, name: str) -> bool:
+    """Whether a sweep has a plan; without one it is being prepared, or there is none.
+
+    Raises:
+        ConfigError: there is no such sweep.
+    """
+    if manifest_path(runs, name).exists():
+        return True
+    if not driver.drivers(runs, name):
+        raise ConfigError(
+            f"no sweep {name!r} under {runs}; there are: {', '.join(names(runs)) or 'none'}"
+        )
+    return False
 
 
 def newest(runs: Path, name: str) -> Manifest:
@@ -54,63 +184,10 @@ def newest(runs: Path, name: str) -> Manifest:
     return history.revisions[-1]
 
 
-def rows(runs: Path, manifest: Manifest) -> list[Row]:
-    """The plan's trials in the order in which they start."""
-    return [Row(job, record.read(runs / "checkpoints" / job.record)) for job in manifest.jobs]
-
-
-def counts(trials: Sequence[Row]) -> str:
-    """`4 finished, 1 running, 1 waiting`."""
-    return ", ".join(f"{n} {state}" for state, n in Counter(row.state for row in trials).items())
-
-
-def table(trials: Sequence[Row]) -> Table:
-    """A row per trial: where it is, what it has measured, how long it will take."""
-    made = Table(
-        "trial", "state", "step", "budget", "held-out accuracy", "tokens/s", "left", "note"
-    )
-    for row in trials:
-        made.add_row(row.job.trial, row.state, *_cells(row.record))
-    return made
-
-
-def _cells(found: Record | None) -> tuple[str, str, str, str, str, str]:
-    if found is None or not found.steps:
-        return "", "", "", "", "", "" if found is None else shown.line(found.error)
-    last = found.steps[found.last].metrics
-    seen = [s.metrics[ACCURACY] for _, s in sorted(found.steps.items()) if ACCURACY in s.metrics]
-    share = progress(found)
-    rate = f"{last[RATE]:,.0f}" if RATE in last else ""
-    left = remaining(found, share) if found.status is Status.RUNNING else ""
-    return (
-        str(found.last),
-        f"{share:.0%}",
-        f"{seen[-1]:.3f} ({seen[-1] - seen[0]:+.3f}) {sparkline(seen)}" if seen else "",
-        rate,
-        left,
-        shown.line(found.error),
-    )
-
-
-def progress(found: Record) -> float:
-    """Used share of a trial's budget, in 0..1."""
-    budget = found.config.get("budget", {})
-    last = found.steps[found.last].metrics
-    spent = last.get(f"budget/{budget.get('unit')}", 0.0)
-    return min(1.0, spent / float(budget.get("amount", "inf")))
-
-
-def remaining(found: Record, share: float) -> str:
-    """What is left at the pace since its first step; "" before there is one."""
-    if share <= 0:
-        return ""
-    first, last = found.steps[0].time_ms, found.steps[found.last].time_ms
-    since = time.time() - last / 1000
-    return duration(max(0.0, (last - first) / 1000 / share * (1 - share) - since))
-
-
-def sparkline(values: Sequence[float]) -> str:
-    """Values in 0..1 as bars from the smallest to the largest of them."""
-    low, high = min(values), max(values)
-    width = (high - low) or 1.0
-    return "".join(BARS[min(len(BARS) - 1, int((v - low) / width * len(BARS)))] for v in values)
+def cancelled(rows: Sequence[Row]) -> str:
+    """What the same command does with trials that are stopped."""
+    goes_on = sum(row.continues for row in rows)
+    anew = len(rows) - goes_on
+    parts = [f"continues {counted(goes_on, 'trial')} at the last checkpoint"] * (goes_on > 0)
+    parts += [f"begins {counted(anew, 'trial')} anew, of which there is no checkpoint"] * (anew > 0)
+    return f"the same command {' and '.join(parts) or 'runs what is left'}"

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,6 +13,7 @@ from harness import standing
 from harness.config import TrialConfig, trial_name
 from harness.distributed.sharding import Device
 from harness.identity import at_seed, identity_of
+from harness.machine.progress import spoken
 from harness.models.loading import Source
 from harness.preflight import memory, read
 from harness.tracking import record
@@ -20,15 +21,17 @@ from harness.tracking.record import Record, Status
 from harness.trial import looked_at
 from sweeps import evidence
 from sweeps.estimate import Estimate, estimate, makespan, past
+from sweeps.overview import has_checkpoint
 from sweeps.plan import Plan, differences
-from sweeps.words import HOUR_S, duration, ranges
+from sweeps.words import HOUR_S, counted, ranges
 
 # States of a trial, in the order of the table's columns.
-NEW, RESUME, RUNNING, FAILED, CHANGED, FINISHED, ELSEWHERE = STATES = (
+NEW, RESUME, RUNNING, FAILED, CHANGED, FINISHED, ELSEWHERE, SHARED = STATES = (
     *("new", "to resume", "running", "failed", "changed since", "finished", "finished elsewhere"),
+    "in an ablation above",
 )
-# What the command would not run.
-DONE = (FINISHED, ELSEWHERE)
+# What the command would not run, or has counted before.
+DONE = (FINISHED, ELSEWHERE, SHARED)
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Seen:
     """One planned trial as it is now.
 
     Attributes:
-        left: share of its budget that is still to be spent.
+        left: share of its budget that is still to be spent: all of it without a checkpoint.
         cost: of the whole trial; None where none of its shape has finished.
     """
 
@@ -46,8 +49,11 @@ class Seen:
     cost: Estimate | None
 
 
-def preview(planned: Plan, console: Console) -> None:
+def preview(planned: Plan, console: Console, before: set[str]) -> None:
     """Print the plan, what is there of it, and what the rest will take.
+
+    Args:
+        before: names of trials that other plans of the same command run; this one's are added.
 
     Raises:
         ConfigError: the plan could not be run.
@@ -59,7 +65,13 @@ def preview(planned: Plan, console: Console) -> None:
         for path in sorted((runs / "checkpoints").glob(f"*/{record.RECORD}"))
         if (found := record.read(path.parent)) is not None
     ]
-    seen = _seen(planned, bases, runs, records)
+    seen = [
+        replace(each, state=SHARED)
+        if trial_name(each.job) in before and each.state not in DONE
+        else each
+        for each in _seen(planned, bases, runs, records)
+    ]
+    before.update(trial_name(each.job) for each in seen)
     ablation = planned.ablation
     console.print(
         f"{ablation.name}: {len(seen)} trials ({len(ablation.labels)} variants x "
@@ -117,12 +129,13 @@ def _state(look: standing.Standing, kept: Record | None, own: bool) -> str:
         return FINISHED if own else ELSEWHERE
     if not own:  # a finished record whose weights are gone serves nobody else
         return NEW
-    return {Status.RUNNING: RUNNING, Status.FAILED: FAILED}.get(kept.status, RESUME)
+    there = RESUME if has_checkpoint(kept.folder) else NEW
+    return {Status.RUNNING: RUNNING, Status.FAILED: FAILED}.get(kept.status, there)
 
 
 def _left(job: TrialConfig, kept: Record | None) -> float:
-    """Share of the budget that a record has not spent."""
-    if kept is None or kept.last < 0:
+    """Share of the budget that is not spent."""
+    if kept is None or kept.last < 0 or not has_checkpoint(kept.folder):
         return 1.0
     spent = kept.steps[kept.last].metrics.get(f"budget/{job.budget.unit.value}", 0.0)
     return max(0.0, 1 - spent / job.budget.amount)
@@ -149,8 +162,7 @@ def _table(planned: Plan, seen: Sequence[Seen]) -> Table:
 def _figures(cost: Estimate | None) -> tuple[str, str, str]:
     if cost is None:
         return "–", "–", "no trial yet"
-    trials = f"{cost.past} trial" if cost.past == 1 else f"{cost.past} trials"
-    return duration(cost.seconds), f"{cost.tokens:,.0f}", trials
+    return spoken(cost.seconds), f"{cost.tokens:,.0f}", counted(cost.past, "trial")
 
 
 def _costs(planned: Plan, seen: Sequence[Seen]) -> str:
@@ -168,7 +180,7 @@ def _costs(planned: Plan, seen: Sequence[Seen]) -> str:
         text += f", {len(todo) - len(costs)} of them of a shape that never finished: not counted"
     if first.ray.address is None:
         room = at_once(first)
-        text += f"; about {duration(makespan(seconds, room))}, {room} at a time on this machine"
+        text += f"; about {spoken(makespan(seconds, room))}, {room} at a time on this machine"
     hours = sum(seconds) * first.trainer.ranks / HOUR_S
     kind = "GPU" if first.trainer.device is Device.CUDA else "process"
     text += f"; {tokens:,.0f} tokens; {hours:.2f} {kind}-hours"

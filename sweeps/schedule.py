@@ -38,7 +38,7 @@ def run_jobs(jobs: Sequence[TrialConfig], runs: Path, name: str, watch: Any) -> 
         with ray_cluster(jobs[0].ray.address):
             results = _tuner(jobs, runs / "tune", name, watch).fit()
             return [
-                Failure(trial_name(jobs[result.config["job"]]), _last_line(result.error))
+                Failure(trial_name(jobs[result.config["job"]]), last_line(result.error))
                 for result in results
                 if result.error is not None
             ]
@@ -82,7 +82,7 @@ def _trial(config: dict[str, int], jobs: Sequence[TrialConfig]) -> None:
     run_trial(jobs[config["job"]], observe)
 
 
-def _last_line(error: BaseException) -> str:
+def last_line(error: BaseException) -> str:
     from ray.exceptions import RayActorError
 
     if isinstance(error, RayActorError):  # no error of its own: somebody or something ended it

@@ -1,7 +1,8 @@
 """One multirun: plan, preflight, manifest, trials, report."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from hydra.core.config_loader import ConfigLoader
@@ -10,15 +11,15 @@ from rich.console import Console
 
 from harness import standing
 from harness.config import TrialConfig, trial_name
-from harness.errors import ConfigError, TrialsFailedError
+from harness.errors import ConfigError, Interrupted, TrialsFailedError
 from harness.identity import Identity, at_seed, identity_of
 from harness.machine import shown, terminal
 from harness.machine.cluster import check_address, set_environment
 from harness.machine.progress import shown_on
 from harness.tracking import record
 from harness.tracking.none import NoTracking
-from harness.trial import clear, prepare, trial_folder
-from sweeps import comparable
+from harness.trial import check, clear, made, trial_folder
+from sweeps import comparable, overview
 from sweeps.driver import driving
 from sweeps.manifest import write_manifest
 from sweeps.plan import Plan, plans
@@ -35,6 +36,7 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
     Raises:
         ConfigError: the request is wrong; nothing was started.
         TrialsFailedError: some trials did not finish.
+        Interrupted: Ctrl-C.
     """
     console = terminal.console()
     questions = plans(loader, master, arguments)
@@ -42,17 +44,38 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
         comparable.check(planned)
     check_address(questions[0].jobs[0].ray.address)
     if questions[0].jobs[0].dry_run:
+        before: set[str] = set()
         for planned in questions:
-            preview(planned, console)
+            preview(planned, console, before)
         return
-    failed = []
-    for runs, planned, homes in [_prepared(planned, console) for planned in questions]:
-        try:
-            _run(runs, planned, homes, console)
-        except TrialsFailedError as error:
-            failed.append(f"{planned.ablation.name}: {error}" if len(questions) > 1 else str(error))
+    for planned in questions:
+        for config in planned.variants.values():
+            check(config)
+    with _driven(questions, console) as ends:
+        failed = []
+        for runs, planned, homes in [_prepared(planned, console) for planned in questions]:
+            try:
+                _run(runs, planned, homes, console)
+            except TrialsFailedError as error:
+                name = planned.ablation.name
+                failed.append(f"{name}: {error}" if len(questions) > 1 else str(error))
+            ends[planned.ablation.name].close()
     if failed:
         raise TrialsFailedError("; ".join(failed))
+
+
+@contextmanager
+def _driven(questions: Sequence[Plan], console: Console) -> Iterator[dict[str, ExitStack]]:
+    """This process drives every question, before anything of any is made; each may end earlier."""
+    with ExitStack() as whole:
+        ends = {}
+        # In one order everywhere, so that no two processes wait for each other.
+        for planned in sorted(questions, key=lambda each: each.ablation.name):
+            runs = Path(planned.jobs[0].runs).expanduser().absolute()
+            ends[planned.ablation.name] = whole.enter_context(ExitStack())
+            drive = driving(runs, planned.ablation.name, console.print)
+            ends[planned.ablation.name].enter_context(drive)
+        yield ends
 
 
 def _run(runs: Path, planned: Plan, homes: Mapping[str, Path], console: Console) -> None:
@@ -69,13 +92,25 @@ def _run(runs: Path, planned: Plan, homes: Mapping[str, Path], console: Console)
         set_environment()
         from sweeps.progress import Watch  # imports ray
 
-        watching = Watch([trial_name(job) for job in pending], console)
-        with driving(runs, planned.ablation.name), watching as watch:
-            failures = run_jobs(pending, runs, planned.ablation.name, watch)
+        name = planned.ablation.name
+        with Watch(runs, name, [trial_name(job) for job in pending], console) as watch:
+            failures = run_jobs(pending, runs, name, watch)
+        if watch.interrupted:
+            _refuse_stopped(runs, name, homes, console)
     empty = _report(planned, runs, console)
     if failures:
         _show(failures, planned.jobs, console)
     _refuse_gaps(planned.jobs, homes, empty)
+
+
+def _refuse_stopped(runs: Path, name: str, homes: Mapping[str, Path], console: Console) -> None:
+    """End here after Ctrl-C, unless everything had ended before it."""
+    stopped = [trial for trial, folder in homes.items() if standing.result(folder) is None]
+    if stopped:
+        seen = overview.Look(runs, name)()
+        console.print(f"{name}: {seen.counts}")
+        rows = [row for row in seen.rows if row.job.trial in stopped and row.record is not None]
+        raise Interrupted(f"interrupted; {overview.cancelled(rows)}")
 
 
 def _refuse_gaps(
@@ -83,7 +118,7 @@ def _refuse_gaps(
 ) -> None:
     """Say at the end what was planned and is not there."""
     missing = [job for job in jobs if standing.result(homes[trial_name(job)]) is None]
-    if missing:  # failed, or stopped by Ctrl-C
+    if missing:
         raise TrialsFailedError(
             f"{len(missing)} of {len(jobs)} trials did not finish; "
             f"the same command continues from their last checkpoints"
@@ -102,7 +137,7 @@ def _prepared(planned: Plan, console: Console) -> tuple[Path, Plan, dict[str, Pa
         The absolute output folder, the plan with it, and the folder of each trial's record.
     """
     with shown_on(console):
-        sources = {label: prepare(config) for label, config in planned.variants.items()}
+        sources = {label: made(config) for label, config in planned.variants.items()}
     runs = sources[planned.ablation.baseline][0]
     jobs = [dataclasses.replace(job, runs=str(runs)) for job in planned.jobs]
     models = {label: source for label, (_, source) in sources.items()}

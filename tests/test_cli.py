@@ -142,7 +142,7 @@ def test_help_names_the_choices_and_the_commands(tmp_path: Path) -> None:
     done = harness(tmp_path, "--help")
     assert done.returncode == 0
     for words in (
-        *("harness -m +ablation=length_bias", "dr_grpo, grpo, gspo", "seed: 0"),
+        *("harness -m +ablation=length_bias", "algorithm=grpo", "seed=0"),
         *("def grade(response: str, answer: str) -> bool", "harness.evaluate --help"),
     ):
         assert words in done.stdout

@@ -1,6 +1,7 @@
 """Terminals and logs: whatever a text holds, it is shown and never obeyed."""
 
 import ast
+import dataclasses
 import logging
 import os
 import re
@@ -14,14 +15,19 @@ from hypothesis import strategies as st
 from rich.table import Table
 
 from analysis.__main__ import main as analysis
+from analysis.ablation import Job
 from harness import cli
 from harness.commands import audit_reward, data, evaluate, parity
 from harness.distributed.ranks import ALONE
 from harness.errors import ConfigError
 from harness.machine import shown, terminal
 from harness.machine.process import log_file
-from sweeps.progress import Watch
+from harness.tracking.record import Status, read
+from sweeps import screen
+from sweeps.overview import Row, Seen
+from sweeps.progress import drawn
 from tests.hostile import HOSTILE
+from tests.sweeps.test_commands import trial
 from tests.test_structure import dotted, sources
 
 TEXTS = pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
@@ -111,6 +117,7 @@ def test_every_command_complains_in_one_line(
         arguments = ["countdown", "--out", "x.parquet"]
         code = data.main(arguments) if complainer == "data" else module.main()
     elif complainer == "harness":
+        monkeypatch.setattr(sys, "argv", ["harness"])
         monkeypatch.setattr(cli.hydra, "main", lambda **_: lambda _: refuse)
         code = cli.run()
     elif complainer == "parity":
@@ -137,54 +144,31 @@ def test_a_table_in_a_file_breaks_no_word(
 
 
 @TEXTS
-class Trial:
-    """What Watch asks of Tune's trial."""
-
-    def __init__(self) -> None:
-        self.config = {"job": 0}
-
-
-@TEXTS
-def test_bars_of_a_sweep_show_names(
-    text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_a_sweep_shows_names_and_errors(
+    text: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """On a screen, of a trial that runs, and in lines, of one that has failed."""
     for key, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "4000"}.items():
         monkeypatch.setenv(key, value)
-    with Watch([text], terminal.console()) as watch:
-        watch.on_trial_start(0, [], Trial())
-        watch.progress.refresh()
-        bar = capsys.readouterr().out
-        watch.on_trial_error(0, [], Trial())
-    for out in (bar, capsys.readouterr().out):
+    found = read(trial(tmp_path, "t", 1, Status.FAILED, text))
+    assert found is not None
+    found = dataclasses.replace(found, error=text)
+    job = Job("t" * 5000, text, 0, "", "")  # its name has no room, so that the label is shown
+    console = terminal.console()
+    console.print(drawn(Seen(text, [Row(job, found, "running")], None), console))
+    screens = capsys.readouterr().out
+    for line in (*screen.lines([Row(job, found, "failed")], 4000), screen.told(text, found, 1)):
+        console.print(line)
+    for line in screen.failures([Row(Job("t", text, 0, "", ""), found, "failed")]):
+        console.print(line)
+    lines = capsys.readouterr().out
+    for out, times in ((screens, 2), (lines, 3)):
         plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out)  # what rich itself sends
         assert harmless(plain.replace("\r", ""))
-        assert shown.line(text) in plain
-
-
-@TEXTS
-def test_lines_of_a_sweep_show_names(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    watch = Watch([text], terminal.console())
-    watch.on_trial_start(0, [], Trial())
-    for step in (3, 4):  # after a checkpoint of step 2
-        result = {"progress": 0.5, "step": step, "eval/accuracy": 0.5}
-        watch.on_trial_result(0, [], Trial(), result)
-    watch.on_trial_error(0, [], Trial())
-    name, lines = shown.line(text), capsys.readouterr().out.splitlines()
-    assert [line.removeprefix(name) for line in lines] == [
-        "  continues after step 2",
-        "  step     3  held-out accuracy 0.500",
-        "  step     4  held-out accuracy 0.500",
-        "  failed",
-    ]
-
-
-def test_a_trial_that_begins_is_not_said_to_continue(capsys: pytest.CaptureFixture[str]) -> None:
-    watch = Watch(["a"], terminal.console())
-    for first in (0, 5):  # the second time after a crash
-        watch.on_trial_start(0, [], Trial())
-        for step in (first, first + 1):
-            watch.on_trial_result(0, [], Trial(), {"progress": 0.5, "step": step})
-    assert capsys.readouterr().out.splitlines() == ["a  continues after step 4"]
+        assert plain.count(shown.line(text)) >= times
 
 
 @TEXTS

@@ -30,7 +30,7 @@ LAYERS = (
     ("loop", "standing", "rehearsal", "facts"),
     ("trial",),
     ("launch", "refusals"),
-    ("view",),
+    ("manual", "view"),
     ("cli",),
     ("__main__",),
     ("commands",),
@@ -52,7 +52,10 @@ CONFINED = {
     ),
     "mlflow": ("harness/tracking*", "analysis/reading/server.py"),
     "vllm": ("harness/rollout/vllm_library.py",),
-    "hydra": ("harness/__main__.py", "harness/cli.py", "harness/refusals.py", "sweeps/*"),
+    "hydra": (
+        *("harness/__main__.py", "harness/cli.py", "harness/manual.py", "harness/refusals.py"),
+        "sweeps/*",
+    ),
     "matplotlib": ("analysis/canvas.py", "analysis/figures.py", "analysis/forest.py"),
     "torch": ("harness/*", "sweeps/*"),
 }

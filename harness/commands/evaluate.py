@@ -31,7 +31,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from harness import checks
 from harness.cli import EXIT_TRIALS_FAILED, EXIT_USER_ERROR, changed, composed
 from harness.commands import results
 from harness.commands import trust as received
@@ -171,8 +170,14 @@ def measured(
     Raises:
         ConfigError: fewer samples than k.
     """
-    if samples is not None:
-        checks.at_least("samples", samples, max(1, config.evaluation.pass_k))
+    k = config.evaluation.pass_k
+    if samples is not None and samples < max(1, k):
+        raise ConfigError(
+            f"samples must be at least evaluation.pass_k={k}, of which pass@k is estimated, "
+            f"received {samples}; lower evaluation.pass_k as well, or leave it out with 0"
+            if k
+            else f"samples must be at least 1, received {samples}"
+        )
     rehearse(config)
     source = config.model.prepare(config.task, config.runs)
     check_context(config, source, read(config, source))

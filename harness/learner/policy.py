@@ -48,6 +48,9 @@ class Optimizer:
     Attributes:
         kind: `adamw_8bit` keeps the moments in 8 bits (torchao).
         learning_rate: after the warm-up.
+        beta1, beta2: decay of the first and the second moment, in 0..1.
+        epsilon: added to the root of the second moment.
+        weight_decay: share of the weights that a step takes away, times the learning rate.
         warmup: share of the budget over which the rate rises.
         decay: constant, linear or cosine; the last two reach 0 at the end of the budget.
         clip: largest norm of the gradient.

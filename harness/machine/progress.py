@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from enum import Enum
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from harness.machine import shown
 
@@ -23,6 +23,8 @@ log = logging.getLogger("harness")
 BAR_S = 1.0
 # Between two looks at a bar, and at whether a line is due.
 LOOK_S = 0.25
+# Columns of a bar, and of the share and the time left beside it.
+BAR, BESIDE = 16, 28
 # A rate is believed after so many seconds.
 FIRST_S = 5.0
 # A wait that will be shorter as a whole is not worth a line.
@@ -105,7 +107,7 @@ def waiting(unit: Unit, kind: str, words: str, total: float, keys: str = "") -> 
     try:
         yield wait
         if wait.announced:
-            _say(f"{wait.words}: took {spoken(time.monotonic() - wait.began)}")
+            say(f"{wait.words}: took {spoken(time.monotonic() - wait.began)}")
     finally:
         _waits.remove(wait)
         _drop(wait)
@@ -148,19 +150,19 @@ def _look(wait: Wait, now: float) -> None:
         return
     lasted = now - wait.began
     if wait.announced:
-        _say(f"{wait.words}: {wait.done / wait.total:.0%}, about {spoken(left)} left", bar=True)
+        say(f"{wait.words}: {wait.done / wait.total:.0%}, about {spoken(left)} left", bar=True)
     elif lasted + left < LONG_S:
         return  # looked at again with the bar
     else:
         shorter = f"; shorter with less of {wait.keys}" if wait.keys else ""
-        _say(f"{wait.words}: about {spoken(lasted + left)}{shorter}")
+        say(f"{wait.words}: about {spoken(lasted + left)}{shorter}")
         wait.announced = True
         _announced.add(wait.kind)
     wait.line_due = wait.began + max(SECOND_S, LATER * lasted)
 
 
-def _say(words: str, bar: bool = False) -> None:
-    """One line; `bar`: in a terminal the bar says the same."""
+def say(words: str, bar: bool = False) -> None:
+    """One line to the log and to who looks; `bar`: in a terminal the bar says the same."""
     log.info("%s", words)
     if _console is not None and not (bar and _console.is_terminal):
         _console.print(words)
@@ -171,9 +173,8 @@ def _draw(wait: Wait, left: float) -> None:
     if _bars is None:
         _bars = Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(),
+            BarColumn(BAR),
             TextColumn("{task.percentage:>3.0f}%"),
-            TimeElapsedColumn(),
             TextColumn("{task.fields[left]}", markup=False),
             console=_console,
             transient=True,
@@ -181,7 +182,8 @@ def _draw(wait: Wait, left: float) -> None:
         )
         _bars.start()
     if wait.bar is None:
-        wait.bar = _bars.add_task(wait.words, total=wait.total, left="")
+        words = shown.shortened(wait.words, _bars.console.width - BAR - BESIDE)
+        wait.bar = _bars.add_task(words, total=wait.total, left="")
     _bars.update(wait.bar, completed=wait.done, left=f"about {spoken(left)} left")
 
 

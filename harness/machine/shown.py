@@ -22,6 +22,14 @@ def line(value: object) -> str:
     return block(_BREAKS.sub(" ", str(value)).strip(" "))
 
 
+def shortened(text: str, room: int) -> str:
+    """The text, or its two ends around an ellipsis."""
+    if len(text) <= room:
+        return text
+    tail = (room - 1) // 2
+    return f"{text[: max(0, room - 1 - tail)]}…{text[len(text) - tail :]}"[:room]
+
+
 def storable(text: str) -> str:
     """The text with lone surrogates as escapes, which neither a database nor a file can hold."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -18,7 +18,7 @@ from torch import Tensor
 from harness import checks, config
 from harness.errors import ConfigError
 from harness.machine import code, files
-from harness.machine.progress import Unit, advance, waiting
+from harness.machine.progress import Unit, advance, say, waiting
 from harness.maths import streams
 from harness.models import content, vocabulary
 from harness.models.library import transformers
@@ -54,7 +54,17 @@ class WritesTraces(Protocol):
 
 @dataclass(frozen=True)
 class Architecture:
-    """Shape of the tiny Qwen2."""
+    """Shape of the tiny Qwen2.
+
+    Attributes:
+        hidden: width of the residual stream.
+        layers: blocks.
+        heads: of attention, each hidden / heads wide, which is even.
+        feed_forward: inner width of the multi-layer perceptrons.
+        positions: tokens of the longest sequence.
+        rope_theta: base of the rotary embedding's wavelengths.
+        initial_std: of the weights before the warm-up.
+    """
 
     hidden: int = 64
     layers: int = 2
@@ -83,6 +93,15 @@ class WarmUp:
     Many small steps matter more than tokens: it is where comparing with the target is learnt.
     The loss of a batch is divided by a constant, batch x trace_tokens, and not by its own tokens:
     batches hold traces of one length, and long ones, which compare most often, must not count less.
+
+    Attributes:
+        steps: optimizer steps.
+        batch: traces of a step.
+        learning_rate: its peak.
+        beta2: AdamW's; beta1 is 0.9.
+        start_steps: over which the rate rises to its peak.
+        clip: largest norm of the gradient.
+        trace_tokens: by which, with `batch`, the loss of a batch is divided.
     """
 
     steps: int = 4000
@@ -128,6 +147,8 @@ class Tiny:
         folder = self._folder(task, runs)
         with files.locked(folder.with_suffix(".lock"), wait_s=600):
             if not folder.is_dir():
+                if known := getattr(task, "supervised", ""):
+                    say(f"model=tiny is warmed up on {known}: they are no news to its training")
                 with files.replacing(folder) as temporary:
                     _build(self, task, temporary)
         return _source(folder, runs)

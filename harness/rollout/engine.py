@@ -72,7 +72,8 @@ class Settings:
     Attributes:
         max_new_tokens: the maximum response budget C, which evaluation always has.
         temperature: divides the logits of sampler and trainer alike.
-        top_p: nucleus, 1 = off; top_k: 0 = off.
+        top_p: share of the probability that is sampled from, its most likely tokens; 1 = all.
+        top_k: most likely tokens that are sampled from; 0 = all.
         min_new_tokens: nothing ends a response before it has so many: they hold no end token, and
             stop strings that they complete are passed over.
         accept_truncated: let top_p and top_k be used with algorithms that form importance ratios.

@@ -6,6 +6,7 @@ its own groups inside ("external launcher"), and ends with the process.
 """
 
 import gc
+import io
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
@@ -14,11 +15,13 @@ from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from harness import checks
 from harness.distributed.checksums import Noted, digest
 from harness.distributed.ranks import Ranks
 from harness.errors import ConfigError, EngineError
+from harness.machine.progress import Unit, advance
 from harness.maths import streams
 from harness.models.loading import Source
 from harness.models.tokens import Tokens
@@ -109,6 +112,22 @@ class Vllm(Settings):
         return VllmEngine(self, source, tokens, longest + self.max_new_tokens, device, ranks)
 
 
+class Told(tqdm):  # type: ignore[misc]
+    """The library's bar of a call, which draws nothing: it passes on each response that ends.
+
+    The same class counts the requests that are handed in, which are no work yet.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **{**options, "file": io.StringIO(), "disable": False})
+
+    def update(self, n: float | None = 1) -> bool | None:
+        if self.iterable is None:
+            advance(Unit.RESPONSES, n or 0)
+        drawn: bool | None = super().update(n)
+        return drawn
+
+
 class VllmEngine:
     """One vLLM per process."""
 
@@ -154,7 +173,7 @@ class VllmEngine:
         # The few functions that vLLM compiles anyway cost 8 s on the CPU, and gain nothing there.
         plain = torch.compiler.set_stance("force_eager") if self.device == "cpu" else nullcontext()
         with library.failing("failed while sampling"), plain:
-            made = self.llm.generate(prompts, asked, use_tqdm=False)
+            made = self.llm.generate(prompts, asked, use_tqdm=Told)
         if self.synced and made[0].num_cached_tokens:
             raise EngineError(
                 f"the rollout engine used {made[0].num_cached_tokens} tokens of its prefix cache "

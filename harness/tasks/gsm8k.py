@@ -87,6 +87,10 @@ class Gsm8k(sets.HasSets):
         correct = value is not None and value == numbers.number(prompt.answer)
         return Grade(correct=correct, formatted=value is not None)
 
+    @property
+    def supervised(self) -> str:
+        return "the worked answers of the training problems"
+
     def traces(self, seed: int, items: range) -> list[tuple[str, str]]:
         """Question and worked answer of each item, as the file has it, in shuffled passes."""
         template: Template = self.template

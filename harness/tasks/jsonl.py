@@ -86,6 +86,10 @@ class Jsonl(sets.HasSets):
             )
         return Grade(correct=bool(verdict), formatted=True)
 
+    @property
+    def supervised(self) -> str:
+        return f"the answers of {self.path}'s training questions"
+
     def traces(self, seed: int, items: range) -> list[tuple[str, str]]:
         """Question and answer of each item, without work: the file has none."""
         template: Template = self.template

@@ -76,6 +76,11 @@ class Mixture(sets.HasSets):
     def behaviour(self, prompt: Prompt, response: str) -> Behaviour | None:
         return self.parts[prompt.part].behaviour(prompt, response)
 
+    @property
+    def supervised(self) -> str:
+        parts = [getattr(task, "supervised", "") for task in self.parts.values()]
+        return " and ".join(filter(None, parts))
+
     def traces(self, seed: int, items: range) -> list[tuple[str, str]]:
         """Question and trace of each item, by a part that is drawn with the weights."""
         written = [task.traces(seed, items) for task in self._writers()]

@@ -44,6 +44,11 @@ class HasSets:
         return digest([*self.pool(), *self.held_out()])
 
     @property
+    def supervised(self) -> str:
+        """What of the training problems' own answers the traces hold, in words; "" for none."""
+        return ""
+
+    @property
     def early_stop(self) -> tuple[str, str] | None:
         return None
 
@@ -94,7 +99,8 @@ def split(
         if sizes[held] is None or len(parts[held]) < (sizes[held] or 0):
             parts[held].append(dataclasses.replace(prompt, item=len(parts[held])))
             stale = 0
-    return checked((tuple(parts[0]), tuple(parts[1])), train_size, eval_size, origin)
+    share = f", or hold out another share (task.hold_out={hold_out} is one in {hold_out})"
+    return checked((tuple(parts[0]), tuple(parts[1])), train_size, eval_size, origin, share)
 
 
 def given(
@@ -111,7 +117,7 @@ def given(
     pool = _first(p for p in train if p.problem not in problems)
     parts = (pool[:train_size], _first(test)[:eval_size])
     numbered = [tuple(dataclasses.replace(p, item=i) for i, p in enumerate(part)) for part in parts]
-    return checked((numbered[0], numbered[1]), train_size, eval_size, "these files")
+    return checked((numbered[0], numbered[1]), train_size, eval_size, "these files", "")
 
 
 def _first(prompts: Iterable[Prompt]) -> list[Prompt]:
@@ -122,8 +128,13 @@ def _first(prompts: Iterable[Prompt]) -> list[Prompt]:
     return list(found.values())
 
 
-def checked(sets: Sets, train_size: int | None, eval_size: int | None, origin: str) -> Sets:
+def checked(
+    sets: Sets, train_size: int | None, eval_size: int | None, origin: str, also: str
+) -> Sets:
     """The sets, if they are as large as asked for.
+
+    Args:
+        also: a last remedy, for the message.
 
     Raises:
         ConfigError: they are not.
@@ -133,8 +144,8 @@ def checked(sets: Sets, train_size: int | None, eval_size: int | None, origin: s
         return sets
     raise ConfigError(
         f"task: {origin} give only {len(sets[0])} training and {len(sets[1])} held-out prompts, "
-        f"asked for {asked[0]} and {asked[1]}; lower task.train_size or task.eval_size, or allow "
-        f"more problems"
+        f"asked for {asked[0]} and {asked[1]}; lower task.train_size or task.eval_size, allow more "
+        f"problems{also}"
     )
 
 

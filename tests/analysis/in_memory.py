@@ -6,7 +6,7 @@ import polars as pl
 import synthetic_store as store
 
 from analysis import frame
-from analysis.reading import columns
+from analysis.reading.columns import METRICS, RUNS
 from analysis.revisions import History
 from analysis.study import FINISHED, MISSING, Study
 
@@ -30,13 +30,11 @@ def study(plan: store.Plan, points: dict[str, list[Point]] | None = None, **chan
         for t in done
         for point in (store.metric_rows(t, numbers[t.name]) if points is None else points[t.name])
     ]
-    metrics = pl.DataFrame(rows, schema=columns.METRICS, orient="row").sort(
-        "trial", "metric", "step"
-    )
+    metrics = pl.DataFrame(rows, schema=METRICS, orient="row").sort("trial", "metric", "step")
     runs = pl.DataFrame(
         [
             {
-                **dict.fromkeys(columns.RUNS, ""),
+                **dict.fromkeys(RUNS, ""),
                 **store.FACTS,
                 "run_id": t.name,
                 "trial": t.name,
@@ -55,7 +53,7 @@ def study(plan: store.Plan, points: dict[str, list[Point]] | None = None, **chan
             }
             for t in started
         ],
-        schema=columns.RUNS,
+        schema=RUNS,
     )
     jobs = [(j.trial, j.variant, j.seed, j.config_hash, j.identity) for j in manifest.jobs]
     columns = ["trial", "variant", "seed", "config_hash", "planned"]

@@ -165,3 +165,16 @@ def test_an_error_ends_the_wait_and_is_not_said_to_be_its_end(clock: Clock) -> N
 )
 def test_estimates_are_spoken_in_round_numbers(seconds: float, words: str) -> None:
     assert spoken(seconds) == words
+
+
+def test_a_bar_fits_a_narrow_screen(clock: Clock) -> None:
+    """Words of 90 columns: they are cut in their middle, and nothing else is."""
+    screen = console(terminal=True)
+    screen.width = 80
+    with shown_on(screen), waiting(Unit.STEPS, "making", "a base, once: " + "word " * 15, 400):
+        spend(clock, 10, 1, Unit.STEPS)
+        assert progress._bars is not None
+        progress._bars.refresh()
+        lines = [line for line in text(screen).replace("\r", "\n").split("\n") if "━" in line]
+    assert "…" in lines[-1]
+    assert "about 6 min left" in lines[-1]

@@ -1,6 +1,8 @@
 """The tiny base: one recipe, one set of bits; a Hugging Face folder; nothing held out leaks."""
 
 import dataclasses
+import io
+import json
 import random
 import re
 import shutil
@@ -13,15 +15,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness.errors import ConfigError
+from harness.machine.progress import shown_on
 from harness.models import tiny, vocabulary
 from harness.models.hf import Attention, Dtype, HuggingFace
 from harness.models.loading import Source
 from harness.models.tiny import Architecture, Tiny, WarmUp
 from harness.models.vocabulary import COMPACT, END, PAD
 from harness.tasks.countdown import Countdown
+from harness.tasks.jsonl import Jsonl
 from harness.tasks.search import Persona
 from harness.tasks.templates import Compact, FewShot, Hashes, TinyZeroBase
 from tests.conftest import ROOT
@@ -296,3 +301,25 @@ def test_a_broken_folder_is_worded_in_one_line(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=message) as caught:
             load()
         assert "\n" not in str(caught.value)
+
+
+def test_a_warm_up_on_training_answers_is_said_once(tmp_path: Path) -> None:
+    path = tmp_path / "f.jsonl"
+    rows = [{"prompt": f"Q{i}", "answer": str(i)} for i in range(40)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = Jsonl(
+        template=Compact(), path=str(path), grader="tests.models.test_tiny.same", eval_size=2
+    )
+    out = io.StringIO()
+    with shown_on(Console(file=out, width=200)):
+        for _ in range(2):
+            ONE_STEP.prepare(task, str(tmp_path / "runs"))
+    assert out.getvalue() == (
+        f"model=tiny is warmed up on the answers of {path}'s training questions: they are no news "
+        f"to its training\n"
+    )
+    assert Countdown().supervised == ""
+
+
+def same(response: str, answer: str) -> bool:
+    return response == answer

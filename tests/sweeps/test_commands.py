@@ -5,11 +5,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
+import threading
 from pathlib import Path
 
 import pytest
 
+from harness.errors import ConfigError
 from harness.machine.files import locked
 from harness.tracking import Names
 from harness.tracking.mlflow import MlflowTracking
@@ -17,11 +18,11 @@ from harness.tracking.record import CONFIG, LOCK, Status
 from harness.tracking.store import open_store
 from harness.tracking.writer import Writer
 from sweeps.__main__ import main
-from sweeps.driver import drivers, interrupt
-from sweeps.overview import remaining, sparkline
+from sweeps.driver import drivers, driving, interrupt, told
 from sweeps.plan import Plan
 from sweeps.removal import size
 from tests.conftest import ROOT
+from tests.processes import wait_for
 from tests.sweeps.test_manifest import Folder
 from tests.sweeps.test_plan import planned
 
@@ -86,41 +87,30 @@ def test_status_says_where_each_trial_is(runs: Path, capsys: pytest.CaptureFixtu
     grpo, dr_grpo = names_of(runs, "one")
     running = trial(runs, grpo, 3, None)
     trial(runs, dr_grpo, 1, Status.FAILED, "RewardError: no\nsecond line")
-    os.environ["COLUMNS"] = "200"
-    try:
-        with locked(running / LOCK, 0):
-            assert command(runs, "status", "one") == 0
-    finally:
-        del os.environ["COLUMNS"]
-    out = capsys.readouterr().out
-    cells = {
-        row.split("│")[1].strip(): [cell.strip() for cell in row.split("│")[2:-1]]
-        for row in out.splitlines()
-        if row.startswith("│")
-    }
-    assert cells[grpo][:5] == ["running", "3", "75%", "0.700 (+0.300) ▁▃▆█", "1,234"]
-    assert cells[dr_grpo][0] == "failed"
-    assert cells[dr_grpo][-1] == "RewardError: no second line"
-    assert out.splitlines()[-1] == "1 running, 1 failed; driven by nobody"
+    with locked(running / LOCK, 0):
+        assert command(runs, "status", "one") == 0
+    question, header, first, second, failure, last = capsys.readouterr().out.splitlines()
+    assert question == "one: grid: algorithm=grpo,dr_grpo"
+    assert header.split()[:6] == ["trial", "state", "step", "done", "held-out", "change"]
+    assert first.split() == f"{grpo} running 3 75% 0.700 +0.300 ▁▃▆█ 1,234".split()
+    assert second.split() == f"{dr_grpo} failed 1 25% 0.500 +0.100 ▁█ 1,234".split()
+    assert failure == f"{dr_grpo}  failed: RewardError: no second line"
+    assert last == "one: 88% of 2 trials; 1 running, 1 failed; driven by nobody"
 
 
-def test_what_is_left_goes_on_at_the_pace_so_far(runs: Path) -> None:
-    """Three steps in 30 s and 10 s since: of the 10 s that the fourth takes none is left."""
-    from harness.tracking.record import Step, read
-
-    folder = trial(runs, "x__s0__1", 3, None)
-    found = read(folder)
-    assert found is not None
-    now = int(time.time() * 1000)
-    found.steps[0] = Step(now - 31_000, found.steps[0].metrics)
-    found.steps[3] = Step(now - 1_000, found.steps[3].metrics)
-    assert remaining(found, 0.75) == "9 s"
-    assert remaining(found, 0.0) == ""
-
-
-def test_a_sparkline_goes_from_the_smallest_to_the_largest() -> None:
-    assert sparkline([0.2, 0.6, 0.4]) == "▁█▅"
-    assert sparkline([0.5, 0.5]) == "▁▁"
+def test_a_sweep_that_is_not_sealed_is_listed_and_leaves_nothing(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with driving(runs, "new", print):
+        assert command(runs, "list") == 0
+        assert command(runs, "status", "new") == 0
+        assert command(runs, "rm", "new", "--yes") == 2
+        (row,) = [line for line in capsys.readouterr().out.splitlines() if "│ new" in line]
+        assert "being prepared" in row
+        assert f"process {os.getpid()} on {socket.gethostname()}" in row
+    assert not (runs / "sweeps" / "new").exists()
+    assert command(runs, "status", "new") == 2
+    assert "no sweep 'new'" in capsys.readouterr().err
 
 
 def test_cancel_is_ctrl_c_for_the_driver_and_for_nobody_else(
@@ -130,7 +120,7 @@ def test_cancel_is_ctrl_c_for_the_driver_and_for_nobody_else(
         "import signal, sys, time, pathlib\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's & ignores it\n"
         "from sweeps.driver import driving\n"
-        "with driving(pathlib.Path(sys.argv[1]), 'one'):\n"
+        "with driving(pathlib.Path(sys.argv[1]), 'one', print):\n"
         "    print('drives', flush=True); time.sleep(60)\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -143,15 +133,63 @@ def test_cancel_is_ctrl_c_for_the_driver_and_for_nobody_else(
     assert process.stdout is not None
     with process.stdout:
         assert process.stdout.readline() == b"drives\n"
-    assert drivers(runs, "one") == [(socket.gethostname(), process.pid)]
+    own = f"process {process.pid} on {socket.gethostname()}"
+    assert told(drivers(runs, "one")) == own
     assert command(runs, "rm", "one", "--yes") == 2
     assert "is driven by process" in capsys.readouterr().err
     assert command(runs, "cancel", "two") == 2
     assert "driven by nobody" in capsys.readouterr().err
-    assert interrupt(runs, "one") == [process.pid]
+    said: list[str] = []
+    turn = threading.Event()
+
+    def second() -> None:
+        with driving(runs, "one", said.append):
+            turn.set()
+
+    waiting = threading.Thread(target=second)
+    waiting.start()
+    wait_for(lambda: bool(said), 20)
+    assert said == [f"one: {own} drives it; this one waits for its end, and then does what is left"]
+    (waits,) = [each for each in drivers(runs, "one") if each.waits]
+    assert waits.process == os.getpid()
+    assert not turn.is_set()
+    os.kill(process.pid, signal.SIGINT)
+    waiting.join(timeout=60)
+    assert turn.is_set()
     assert process.wait(timeout=60) == -signal.SIGINT
     assert drivers(runs, "one") == []
     assert list((runs / "sweeps" / "one").glob("driver-*")) == []
+
+
+def test_cancel_tells_what_the_same_command_will_do(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One of two running trials has a checkpoint; the driver is this process, which notes it."""
+    seen: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: seen.append(number))
+    grpo, dr_grpo = (trial(runs, name, 1, None) for name in names_of(runs, "one"))
+    (grpo / "step_1").mkdir()
+    try:
+        with locked(grpo / LOCK, 0), locked(dr_grpo / LOCK, 0), driving(runs, "one", print):
+            assert command(runs, "cancel", "one") == 0
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert seen == [signal.SIGINT]
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == (f"one: process {os.getpid()} is told to end as by Ctrl-C, its trials with it")
+    assert second == (
+        "the same command continues 1 trial at the last checkpoint and begins 1 trial anew, of "
+        "which there is no checkpoint"
+    )
+
+
+def test_interrupt_ends_nobody_of_another_machine(runs: Path) -> None:
+    folder = runs / "sweeps" / "one"
+    with (
+        locked(folder / "driver-elsewhere-1", 0),
+        pytest.raises(ConfigError, match="process 1 on elsewhere: no process of this machine"),
+    ):
+        interrupt(runs, "one")
 
 
 def test_rm_takes_checkpoints_record_and_copy_and_leaves_what_others_use(

@@ -1,8 +1,8 @@
 """What a multirun's dry_run=true says: states, cost by past trials, and that it writes nothing."""
 
-import dataclasses
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,16 @@ import pytest
 from rich.console import Console
 
 from harness.config import TrialConfig, resolved, trial_name
+from harness.identity import Identity
 from harness.launch import run_trial
+from harness.standing import Standing
 from harness.tracking import record
 from sweeps import evidence
 from sweeps.estimate import Past, estimate, makespan, past, shape
-from sweeps.preview import preview
-from sweeps.words import duration, ranges
+from sweeps.preview import NEW, RESUME, preview
+from sweeps.preview import _left as left_of
+from sweeps.preview import _state as state_of
+from sweeps.words import counted, ranges
 from tests.conftest import SMALL
 from tests.sweeps.test_plan import planned
 
@@ -90,15 +94,15 @@ def test_trials_start_in_order_as_many_as_there_is_room_for() -> None:
     assert makespan([], 2) == 0
 
 
-def test_seeds_and_durations_are_short() -> None:
+def test_seeds_and_counts_are_short() -> None:
     assert ranges([5, 0, 2, 1, 9]) == "0-2, 5, 9"
-    assert [duration(s) for s in (41.6, 200, 7500)] == ["42 s", "3 min 20 s", "2 h 5 min"]
+    assert [counted(n, "trial") for n in (0, 1, 2)] == ["0 trials", "1 trial", "2 trials"]
 
 
 def shown(*arguments: str) -> str:
     text = StringIO()
     # As the project's own console: a line is not broken at a width, wherever its numbers end.
-    preview(planned(*arguments), Console(file=text, width=160, soft_wrap=True))
+    preview(planned(*arguments), Console(file=text, width=160, soft_wrap=True), set())
     return text.getvalue()
 
 
@@ -155,7 +159,7 @@ def test_the_preview_says_how_often_its_predictions_would_err(
     records = []
     for label, config in ablation.variants.items():
         for seed, value in enumerate((0.80, 0.81, 0.82)):
-            one = dataclasses.replace(config, seed=seed)
+            one = replace(config, seed=seed)
             found = written(tmp_path / label / str(seed), one)
             found.steps[found.last].metrics["eval/accuracy"] = value
             records.append(found)
@@ -168,3 +172,31 @@ def test_the_preview_says_how_often_its_predictions_would_err(
         f"prediction {ablation.ablation.predictions.index(about[0]) + 1} ({about[0].variant}"
     )
     assert not [line for line in evidence.lines(ablation, []) if line.startswith("prediction")]
+
+
+def test_a_trial_without_a_checkpoint_begins_anew(
+    tmp_path: Path, composed: Callable[..., Any]
+) -> None:
+    """Interrupted after one of two updates; half is left once there is a checkpoint."""
+    config = composed("budget.amount=2")
+    found = written(tmp_path / "a", config)
+    steps = {step: found.steps[step] for step in (0, 1)}
+    steps[1] = record.Step(1, {"budget/updates": 1.0})
+    kept = replace(found, status=record.Status.INTERRUPTED, steps=steps)
+    look = Standing(found.folder, Identity("", {}, {}, {}), None, [], "", False)
+    assert (state_of(look, kept, own=True), left_of(config, kept)) == (NEW, 1.0)
+    (found.folder / "step_1").mkdir()
+    assert (state_of(look, kept, own=True), left_of(config, kept)) == (RESUME, 0.5)
+
+
+def test_a_trial_of_two_ablations_is_counted_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text, before = StringIO(), set[str]()
+    for grid in ("algorithm=grpo,dr_grpo", "algorithm=grpo,rloo"):
+        preview(planned(grid, *SMALL), Console(file=text, width=200, soft_wrap=True), before)
+    assert [line.split(";")[0] for line in text.getvalue().splitlines() if "to do" in line] == [
+        *("to do: 2 trials", "to do: 1 trials")
+    ]
+    assert "in an ablation above: seeds" in text.getvalue()

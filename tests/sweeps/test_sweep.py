@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from harness.tracking.store import open_store
+from sweeps.__main__ import main as sweeps
 from tests.conftest import SMALL, Here, command
+from tests.processes import wait_for
 
 SWEEP = ("-m", "+ablation=length_bias", "seed=0,1", *SMALL)
 
@@ -98,6 +100,28 @@ def test_failing_trials_are_retried_listed_and_do_not_stop_the_others(
     manifest = json.loads(planned.read_text())
     assert len(manifest["jobs"]) == 3
     assert {run.data.tags["seal"] for run in status.values()} == {manifest["seal"]}
+
+
+@pytest.mark.commands
+def test_a_cancelled_sweep_says_what_is_left_and_nothing_of_ray(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Cancelled from another process before there is a checkpoint; no report is written."""
+    sweep = ("-m", "algorithm=grpo", "seed=0,1", "name=mine", *SMALL, "budget.amount=400")
+    driver = subprocess.Popen(
+        **command(*sweep), cwd=work, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    folder = work / "runs" / "checkpoints"
+    wait_for(lambda: bool(list(folder.glob("*/record.jsonl"))) or driver.poll() is not None, 180)
+    assert sweeps(["cancel", "mine", "--runs", str(work / "runs")]) == 0
+    assert "the same command begins" in capsys.readouterr().out
+    stdout, stderr = driver.communicate(timeout=120)
+    assert driver.returncode == 130
+    assert stderr.startswith("interrupted; the same command begins")
+    assert len(stderr.splitlines()) == 1
+    assert "_trial_" not in stdout, "Ray's own lines"
+    assert stdout.splitlines()[-1].startswith("mine: ")
+    assert not (work / "runs" / "reports").exists()
 
 
 @pytest.mark.chaos  # two clusters of Ray on two cores

@@ -287,6 +287,7 @@ def test_countdown_round_trip(tmp_path: Path) -> None:
     assert back.digest == SMALL.digest
     message = refused(Countdown(train_size=31, eval_size=10, source=path))
     assert f"{path} give only 30 training and 10 held-out" in message
+    assert "or hold out another share (task.hold_out=8 is one in 8)" in message
 
 
 def test_countdown_refuses_other_rows(tmp_path: Path) -> None:

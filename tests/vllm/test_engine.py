@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
+from harness.machine.progress import Unit, Wait, waiting
 from harness.models.loading import Source
 from harness.rollout.engine import Request, Stream
 from harness.rollout.sampling import choose
@@ -54,6 +55,23 @@ def test_equal_seeds_give_equal_responses_in_any_order_and_company(
     few = requests[5:8]
     part = by_item(few, engine.generate(few, PLAIN, STREAM))
     assert part == {item: by_item(requests, plain)[item] for item in part}
+
+
+def test_each_response_that_ends_is_reported_once(
+    engine: VllmEngine, requests: list[Request], plain: Rollout, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[float] = []
+
+    class Seen(Wait):
+        def advance(self, amount: float) -> None:
+            seen.append(amount)
+
+    with waiting(Unit.RESPONSES, "sampling", "all", 64) as wait:
+        wait.__class__ = Seen
+        told = engine.generate(requests, PLAIN, STREAM)
+    assert seen == [1.0] * 64
+    assert torch.equal(told.tokens_BT, plain.tokens_BT)
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("change", [{"seed": 12}, {"name": "eval"}, {"step": 5}], ids=str)
