@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import Enum
 
 from analysis.fixed import Leaf
+from analysis.tuned import Tuned
 from harness import checks
 from harness.config import MAX_SEED, Budget
 from harness.errors import ConfigError
@@ -210,6 +211,7 @@ class Manifest:
         versions: library name -> version.
         known: trials of this plan, or of an earlier revision of it, that had a result when this
             revision was written.
+        tuned: the tuning of each variant whose values the plan confirms.
         revision: its number, from 1.
         previous: seal of the revision before; "" for the first.
         seal: sha256 over everything else here.
@@ -228,6 +230,7 @@ class Manifest:
     deviations: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
     known: list[str] = field(default_factory=list)
+    tuned: list[Tuned] = field(default_factory=list)
     revision: int = 1
     previous: str = ""
     seal: str = ""

@@ -83,7 +83,8 @@ def _plan(before: Manifest, after: Manifest) -> list[str]:
         found += _field(f"variant {label}", old[label], new[label])
     for key in ("overrides", "factors"):
         found += _field(key, getattr(a, key), getattr(b, key))
-    return found
+    seals = ["".join(sorted({each.seal for each in m.tuned})) for m in (before, after)]
+    return found + _hashes("tuning", *seals)
 
 
 def _content(before: Manifest, after: Manifest) -> list[str]:

@@ -151,6 +151,7 @@ def _manifest(
         grid=plan.grid,
         deviations=plan.departures(seeds),
         versions=provenance.versions(),
+        tuned=plan.tuned,
     )
 
 

@@ -14,6 +14,8 @@ from harness.errors import ConfigError
 from harness.machine import shown
 from harness.tracking import record
 from harness.tracking.record import Record, Status
+from sweeps.journal import FILE, Journal
+from sweeps.outcome import as_plan
 from sweeps.words import duration
 
 WAITING = "waiting"
@@ -36,7 +38,8 @@ class Row:
 
 def names(runs: Path) -> list[str]:
     """Every sweep of an output folder, the oldest plan first."""
-    paths = sorted(runs.glob("sweeps/*/manifest.jsonl"), key=lambda path: path.stat().st_mtime)
+    paths = [*runs.glob("sweeps/*/manifest.jsonl"), *runs.glob(f"sweeps/*/{FILE}")]
+    paths.sort(key=lambda path: path.stat().st_mtime)
     return [path.parent.name for path in paths]
 
 
@@ -46,6 +49,8 @@ def newest(runs: Path, name: str) -> Manifest:
     Raises:
         ConfigError: there is no such sweep, or its file cannot be read.
     """
+    if (path := manifest_path(runs, name).with_name(FILE)).exists():
+        return as_plan(Journal(path))
     history = read_history(manifest_path(runs, name))
     if not history.revisions:
         raise ConfigError(

@@ -15,6 +15,7 @@ from harness.identity import Identity, at_seed, identity_of
 from harness.machine import shown, terminal
 from harness.machine.cluster import check_address, set_environment
 from harness.machine.progress import shown_on
+from harness.stages import Stage
 from harness.tracking import record
 from harness.tracking.none import NoTracking
 from harness.trial import clear, prepare, trial_folder
@@ -24,6 +25,7 @@ from sweeps.manifest import write_manifest
 from sweeps.plan import Plan, plans
 from sweeps.preview import preview
 from sweeps.schedule import Failure, run_jobs
+from sweeps.tune import tune
 
 
 def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) -> None:
@@ -41,6 +43,10 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
     for planned in questions:
         comparable.check(planned)
     check_address(questions[0].jobs[0].ray.address)
+    if questions[0].jobs[0].sweep.stage is Stage.TUNE:
+        for planned in questions:
+            tune(loader, master, planned, console)
+        return
     if questions[0].jobs[0].dry_run:
         for planned in questions:
             preview(planned, console)

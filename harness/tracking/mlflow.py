@@ -178,6 +178,7 @@ def _describe(client: Any, run: Any, record: Record, names: Names) -> None:
     labels = record.config.get("labels")
     labels = labels if isinstance(labels, dict) else {}
     deciding = {k: v for k, v in record.config.items() if k not in IDENTITY_IRRELEVANT}
+    sweep = record.config.get("sweep")
     origin = record.folder.name
     tags = {
         **record.facts,  # first: no fact takes the place of what follows
@@ -193,6 +194,8 @@ def _describe(client: Any, run: Any, record: Record, names: Names) -> None:
         "identity": record.identity,
         "attempt": str(record.attempts),
         "status": record.status.value,
+        "reason": record.error,
+        "stage": str(sweep.get("stage", "")) if isinstance(sweep, dict) else "",
         "origin": "" if origin == names.trial else origin,
         "accepted_as": " ".join(record.accepted),
         "accepted": "; ".join(dict.fromkeys(c for cs in record.accepted.values() for c in cs)),
