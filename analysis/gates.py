@@ -5,7 +5,7 @@ from enum import Enum
 
 import polars as pl
 
-from analysis import seal, stats
+from analysis import seal, stats, tuning
 from analysis.ablation import Checkpoint
 from analysis.study import FINISHED, Study
 
@@ -55,6 +55,7 @@ def gates(study: Study) -> list[Gate]:
         _held_out(study),
         _rule(study),
         _sealed(study),
+        _tuned(study),
     ]
 
 
@@ -252,6 +253,15 @@ def _sealed(study: Study) -> Gate:
     """FAIL takes the claims' worth away; WARN leaves it, but not the nominal error rates."""
     found = seal.judged(study)
     question = "Predictions sealed before the runs"
+    if found.grave or found.slight:
+        level = Level.FAIL if found.grave else Level.WARN
+        return Gate(question, level, "; ".join([*found.grave, *found.slight]))
+    return Gate(question, Level.OK, found.fact)
+
+
+def _tuned(study: Study) -> Gate:
+    found = tuning.judged(study)
+    question = "Equal tuning budget per arm, fresh seeds"
     if found.grave or found.slight:
         level = Level.FAIL if found.grave else Level.WARN
         return Gate(question, level, "; ".join([*found.grave, *found.slight]))

@@ -4,7 +4,7 @@ import json
 import math
 from typing import Any
 
-from analysis import stats
+from analysis import stats, tuning
 from analysis.findings import Finding, Findings
 from analysis.fixed import plain
 from analysis.study import Study, compare
@@ -30,6 +30,7 @@ def written(study: Study, found: Findings) -> str:
             for label in study.labels
         ],
         "predictions": [_finding(f) for f in found.predicted],
+        "tuning": tuning.written(study),
         "comparisons": [_finding(f) for f in found.compared],
     }
     return json.dumps(_finite(data), indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import RenderableType
 
-from analysis import appendix, figures, page, record, seal, sections, tables
+from analysis import appendix, figures, page, record, seal, sections, tables, tuning
 from analysis.ablation import Prediction, Relation
 from analysis.figures import Contrast
 from analysis.findings import Findings, findings
@@ -154,6 +154,7 @@ def write(study: Study, found: Findings, drawn: set[str]) -> str:
     parts += [
         sections.trust(found),
         seal.section(study),
+        tuning.section(study),
         appendix.failures(study),
         sections.methods(study),
         appendix.samples(study),

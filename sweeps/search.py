@@ -12,17 +12,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.config import TrialConfig, trial_name
-from harness.errors import ConfigError
+from harness.errors import ConfigError, Stopped
+from harness.machine import files
 from harness.stages import Goal
-from harness.tracking import record
-from harness.tracking.record import Record
-from harness.trial import clear
+from harness.tracking import Names, Tracking, record
+from harness.tracking.record import LOCK, Record, Status
+from harness.tracking.writer import Writer
+from harness.trial import LOCK_WAIT_S, clear
 from sweeps.journal import Attempt, Ended, Journal, Proposed, State
 from sweeps.outcome import original, unnamed
 from sweeps.proposals import Known, known_to, proposal
 from sweeps.space import Dimension
 
 NOT_TOLD = "its process ended by itself or was killed"
+
+
+def by_scheduler(progress: float) -> str:
+    """Why a trial ended early."""
+    return f"by the scheduler at {progress:.0%} of the budget"
 
 
 @dataclass
@@ -40,6 +47,7 @@ class Search:
     space: Sequence[Dimension]
     compose: Callable[[Mapping[str, str]], TrialConfig]
     runs: Path
+    tracking: Tracking
     started: dict[int, TrialConfig] = field(default_factory=dict)
 
     @property
@@ -92,6 +100,23 @@ class Search:
             self._ended(number, State.FAILED, found, (found and found.error) or NOT_TOLD)
         elif found is not None and found.finished:
             self._ended(number, State.FINISHED, found, "")
+
+    def settle(self) -> None:
+        """Complete what trials could not write whose processes were ended: reason and copy.
+
+        Tune ends a stopped trial's process soon after it is told; several ranks are killed.
+        """
+        for (variant, number), made in self.attempt.proposed.items():
+            found = self.record(number) if variant == self.variant else None
+            if found is None:
+                continue
+            ended = self.attempt.ended.get((variant, number))
+            with files.locked(found.folder / LOCK, LOCK_WAIT_S):
+                if ended and ended.state is State.STOPPED and found.status is not Status.KILLED:
+                    reason = f"{Stopped.__name__}: {by_scheduler(ended.progress)}"
+                    Writer(found.folder).end(Status.KILLED, reason)
+                names = Names(made.trial, variant, self.journal.path.parent.name)
+                self.tracking.publish(found.folder, self.runs, names)
 
     def record(self, number: int) -> Record | None:
         """The record of a trial that was proposed."""

@@ -145,19 +145,21 @@ def _searched(
     total = attempt.opened.trials * len(planned.variants)
     console.print(
         f"{name}: {total} trials ({len(planned.variants)} variants x {attempt.opened.trials}), "
-        f"{len(attempt.ended)} ended before"
+        f"{len(attempt.ended)} ended before; python -m sweeps status {name} shows them"
     )
+    first = planned.jobs[0]
     set_environment()
-    from sweeps.tuner import TuningWatch, run_search  # imports ray
+    from sweeps.tuner import run_search  # imports ray
 
-    with driving(runs, name), ray_cluster(planned.jobs[0].ray.address):
+    with driving(runs, name), ray_cluster(first.ray.address):
         for label, arm in planned.arms.items():
             compose = partial(_composed, loader, master, planned, attempt.seal, runs, label)
-            search = Search(journal, label, arm.space, compose, runs)
-            if not search.left:
-                continue
-            with TuningWatch(search, console) as watch:
-                run_search(search, watch)
+            search = Search(journal, label, arm.space, compose, runs, first.tracking)
+            try:
+                if search.left:
+                    run_search(search, console)
+            finally:
+                search.settle()
             if missing := attempt.opened.trials - _count(attempt, label):
                 raise TrialsFailedError(
                     f"{missing} of {attempt.opened.trials} trials of {label} have not ended; the "

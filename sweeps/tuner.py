@@ -24,16 +24,11 @@ from rich.console import Console
 from harness.config import TrialConfig, trial_name
 from harness.errors import Stopped
 from harness.launch import bundle, run_trial
-from harness.machine import files
+from harness.machine import shown
+from harness.machine.cluster import check_alive
 from harness.stages import Goal, Scheduler
-from harness.standing import names
-from harness.tracking import record
-from harness.tracking.record import LOCK, Status
-from harness.tracking.writer import Writer
-from harness.trial import LOCK_WAIT_S, trial_folder
 from sweeps.journal import Journal, State
-from sweeps.progress import Watch
-from sweeps.search import Search
+from sweeps.search import Search, by_scheduler
 
 OBJECTIVE, PROGRESS = "objective", "progress"
 MODES = {Goal.MAX: "max", Goal.MIN: "min"}
@@ -120,27 +115,41 @@ class Proposing(Searcher):  # type: ignore[misc]
         """Nothing was saved."""
 
 
-class TuningWatch(Watch):
-    """Shows which trials were stopped early."""
+class Lines(tune.Callback):  # type: ignore[misc]
+    """A line for each trial that ends; `python -m sweeps status` shows those under way."""
 
     def __init__(self, search: Search, console: Console) -> None:
-        trials = range(search.attempt.opened.trials)
-        super().__init__([f"{search.variant} #{n}" for n in trials], console)
         self.search = search
+        self.console = console
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its callbacks to restore a sweep, which we never ask it to."""
+        return {}
+
+    def on_step_begin(self, iteration: int, trials: Any, **info: Any) -> None:
+        check_alive()  # Tune calls this ten times a second
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        key = self.search.variant, trial.config["job"]
-        ended = self.search.attempt.ended.get(key)
-        if ended is None or ended.state is not State.STOPPED:
-            super().on_trial_complete(iteration, trials, trial, **info)
-            return
-        name = self._name(trial)
-        self._move(name, 1.0)
-        self.progress.console.print(f"{name}  stopped at {ended.progress:.0%} of its budget")
-        self._remove(trial)
+        self._tell(trial.config["job"])
+
+    def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        self._tell(trial.config["job"])
+
+    def _tell(self, number: int) -> None:
+        attempt, variant = self.search.attempt, self.search.variant
+        ended = attempt.ended.get((variant, number))
+        if ended is None:
+            return  # interrupted
+        done = sum(label == variant for label, _ in attempt.ended)
+        measured = "" if ended.value is None else f", {attempt.opened.metric} {ended.value:.4g}"
+        why = f": {shown.line(ended.reason)}" if ended.reason else ""
+        self.console.print(
+            f"{variant} #{number}  {ended.state.value} at {ended.progress:.0%} of the budget"
+            f"{measured}{why}; {done} of {attempt.opened.trials} have ended"
+        )
 
 
-def run_search(search: Search, watch: Watch) -> None:
+def run_search(search: Search, console: Console) -> None:
     """Run a variant's trials until all have ended, or the driver is interrupted."""
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     storage = search.runs / "tune"
@@ -165,7 +174,7 @@ def run_search(search: Search, watch: Watch) -> None:
                 name=name,
                 storage_path=str(storage),
                 failure_config=tune.FailureConfig(max_failures=first.ray.retries),
-                callbacks=[watch],
+                callbacks=[Lines(search, console)],
                 verbose=0,
             ),
         ).fit()
@@ -194,26 +203,11 @@ def _trial(config: dict[str, Any], journal: Path, variant: str, metric: str) -> 
         except SystemExit as end:
             if not _stopped(journal, variant, config["job"]):
                 raise  # Ctrl-C: the same command continues
-            raise Stopped(f"by the scheduler at {progress:.0%} of the budget") from end
+            raise Stopped(by_scheduler(progress)) from end
 
-    try:
-        run_trial(job, observe)
-    except Stopped as stopped:
-        _say(job, f"{type(stopped).__name__}: {stopped}")
-        raise
+    run_trial(job, observe)
 
 
 def _stopped(journal: Path, variant: str, number: int) -> bool:
     ended = Journal(journal).attempts[-1].ended.get((variant, number))
     return ended is not None and ended.state is State.STOPPED
-
-
-def _say(job: TrialConfig, reason: str) -> None:
-    """Write down why several ranks ended: they were killed and could not."""
-    folder = trial_folder(job)
-    found = record.read(folder)
-    if found is None or found.status is Status.KILLED:
-        return
-    with files.locked(folder / LOCK, LOCK_WAIT_S):
-        Writer(folder).end(Status.KILLED, reason)
-        job.tracking.publish(folder, folder.parents[1], names(job))

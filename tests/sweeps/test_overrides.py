@@ -2,7 +2,6 @@
 
 import pytest
 
-from harness.errors import ConfigError
 from sweeps.plan import Plan
 from tests.sweeps.test_plan import planned
 
