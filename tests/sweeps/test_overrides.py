@@ -41,7 +41,7 @@ def refused(*arguments: str) -> str:
         ("trainer.mini_batches=sort(1,4,2,reverse=true)", "trainer.mini_batches", [4, 2, 1]),
         ("rollout.temperature=float(range(1,3))", "rollout.temperature", [1.0, 2.0]),
         ("task.counts=[3,3],[3,4]", "task.counts", [[3, 3], [3, 4]]),
-        ("rollout.stop=[';'],['a,b','c d',\"it's\"]", "rollout.stop", [[";"], ["a,b", "c d", "it's"]]),
+        ("rollout.stop=[';'],['a,b',\"it's\"]", "rollout.stop", [[";"], ["a,b", "it's"]]),
         ("evaluation={every: 0.5},{every: 0.25}", "evaluation.every", [0.5, 0.25]),
     ],
 )  # fmt: skip
