@@ -205,7 +205,7 @@ def _models(config: TrialConfig, source: Source, ranks: Ranks) -> Models:
         rate = settings.learning_rate or trainer.optimizer.learning_rate
         optimizer = dataclasses.replace(trainer.optimizer, learning_rate=rate)
         own = source if settings.path is None else source.at(settings.path)
-        critic = Critic(policy if shared else own.model(), layout, optimizer)
+        critic = Critic(policy if shared else own.model(), layout, optimizer, settings.warmup)
     return Models(
         policy=policy,
         reference=Policy(source.model(), temperature, layout),

@@ -99,15 +99,12 @@ class Ppo:
         )
         old_BT, returns_BT = minibatch["old_values_BT"], minibatch["returns_BT"]
         value = value_loss(minibatch["values_BT"], old_BT, returns_BT, self.value_clip)
-        # While the critic warms up, the policy stands still.
-        learning = float(minibatch.progress >= self.critic.warmup)
         weighted = [
-            ("policy", clipped.loss_BT, learning),
+            ("policy", clipped.loss_BT, 1.0),
             ("value", value.loss_BT.to(clipped.loss_BT.dtype), self.value_coefficient),
         ]
         if self.entropy_coefficient:
-            weight = -self.entropy_coefficient * learning
-            weighted.append(("entropy", minibatch["entropy_BT"], weight))
+            weighted.append(("entropy", minibatch["entropy_BT"], -self.entropy_coefficient))
         mean = Reduction.TOKEN_MEAN
         return Loss(
             terms=tuple(

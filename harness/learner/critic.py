@@ -34,7 +34,16 @@ class Critic(Learner):
     add to the policy's own, and the policy's optimizer moves all but the head.
     """
 
-    def __init__(self, model: Any, layout: Layout, optimizer: Optimizer) -> None:
+    def __init__(
+        self, model: Any, layout: Layout, optimizer: Optimizer, warmup: float = 0.0
+    ) -> None:
+        """Nothing is trained yet.
+
+        Args:
+            model: a causal language model, or the policy that it is the head of.
+            warmup: share of the budget in which the policy stands still.
+        """
+        self.warmup = warmup
         self.shared = isinstance(model, Policy)
         if isinstance(model, Policy):
             head = model.module.value_head

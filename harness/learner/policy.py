@@ -111,12 +111,20 @@ class Learner:
         for parameter in self.parameters:
             parameter.grad = None
 
-    def step(self, progress: float) -> tuple[float, float]:
-        """One step on the gradients that are there; the norm before clipping, and the rate."""
+    def step(self, progress: float, held: bool = False) -> tuple[float, float]:
+        """One step on the gradients that are there; the norm before clipping, and the rate.
+
+        Args:
+            held: the optimizer counts the step, but its gradient and rate are 0 and nothing moves.
+        """
         assert self.optimizer is not None
         assert self.settings is not None
+        if held:
+            for parameter in self.parameters:
+                if parameter.grad is not None:
+                    parameter.grad.zero_()
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip)
-        rate = self.settings.rate(progress)
+        rate = 0.0 if held else self.settings.rate(progress)
         for group in self.optimizer.param_groups:
             if isinstance(group["lr"], Tensor):  # torchao compiles its step around it
                 group["lr"].fill_(rate)
@@ -129,6 +137,7 @@ class Learner:
     def state_dict(self) -> dict[str, Any]:
         """Weights and optimizer by name, in this rank's shards."""
         assert self.optimizer is not None
+        resharded(self.module)
         return {
             "model": get_model_state_dict(self.module),
             "optimizer": get_optimizer_state_dict(self.module, self.optimizer),
@@ -189,19 +198,29 @@ class Policy(Learner):
         Args:
             dtype: what they are cast to before the ranks exchange them; None: their own.
         """
-        for name, parameter in self.module.model.named_parameters():
+        for name, parameter in self._shards():
             yield name, whole(parameter.detach().to(dtype or parameter.dtype))
 
     def checksum(self, dtype: torch.dtype) -> str:
         """Of the weights as that type, from the ranks' own shards."""
         own = {
-            name: sums(local(parameter.detach()).to(dtype))
-            for name, parameter in self.module.model.named_parameters()
+            name: sums(local(parameter.detach()).to(dtype)) for name, parameter in self._shards()
         }
         return digest(added(self.layout.ranks.gathered(own)))
 
+    def _shards(self) -> Iterable[tuple[str, Tensor]]:
+        """Names and parameters as they lie between two passes.
+
+        A pass without gradient leaves the root's whole on every rank, where each would be counted
+        once per rank.
+        """
+        resharded(self.module)
+        named: Iterable[tuple[str, Tensor]] = self.module.model.named_parameters()
+        return named
+
     def export(self, folder: Path) -> None:
         """Write the model in Hugging Face format; all ranks call it, the first one writes."""
+        resharded(self.module)
         model = self.module.model
         buffers = dict(model.named_buffers())
         kept = {name: x for name, x in model.state_dict().items() if name in buffers}

@@ -70,6 +70,10 @@ class Models:
         """The models with an optimizer."""
         return (self.policy,) if self.critic is None else (self.policy, self.critic)
 
+    def held(self, progress: float) -> bool:
+        """Whether the policy stands still: while its critic warms up."""
+        return self.critic is not None and progress < self.critic.warmup
+
     def state_dict(self) -> dict[str, Any]:
         """What is trained, in this rank's shards."""
         named = zip(("policy", "critic"), self.trained, strict=False)
@@ -127,7 +131,7 @@ def update(
         means = {**made.diagnostics, "actor/entropy": current["entropy_BT"]}
         totals.add_means(means, mini.mask_BT, counts)
         advance(Unit.RESPONSES, len(part.rows_b) * layout.ranks.count)
-    norm, rate = models.policy.step(batch.progress)
+    norm, rate = models.policy.step(batch.progress, held=models.held(batch.progress))
     gradients.check(norm, algorithm, batch.progress, layout.ranks)
     metrics = {**layout.ranks.summed(totals.values), "actor/grad_norm": norm, "actor/lr": rate}
     if models.critic is not None:

@@ -28,7 +28,7 @@ class CriticSettings:
         shared: a head on the policy's own backbone instead of a model of its own.
         path: folder or hub name of its first weights; null takes the base model's.
         learning_rate: null takes the policy's.
-        warmup: share of the budget in which only the critic is trained.
+        warmup: share of the budget in which only the critic is trained; of a shared one its head.
     """
 
     shared: bool = False

@@ -9,7 +9,6 @@ import torch
 from harness.algorithms.ppo import Ppo
 from harness.errors import ConfigError
 from harness.kl import KlInReward
-from harness.maths.returns import CriticSettings
 from harness.maths.tensor_ops import Reduction, masked_whiten
 from harness.types import Batch, Minibatch
 
@@ -97,15 +96,6 @@ def test_the_terms_and_their_weights() -> None:
     value_BT = next(term.values for term in loss.terms if term.name == "value")
     # (.6 - 0)^2/2 = .18; the third: (.6 - 1)^2/2 = .08; (.35 - 0)^2/2 = .06125
     assert value_BT[MASK].tolist() == pytest.approx([0.18, 0.18, 0.08, 0.18, 0.06125], abs=1e-6)
-
-
-def test_the_policy_stands_still_while_the_critic_warms_up() -> None:
-    algorithm = Ppo(critic=CriticSettings(warmup=0.2), entropy_coefficient=0.01)
-    for progress, weight in ((0.0, 0.0), (0.19, 0.0), (0.2, 1.0)):
-        terms = {t.name: t.weight for t in algorithm.loss(minibatch(progress)).terms}
-        assert terms["policy"] == weight
-        assert terms["entropy"] == -0.01 * weight
-        assert terms["value"] == 1.0
 
 
 @pytest.mark.parametrize(

@@ -156,13 +156,19 @@ def on_ranks(case: Case, count: int, folder: Path) -> dict[str, Any]:
     """The first rank's findings of a replay by `count` processes; 0 is this process, unsharded."""
     if count == 0:
         return replay(case, ALONE)
+    found: dict[str, Any] = spawned(replay, case, count, folder)
+    return found
+
+
+def spawned(work: Callable[[Any, Ranks], Any], given: Any, count: int, folder: Path) -> Any:
+    """What `work(given, ranks)` returns in the first of `count` processes of one group."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     context = multiprocessing.get_context("spawn")
     file = folder / "found.pt"
     processes = [
-        context.Process(target=_rank, args=(case, rank, count, address, file))
+        context.Process(target=_rank, args=(work, given, rank, count, address, file))
         for rank in range(count)
     ]
     for process in processes:
@@ -172,12 +178,13 @@ def on_ranks(case: Case, count: int, folder: Path) -> dict[str, Any]:
         if process.exitcode is None:
             process.kill()
     assert [process.exitcode for process in processes] == [0] * count
-    found: dict[str, Any] = torch.load(file, weights_only=False)
-    return found
+    return torch.load(file, weights_only=False)
 
 
-def _rank(case: Case, rank: int, count: int, address: str, file: Path) -> None:
+def _rank(
+    work: Callable[[Any, Ranks], Any], given: Any, rank: int, count: int, address: str, file: Path
+) -> None:
     with joined(rank, count, address, "cpu") as ranks:
-        found = replay(case, ranks)
+        found = work(given, ranks)
     if rank == 0:
         torch.save(found, file)

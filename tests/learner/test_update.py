@@ -9,10 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from harness.algorithms.ppo import Ppo
 from harness.distributed.sharding import Layout
 from harness.learner.critic import Critic
 from harness.learner.policy import Optimizer, Policy
 from harness.learner.update import Models, estimates, update
+from harness.maths.returns import CriticSettings
 from harness.maths.tensor_ops import Reduction, on_tokens
 from harness.models.loading import Source
 from harness.types import Batch, Estimates, Loss, LossTerm, Minibatch, Rollout, RolloutPlan
@@ -151,6 +153,31 @@ def test_a_value_loss_trains_the_critic(source: Source, rollout: Rollout, shared
     assert fresh.critic is not None
     assert torch.equal(fresh.critic.score(rollout), critic.score(rollout))
     assert torch.equal(fresh.critic.module.value_head.weight, critic.module.value_head.weight)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_while_the_critic_warms_up_only_it_moves(
+    source: Source, rollout: Rollout, shared: bool
+) -> None:
+    """To the last bit, weight decay or not; a head on the policy's backbone learns alone."""
+    settings = dataclasses.replace(ADAM, weight_decay=0.1)
+    policy = Policy(source.model(), 1.0, Layout(100), settings, values=shared)
+    critic = Critic(policy if shared else source.model(), Layout(100), settings, warmup=0.5)
+    models = Models(policy=policy, reference=policy, critic=critic)
+    algorithm = Ppo(group_size=4, critic=CriticSettings(shared=shared, warmup=0.5))
+    before = {name: p.clone() for name, p in policy.weights()}
+    head = critic.module.value_head.weight.clone()
+    for progress, still in ((0.0, True), (0.49, True), (0.5, False)):
+        given = batch_of(rollout, **models.annotated(rollout, algorithm.columns))
+        rewards_BT = on_tokens(torch.arange(len(rollout.texts)).double() % 2, rollout.mask_BT)
+        given = dataclasses.replace(given, rewards_BT=rewards_BT, progress=progress)
+        batch, advantages_BT, _ = estimates(algorithm, given)
+        rows_B = torch.arange(len(rollout.texts))
+        metrics = update(models, algorithm, rollout, batch, advantages_BT, rows_B)
+        assert all(torch.equal(p, before[name]) for name, p in policy.weights()) is still
+        assert (metrics["actor/grad_norm"] == metrics["actor/lr"] == 0) is still
+        assert metrics["critic/grad_norm"] > 0
+        assert not torch.equal(critic.module.value_head.weight, head)
 
 
 def test_columns_of_the_whole_batch_are_cut_to_the_rows_of_a_pass(
