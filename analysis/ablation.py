@@ -253,6 +253,8 @@ class Manifest:
         for job in self.jobs:
             if job.variant not in self.ablation.labels:
                 raise ConfigError(f"trial {job.trial} is of no variant, received {job.variant!r}")
+        if strange := [t.variant for t in self.tuned if t.variant not in self.ablation.labels]:
+            raise ConfigError(f"tuned: {strange[0]!r} is no variant of the ablation")
 
     @property
     def created_ms(self) -> float:

@@ -81,9 +81,9 @@ def section(study: Study) -> str:
         _chosen(study),
         "The budgets of both:",
         _budgets(study),
-        f"Every tuning trial had at most {', then '.join(first.ceiling)}; "
-        f"searcher: {first.searcher}; scheduler: {first.scheduler}; attempts: "
-        f"{first.attempts}; record sealed as {text.code(first.seal[:SHORT])}; command: "
+        f"Every tuning trial had at most {text.prose(', then '.join(first.ceiling))}; "
+        f"searcher: {text.prose(first.searcher)}; scheduler: {text.prose(first.scheduler)}; "
+        f"attempts: {first.attempts}; record sealed as {text.code(first.seal[:SHORT])}; command: "
         f"{text.code(first.command)}. Updates and tokens are those spent, stopped and failed "
         f"trials included. The value that a tuning ended with is the best of many on one seed "
         f"and so too good: no verdict rests on it.",

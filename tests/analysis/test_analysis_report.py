@@ -334,6 +334,7 @@ def test_gates_of_a_doubtful_study(runs: Path) -> None:
         "Same held-out prompts, same order": Level.OK,
         "Metric and checkpoint declared before the run": Level.WARN,
         "Predictions sealed before the runs": Level.OK,
+        "Equal tuning budget per arm, fresh seeds": Level.OK,
     }
     own = found["Responses are the trained model's own"].detail
     assert "differ by at most 0.08 per token in the mean (reinforce__s1__abababab)" in own

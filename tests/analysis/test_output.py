@@ -144,6 +144,14 @@ def differing(x: str) -> Study:
     return planned(jobs=jobs)
 
 
+def tuned(x: str) -> Study:
+    words = {"space": {x: x}, "values": {x: x}, "searcher": x, "scheduler": x, "command": x}
+    change = {**words, "ceiling": [x, x]}
+    return planned(
+        tuned=[dataclasses.replace(each, **change) for each in (store.BASE_TUNED, store.GRPO_TUNED)]
+    )
+
+
 # Every place of a report that holds a text of others.
 PLACES: dict[str, Callable[[str], Study]] = {
     "question": lambda x: asked(question=x),
@@ -155,6 +163,7 @@ PLACES: dict[str, Callable[[str], Study]] = {
     "differences": differing,
     "deviations": lambda x: planned(deviations=[x, x]),
     "command": lambda x: planned(command=x),
+    "tuned": tuned,
     "created": lambda x: planned(git_commit=x),
     "hashes": lambda x: planned(model_hash=x, task_digest=x, code_hash=x),
     "versions": lambda x: planned(versions={x: x}),
@@ -399,7 +408,7 @@ def test_manifest_is_what_the_places_change() -> None:
     known = {
         *("ablation", "jobs", "created", "code_hash", "git_commit", "git_dirty"),
         *("model_hash", "task_digest", "command", "deviations", "versions"),
-        *("known", "previous", "seal"),
+        *("known", "previous", "seal", "tuned"),
         *("grid", "revision"),  # no texts
     }
     assert {field.name for field in dataclasses.fields(Manifest)} == known

@@ -6,39 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from synthetic_store import BASE_TUNED, GRPO_TUNED, RATE, SOUND, manifest, save, seal, write
 
 from analysis import report
 from analysis.ablation import Manifest
+from analysis.findings import findings
+from analysis.fixed import plain
+from analysis.revisions import History
+from analysis.study import Study, read_study
 from analysis.tuned import Tuned
 from harness.errors import ConfigError
-from tests.analysis.synthetic_store import SOUND, manifest, save, seal, write
-
-RATE = "trainer.optimizer.learning_rate"
-# Two attempts of 12 trials; 300 of 480 updates were spent.
-GRPO = Tuned(
-    variant="grpo",
-    space={RATE: "tag(log,interval(1e-4,1e-2))"},
-    values={RATE: "0.0012"},
-    winner=7,
-    trial="grpo__s40__abababab",
-    result=0.912,
-    trials=24,
-    finished=9,
-    stopped=15,
-    failed=0,
-    repeated=0,
-    ceiling=["20 updates"],
-    updates=300.0,
-    tokens=2_700_000.0,
-    seeds=[40, 41],
-    searcher="TPE, 4 at once",
-    scheduler="ASHA, from 0.2 of the budget, 1 in 2 goes on",
-    attempts=2,
-    seal="5" * 64,
-    code_hash="e" * 64,
-    command="harness -m +ablation=sound sweep.stage=tune",
-)
-BASE = dataclasses.replace(GRPO, variant="reinforce", values={RATE: "0.0003"}, updates=310.0)
 
 
 def planned(*tuned: Tuned) -> Manifest:
@@ -58,9 +35,17 @@ def gate(data: dict[str, Any]) -> tuple[str, str]:
     return found["level"], found["detail"]
 
 
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A study without a tuning."""
+    runs = tmp_path_factory.mktemp("tuning") / "runs"
+    write(runs, [SOUND])
+    return read_study(runs, SOUND.name)
+
+
 def test_both_budgets_are_stated(tmp_path: Path) -> None:
     """Three trials each, of 30 updates and 30 x 9,000 or 30 x 10,500 tokens."""
-    text, data = built(tmp_path, BASE, GRPO)
+    text, data = built(tmp_path, BASE_TUNED, GRPO_TUNED)
     assert gate(data) == (
         "OK",
         "24 trials of at most 20 updates for each of 2 variants, on seed 40, 41; confirmed on "
@@ -79,26 +64,38 @@ def test_both_budgets_are_stated(tmp_path: Path) -> None:
     ("tuned", "level", "words"),
     [
         ((), "OK", "nothing was searched"),
-        ((BASE,), "FAIL", "grpo was not tuned"),
-        ((BASE, dataclasses.replace(GRPO, trials=48)), "FAIL", "trials reinforce: 24; grpo: 48"),
+        ((BASE_TUNED,), "FAIL", "grpo was not tuned"),
         (
-            (BASE, dataclasses.replace(GRPO, ceiling=["20 updates", "40 updates"])),
+            (BASE_TUNED, dataclasses.replace(GRPO_TUNED, trials=48)),
+            "FAIL",
+            "trials reinforce: 24; grpo: 48",
+        ),
+        (
+            (BASE_TUNED, dataclasses.replace(GRPO_TUNED, ceiling=["20 updates", "40 updates"])),
             "FAIL",
             "of at most reinforce: 20 updates; grpo: 20 updates, then 40 updates",
         ),
-        ((BASE, dataclasses.replace(GRPO, seeds=[40, 2])), "FAIL", "the tuning saw: 2"),
-        ((BASE, dataclasses.replace(GRPO, failed=3)), "WARN", "3 of 24 tuning trials of grpo"),
-        ((BASE, dataclasses.replace(GRPO, code_hash="0")), "WARN", "code has changed since"),
+        ((BASE_TUNED, dataclasses.replace(GRPO_TUNED, seeds=[40, 2])), "FAIL", "the tuning saw: 2"),
+        (
+            (BASE_TUNED, dataclasses.replace(GRPO_TUNED, failed=3)),
+            "WARN",
+            "3 of 24 tuning trials of grpo",
+        ),
+        (
+            (BASE_TUNED, dataclasses.replace(GRPO_TUNED, code_hash="0")),
+            "WARN",
+            "code has changed since",
+        ),
     ],
 )
-def test_the_gate(tmp_path: Path, tuned: tuple[Tuned, ...], level: str, words: str) -> None:
-    _, data = built(tmp_path, *tuned)
-    assert gate(data)[0] == level
-    assert words in gate(data)[1]
-    if level == "FAIL":
-        assert "Equal tuning budget per arm, fresh seeds" in data["withheld"]
+def test_the_gate(sound: Study, tuned: tuple[Tuned, ...], level: str, words: str) -> None:
+    study = dataclasses.replace(sound, history=History([planned(*tuned)], []))
+    found = findings(study)
+    assert gate(plain({"gates": found.gates}))[0] == level
+    assert words in gate(plain({"gates": found.gates}))[1]
+    assert ("Equal tuning budget per arm, fresh seeds" in found.barred) == (level == "FAIL")
 
 
 def test_a_seal_that_is_none_is_refused() -> None:
     with pytest.raises(ConfigError, match="a seal is a sha256"):
-        dataclasses.replace(GRPO, seal="me")
+        dataclasses.replace(GRPO_TUNED, seal="me")

@@ -485,6 +485,6 @@ def test_stages_are_for_many_trials_and_asha_for_trials_that_are_evaluated(here:
     done = here("-m", *TUNED, "evaluation.every=1", "dry_run=true")
     assert done.returncode == 2
     assert "evaluation.every=1 leaves none before the end" in done.stderr
-    done = here("-m", *TUNED, "task.eval_size=int(interval(16,64))", "dry_run=true")
+    done = here("-m", *TUNED, "task.eval_size=16,24", "task.train_size=64", "dry_run=true")
     assert done.returncode == 2
     assert "would be evaluated on other prompts" in done.stderr
