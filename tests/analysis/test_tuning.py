@@ -2,13 +2,12 @@
 
 import dataclasses
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic_store import BASE_TUNED, GRPO_TUNED, RATE, SOUND, manifest, save, seal, write
+from synthetic_store import BASE_TUNED, GRPO_TUNED, RATE, SOUND, manifest, seal, write
 
-from analysis import report
+from analysis import record, report
 from analysis.ablation import Manifest
 from analysis.findings import findings
 from analysis.fixed import plain
@@ -22,12 +21,8 @@ def planned(*tuned: Tuned) -> Manifest:
     return seal(manifest(SOUND), tuned=list(tuned))
 
 
-def built(runs: Path, *tuned: Tuned) -> tuple[str, dict[str, Any]]:
-    """The report's text and data, of a store whose trials ran under that plan."""
-    write(runs, [SOUND])
-    save(runs, [planned(*tuned)])
-    made = report.build(runs, SOUND.name)
-    return made.markdown.read_text(), json.loads(made.html.with_name("report.json").read_text())
+def with_tuned(study: Study, *tuned: Tuned) -> Study:
+    return dataclasses.replace(study, history=History([planned(*tuned)], []))
 
 
 def gate(data: dict[str, Any]) -> tuple[str, str]:
@@ -43,9 +38,11 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Study:
     return read_study(runs, SOUND.name)
 
 
-def test_both_budgets_are_stated(tmp_path: Path) -> None:
+def test_both_budgets_are_stated(sound: Study) -> None:
     """Three trials each, of 30 updates and 30 x 9,000 or 30 x 10,500 tokens."""
-    text, data = built(tmp_path, BASE_TUNED, GRPO_TUNED)
+    study = with_tuned(sound, BASE_TUNED, GRPO_TUNED)
+    found = findings(study)
+    text, data = report.write(study, found, set()), json.loads(record.written(study, found))
     assert gate(data) == (
         "OK",
         "24 trials of at most 20 updates for each of 2 variants, on seed 40, 41; confirmed on "
@@ -89,8 +86,7 @@ def test_both_budgets_are_stated(tmp_path: Path) -> None:
     ],
 )
 def test_the_gate(sound: Study, tuned: tuple[Tuned, ...], level: str, words: str) -> None:
-    study = dataclasses.replace(sound, history=History([planned(*tuned)], []))
-    found = findings(study)
+    found = findings(with_tuned(sound, *tuned))
     assert gate(plain({"gates": found.gates}))[0] == level
     assert words in gate(plain({"gates": found.gates}))[1]
     assert ("Equal tuning budget per arm, fresh seeds" in found.barred) == (level == "FAIL")
