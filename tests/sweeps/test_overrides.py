@@ -71,11 +71,15 @@ def test_one_trial_spelled_twice(sweep: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "sweep", ["rollout.temperature=interval(0.5,1)", "x=tag(log,interval(1e-4,1e-2))"]
+    ("sweep", "other"),
+    [
+        ("rollout.temperature=interval(0.5,1)", "seed=0"),
+        ("rollout.temperature=tag(log,interval(0.5,1))", "+ablation=a_a"),
+        ("rollout.temperature=interval(0.5,1)", "sweep.stage=confirm"),
+    ],
 )
-@pytest.mark.parametrize("other", [("seed=0",), ("+ablation=a_a",), ("sweep.stage=confirm",)])
-def test_an_interval_needs_a_search_stage(sweep: str, other: tuple[str, ...]) -> None:
-    message = refused(sweep, *other)
+def test_an_interval_needs_a_search_stage(sweep: str, other: str) -> None:
+    message = refused(sweep, other)
     assert message.startswith(f"{sweep}: an interval cannot be listed; list values")
     assert "or search it with sweep.stage=tune" in message
 
