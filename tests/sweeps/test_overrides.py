@@ -33,12 +33,11 @@ def refused(*arguments: str) -> str:
 @pytest.mark.parametrize(
     ("sweep", "key", "expected"),
     [
-        ("trainer.mini_batches=1,2,4", "trainer.mini_batches", [1, 2, 4]),
         ("trainer.mini_batches=choice(2,1)", "trainer.mini_batches", [2, 1]),
         ("trainer.mini_batches=range(1,4)", "trainer.mini_batches", [1, 2, 3]),
         ("rollout.temperature=range(0.5,1.1,0.25)", "rollout.temperature", [0.5, 0.75, 1.0]),
         ("trainer.mini_batches=sort(4,1,2)", "trainer.mini_batches", [1, 2, 4]),
-        ("trainer.mini_batches=sort(1,4,2,reverse=true)", "trainer.mini_batches", [4, 2, 1]),
+        ("trainer.mini_batches=sort(1,2,reverse=true)", "trainer.mini_batches", [2, 1]),
         ("rollout.temperature=float(range(1,3))", "rollout.temperature", [1.0, 2.0]),
         ("task.counts=[3,3],[3,4]", "task.counts", [[3, 3], [3, 4]]),
         ("rollout.stop=[';'],['a,b',\"it's\"]", "rollout.stop", [[";"], ["a,b", "it's"]]),

@@ -12,10 +12,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from ray.tune.schedulers import TrialScheduler
 from rich.console import Console
 
-from harness.config import Budget, TrialConfig, resolved, trial_name
+from harness.config import Budget, RayConfig, TrialConfig, resolved, trial_name
 from harness.errors import ConfigError
 from harness.identity import Identity
-from harness.stages import Goal, Scheduler, Searcher
+from harness.stages import Goal, Scheduler, Searcher, SweepConfig
 from harness.tracking import record
 from harness.tracking.none import NoTracking
 from harness.tracking.writer import Writer
@@ -89,10 +89,6 @@ def test_an_interval_that_is_none(text: str, words: str) -> None:
         (("+ablation=length_bias", "sweep.stage=tune"), "nothing of grpo is searched"),
         ((*TUNED, f"+{RATE}=interval(0,1)"), f"{RATE} is searched twice"),
         ((*TUNED, "budget.amount=4,8"), "keys that decide what is learnt at one budget"),
-        ((*TUNED, "ray.retries=0,1"), "keys that decide what is learnt at one budget"),
-        ((*TUNED, "sweep.trials=0"), "sweep.trials must be at least 1, received 0"),
-        ((*TUNED, "sweep.grace=0"), "sweep.grace is a share"),
-        ((*TUNED, "sweep.reduction=1"), "sweep.reduction must be above 1"),
         ((*TUNED, "sweep.stage=now"), "one of ablate, tune, confirm"),
         ((*TUNED, "algorithm.std_epsilon=interval(0.1,1)"), "dr_grpo has no such key"),
         ((f"{RATE}=interval(0,1)", "sweep.stage=tune"), "learning_rate"),
@@ -101,6 +97,13 @@ def test_an_interval_that_is_none(text: str, words: str) -> None:
 )
 def test_what_cannot_be_tuned(arguments: tuple[str, ...], words: str) -> None:
     assert words in asked(*arguments)
+
+
+def test_settings_of_a_tuning_have_a_range() -> None:
+    assert "trials must be at least 1, received 0" in refused(lambda: SweepConfig(trials=0))
+    assert "sweep.grace is a share" in refused(lambda: SweepConfig(grace=0.0))
+    assert "sweep.reduction must be above 1" in refused(lambda: SweepConfig(reduction=1.0))
+    assert "sweep.at_once must be at least 1" in refused(lambda: SweepConfig(at_once=0))
 
 
 def test_a_variants_own_space_needs_a_stage(tmp_path: Path) -> None:
@@ -449,22 +452,29 @@ def test_a_value_that_was_not_measured_wins_nothing(tmp_path: Path) -> None:
 def test_the_same_tuning_goes_on_and_another_is_refused_or_begun_anew(tmp_path: Path) -> None:
     journal, console = Journal(path_of(tmp_path, "length_bias")), Console(quiet=True)
     content = {label: Identity("c", {}, {}, {}) for label in ("grpo", "dr_grpo")}
-    _opened(planned(*TUNED), journal, content, console)
-    _opened(planned(*TUNED, "ray.retries=3"), journal, content, console)
+    base = planned(*TUNED)
+    sweep = base.jobs[0].sweep
+
+    def asked_for(**changed: object) -> Plan:
+        jobs = [dataclasses.replace(job, **changed) for job in base.jobs]  # type: ignore[arg-type]
+        return dataclasses.replace(base, jobs=jobs)
+
+    _opened(base, journal, content, console)
+    _opened(asked_for(ray=RayConfig(retries=3)), journal, content, console)
     assert len(journal.attempts) == 1
     others = {
-        "sweep.trials=21": "trials",
-        "seed=1": "seed",
-        "budget.amount=9": "budget",
-        "sweep.scheduler=fifo": "scheduler",
+        "trials": asked_for(sweep=dataclasses.replace(sweep, trials=21)),
+        "seed": asked_for(seed=1),
+        "budget": asked_for(budget=Budget(amount=9)),
+        "scheduler": asked_for(sweep=dataclasses.replace(sweep, scheduler=Scheduler.FIFO)),
     }
-    for other, key in others.items():
-        message = refused(partial(_opened, planned(*TUNED, other), journal, content, console))
+    for key, other in others.items():
+        message = refused(partial(_opened, other, journal, content, console))
         assert f"tuned otherwise before ({key} differ)" in message
     changed = {**content, "grpo": Identity("d", {}, {}, {})}
-    message = refused(partial(_opened, planned(*TUNED), journal, changed, console))
+    message = refused(partial(_opened, base, journal, changed, console))
     assert "(identities differ)" in message
-    _opened(planned(*TUNED, "seed=1", "fresh=true"), journal, content, console)
+    _opened(asked_for(seed=1, fresh=True), journal, content, console)
     assert [attempt.opened.seed for attempt in journal.attempts] == [0, 1]
 
 
