@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from analysis import cost, frame, names, stats, text, units
+from analysis import cost, estimates, frame, names, stats, text
 from analysis.contrasts import named
 from analysis.findings import Finding, Findings, resolved
 from analysis.gates import Gate, Level
@@ -43,7 +43,7 @@ def _answer(study: Study, found: Findings) -> str:
     """One sentence in the question's own terms: what was predicted, and the primary metric."""
     every = [*found.predicted, *found.compared]
     if not every:
-        e = units.estimate(study.values(study.primary, study.baseline), study.primary)
+        e = estimates.estimate(study.values(study.primary, study.baseline), study.primary)
         return (
             f"{text.code(study.baseline)} reaches a {names.name(study.primary)} of "
             f"{text.estimate(e, study.primary)} (mean and 95 % t interval, n = {text.seeds(e.n)}); "
@@ -130,8 +130,8 @@ def _asked(own: list[Gate], level: Level) -> str:
 def _level(study: Study) -> str:
     """Where the baseline and the base stand, and how many seeds there are."""
     metric = study.primary
-    base = units.estimate(study.values(metric, study.baseline), metric)
-    untrained = units.estimate(frame.base_values(study.metrics, metric), metric)
+    base = estimates.estimate(study.values(metric, study.baseline), metric)
+    untrained = estimates.estimate(frame.base_values(study.metrics, metric), metric)
     counts = [len(study.values(metric, label)) for label in study.labels]
     span = str(counts[0]) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
     return (

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from analysis.ablation import Ablation, Job, Manifest, Prediction
+from analysis.ablation import Ablation, Prediction
 from analysis.fixed import plain
+from analysis.manifest import Job, Manifest
 from analysis.quantity import Kind as Read
 
 SHORT = 8  # characters of a hash
@@ -92,7 +93,8 @@ def _plan(before: Manifest, after: Manifest) -> list[str]:
         found += _field(f"variant {label}", old[label], new[label])
     for key in ("overrides", "factors"):
         found += _field(key, getattr(a, key), getattr(b, key))
-    return found
+    seals = ["".join(sorted({each.seal for each in m.tuned})) for m in (before, after)]
+    return found + _hashes("tuning", *seals)
 
 
 def _content(before: Manifest, after: Manifest) -> list[str]:

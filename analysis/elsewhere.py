@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from analysis.ablation import Manifest
+from analysis.manifest import Manifest
 from harness.tracking.address import store_path
 from harness.tracking.store import connected
 

@@ -13,6 +13,7 @@ from analysis import (
     multiverse,
     selftest,
     stats,
+    tuning,
 )
 from analysis.findings import Finding, Findings
 from analysis.fixed import plain
@@ -49,6 +50,7 @@ def written(study: Study, found: Findings) -> str:
             for f in found.predicted
         ],
         "multiverse": multiverse.plain(found.strips),
+        "tuning": tuning.written(study),
         "comparisons": [_finding(f) for f in found.compared],
         "failures": failures.data(study, found),
         "selftest": selftest.data(study),

@@ -27,6 +27,7 @@ from analysis import (
     selftest,
     tables,
     text,
+    tuning,
     writeup,
 )  # fmt: skip
 from analysis.contrasts import DIFFERENCES
@@ -144,6 +145,7 @@ def write(study: Study, found: Findings, shown: Sequence[Panel]) -> str:
         failures.section(study, found),
         selftest.section(study),
         evidence.section(study, found),
+        tuning.section(study),
         appendix.failures(study),
         attempts.section(study),
         appendix.every_seed(study),

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.ablation import Manifest
 from analysis.fixed import plain, read
+from analysis.manifest import Manifest
 from harness import checks
 from harness.config import digest
 from harness.errors import ConfigError

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import polars as pl
 
 from analysis import text
-from analysis.ablation import Manifest
 from analysis.changes import Kind, changes
 from analysis.elsewhere import TRAINED
+from analysis.manifest import Manifest
 from analysis.revisions import SHORT
 from analysis.study import Study
 

@@ -8,15 +8,16 @@ from typing import Any
 import polars as pl
 
 from analysis import elsewhere, frame, looks, stats
-from analysis.ablation import Manifest
+from analysis.estimates import estimate
 from analysis.looks import Look
+from analysis.manifest import Manifest
 from analysis.reading import files, tidy
 from analysis.reading.columns import ATTEMPTS, METRICS, RUNS
 from analysis.reading.loader import Data, load
 from analysis.reading.records import publish
 from analysis.revisions import History, read_revisions, seals
 from analysis.stats import Difference, Estimate, FloatArray
-from analysis.units import estimate, limit
+from analysis.units import limit
 from harness.measure import collapse
 from harness.measure.collapse import Collapse
 from harness.tracking import store

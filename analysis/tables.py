@@ -4,7 +4,7 @@ import math
 
 import polars as pl
 
-from analysis import frame, stats, text, units
+from analysis import estimates, frame, stats, text
 from analysis.findings import Findings
 from analysis.stats import FloatArray
 from analysis.study import Study, compare
@@ -126,7 +126,7 @@ def equal_tokens(study: Study) -> str:
     lines = [
         [
             text.prose(label),
-            text.estimate(units.estimate(x, study.primary), study.primary),
+            text.estimate(estimates.estimate(x, study.primary), study.primary),
             str(len(x)),
             "baseline"
             if label == study.baseline
@@ -162,7 +162,7 @@ def taught(study: Study) -> str:
 
 
 def _shown(x: FloatArray, metric: str) -> str:
-    return text.estimate(units.estimate(x, metric), metric)
+    return text.estimate(estimates.estimate(x, metric), metric)
 
 
 def _accuracies(study: Study) -> str:

@@ -1,11 +1,8 @@
 """What kind of number a metric is, as far as statistics, tables and figures care."""
 
-import dataclasses
 import math
 from collections.abc import Iterable
 
-from analysis import stats
-from analysis.stats import Estimate, FloatArray
 from harness.schema import EVAL, KINDS, METRICS, described
 
 # What one counts, or measures with a clock: never below zero.
@@ -66,13 +63,3 @@ def ends(metric: str) -> tuple[float, float]:
 def floor(metric: str) -> float:
     """Smallest value that it can have: evaluation metrics and counts are never negative."""
     return 0.0 if is_evaluation(metric) or unit(metric) in COUNTED else -math.inf
-
-
-def estimate(x: FloatArray, metric: str) -> Estimate:
-    """Mean over seeds with its 95 % interval, which never leaves what the metric can be.
-
-    That of a share is taken on the logit; that of another quantity ends at its floor, which the
-    true mean cannot pass either.
-    """
-    e = stats.mean_interval(x, share=is_share(metric))
-    return dataclasses.replace(e, low=max(e.low, floor(metric))) if e.low < floor(metric) else e

@@ -25,6 +25,7 @@ from harness.errors import ConfigError, HarnessError
 from harness.machine import terminal
 from harness.machine.progress import shown_on
 from harness.measure import collapse
+from harness.stages import Stage
 from harness.tracking import record
 from harness.typed import typed
 from harness.view import View
@@ -155,6 +156,11 @@ def _single(node: DictConfig) -> None:
     if config.name:
         raise ConfigError(
             f"name={config.name} names a grid, received one trial; run it without name=, or with -m"
+        )
+    if config.sweep.stage is not Stage.ABLATE:
+        raise ConfigError(
+            f"sweep.stage={config.sweep.stage.value} is about many trials and needs -m; run: "
+            f"harness -m ... sweep.stage={config.sweep.stage.value}"
         )
     from harness.launch import run_trial
     from harness.machine.process import exits_told

@@ -11,6 +11,7 @@ from typing import Any
 
 from harness import checks
 from harness.errors import ConfigError
+from harness.stages import SweepConfig
 from harness.typed import TARGET, import_path
 
 # What a trial is called, where it writes and who watches it: none of it changes a number.
@@ -139,17 +140,6 @@ class RayConfig:
         checks.at_least("ray.cpus_per_rank", self.cpus_per_rank, 1)
         checks.at_least("ray.retries", self.retries, 0)
         checks.at_least("ray.price_per_device_hour", self.price_per_device_hour, 0)
-
-
-@dataclass(frozen=True)
-class SweepConfig:
-    """What a multirun asks for beside its trials.
-
-    Attributes:
-        require_clean: refuse to start while the code's git tree has uncommitted changes.
-    """
-
-    require_clean: bool = False
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ HarnessError
 
 All are picklable, so that they cross process borders unchanged.
 
-Interrupted and Terminated are no errors: a person or a scheduler has stopped the trial. They are
-told by their types from the KeyboardInterrupt and SystemExit that a plug-in may raise.
+Interrupted, Terminated and Stopped are no errors: a person or a scheduler has stopped the trial.
+They are told by their types from the KeyboardInterrupt and SystemExit that a plug-in may raise.
 """
 
 
@@ -64,3 +64,7 @@ class Interrupted(KeyboardInterrupt):
 
 class Terminated(SystemExit):
     """SIGTERM has arrived; the code is the exit code."""
+
+
+class Stopped(SystemExit):
+    """A tuning has ended the trial before its budget was spent; the code is the reason."""

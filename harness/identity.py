@@ -25,7 +25,7 @@ CORE = "harness.trial"
 NO_NUMBERS = (
     *("harness.tracking", "harness.machine", "harness.identity", "harness.models.content"),
     *("harness.checks", "harness.learner.memory", "harness.typed"),
-    *("harness.blame", "harness.errors", "harness.schema", "harness.standing"),
+    *("harness.blame", "harness.errors", "harness.schema", "harness.stages", "harness.standing"),
 )
 # Modules of classes that every class may have above it.
 NO_FILES = ("builtins", "typing", "abc")

@@ -22,6 +22,10 @@ from harness.wording import unknown
 NO_PATH = "provider=hydra.searchpath"
 # What Hydra raises as a plain ValueError: a number or null where a choice belongs.
 NO_CHOICE = "Config group override must be a string or a list"
+SOME = (
+    "; a key that not every variant has belongs in the overrides of those that have it, in an "
+    "ablation file"
+)
 HELP = "harness --help lists all keys and choices"
 
 
@@ -113,8 +117,15 @@ def _unknown_key(key: str, overrides: Sequence[str]) -> str:
             break
         names = [str(name) for name in parent if name != TARGET]
         if path[depth] not in names:
-            return unknown("key", path[depth], names, "".join(f"{part}." for part in path[:depth]))
+            prefix = "".join(f"{part}." for part in path[:depth])
+            return unknown("key", path[depth], names, prefix) + _of_some(overrides)
     return f"unknown key {key!r}; {HELP}"
+
+
+def _of_some(overrides: Sequence[str]) -> str:
+    """What to say where several variants are asked for: Hydra tries keys on the default one."""
+    several = {"-m", "--multirun"} & set(overrides)
+    return SOME if several else ""
 
 
 def _composed(overrides: Sequence[str]) -> Any:

@@ -24,6 +24,15 @@ def check(plan: Plan) -> None:
     _clean(plan)
     _refuse_twins(plan)
     _refuse_idle_factors(plan)
+    alike(plan)
+
+
+def alike(plan: Plan) -> None:
+    """What all trials that are compared must share, whatever is chosen for them.
+
+    Raises:
+        ConfigError: a variant has another budget, held-out set or grader than the baseline.
+    """
     _refuse_other_budgets(plan)
     _refuse_other_held_out_sets(plan)
     _refuse_other_graders(plan)

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from analysis.ablation import Job, Manifest
 from analysis.changes import Change, changes
 from analysis.fixed import Leaf, plain
+from analysis.manifest import Job, Manifest
 from analysis.revisions import SHORT, History, line, manifest_path, read_history, sealed
 from harness.config import TrialConfig, config_hash, digest, group_hash, trial_name
 from harness.errors import ConfigError
@@ -151,6 +151,7 @@ def _manifest(
         grid=plan.grid,
         deviations=plan.departures(seeds),
         versions=provenance.versions(),
+        tuned=plan.tuned,
     )
 
 

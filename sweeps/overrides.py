@@ -9,6 +9,11 @@ from harness.config import IDENTITY_IRRELEVANT
 from harness.errors import ConfigError
 from harness.maths import streams
 
+# The one tag that means something: an interval is searched on a logarithmic scale.
+LOG = "log"
+# Keys that say which trials there are and what they are called: no tuning chooses them.
+UNSEARCHED = ("seed", "ablation", "name")
+
 
 def values(override: Override) -> list[Any]:
     """The values of a swept or plain override, as Python values.
@@ -20,7 +25,13 @@ def values(override: Override) -> list[Any]:
         return [override.value()]
     if not override.is_discrete_sweep():
         raise ConfigError(
-            f"{override.input_line}: a sweep needs values that can be listed, such as seed=0,1,2"
+            f"{override.input_line}: an interval cannot be listed; list values, such as "
+            f"{override.get_key_element()}=A,B, or search it with sweep.stage=tune, which searches "
+            f"every key but {', '.join(UNSEARCHED)}"
+        )
+    if tags := sorted(getattr(override.value(), "tags", ())):
+        raise ConfigError(
+            f"{override.input_line}: tag {tags[0]!r} means nothing on listed values; leave it out"
         )
     return _listed(override, Transformer.identity)
 

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.ablation import Job, Manifest
+from analysis.manifest import Job, Manifest
 from analysis.revisions import manifest_path, read_history
 from harness.errors import ConfigError
 from harness.tracking import record
 from harness.tracking.record import LOCK, RECORD, Record, Status
 from sweeps import driver, remaining
+from sweeps.journal import FILE, Journal
+from sweeps.outcome import as_plan
 from sweeps.words import counted
 
 WAITING, RUNNING, FINISHED, FAILED = "waiting", "running", "finished", "failed"
@@ -79,13 +81,13 @@ class Look:
             ConfigError: there is no such sweep, or its file cannot be read.
         """
         self.runs, self.name = runs, name
-        self.stamp = _stamp(manifest_path(runs, name))
+        self.stamp = _stamp(plan_path(runs, name))
         self.manifest = newest(runs, name)
         self.kept: dict[Path, tuple[tuple[int, int], Record]] = {}
 
     def __call__(self) -> Seen:
         """How it stands now."""
-        stamp = _stamp(manifest_path(self.runs, self.name))
+        stamp = _stamp(plan_path(self.runs, self.name))
         if stamp != self.stamp:  # another revision
             self.stamp, self.manifest = stamp, newest(self.runs, self.name)
         since = driver.since(self.runs, self.name)
@@ -149,10 +151,17 @@ def has_checkpoint(folder: Path) -> bool:
 
 def names(runs: Path) -> list[str]:
     """Every sweep of an output folder, the oldest plan first, then those that are being planned."""
-    paths = sorted(runs.glob("sweeps/*/manifest.jsonl"), key=lambda path: path.stat().st_mtime)
-    planned = [path.parent.name for path in paths]
+    paths = [*runs.glob("sweeps/*/manifest.jsonl"), *runs.glob(f"sweeps/*/{FILE}")]
+    planned = [path.parent.name for path in sorted(paths, key=lambda path: path.stat().st_mtime)]
     driven = {path.parent.name for path in runs.glob(f"sweeps/*/{driver.PREFIX}*")}
     return planned + sorted(n for n in driven - set(planned) if driver.drivers(runs, n))
+
+
+def plan_path(runs: Path, name: str) -> Path:
+    """The file that says what a sweep does: a tuning's journal, or the manifest."""
+    manifest = manifest_path(runs, name)
+    journal = manifest.with_name(FILE)
+    return journal if journal.exists() else manifest
 
 
 def planned(runs: Path, name: str) -> bool:
@@ -161,7 +170,7 @@ def planned(runs: Path, name: str) -> bool:
     Raises:
         ConfigError: there is no such sweep.
     """
-    if manifest_path(runs, name).exists():
+    if plan_path(runs, name).exists():
         return True
     if not driver.drivers(runs, name):
         raise ConfigError(
@@ -176,7 +185,10 @@ def newest(runs: Path, name: str) -> Manifest:
     Raises:
         ConfigError: there is no such sweep, or its file cannot be read.
     """
-    history = read_history(manifest_path(runs, name))
+    path = plan_path(runs, name)
+    if path.name == FILE:
+        return as_plan(Journal(path))
+    history = read_history(path)
     if not history.revisions:
         raise ConfigError(
             f"no sweep {name!r} under {runs}; there are: {', '.join(names(runs)) or 'none'}"

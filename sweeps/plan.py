@@ -1,27 +1,31 @@
 """From a command line to an explicit list of typed jobs, each compared with the baseline."""
 
 import dataclasses
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from analysis.ablation import Ablation
+from analysis.tuned import Tuned
 from harness.cli import labelled
 from harness.config import TrialConfig, flattened, identity
 from harness.errors import ConfigError
 from harness.typed import typed
-from sweeps.grid import from_grid
+from harness.wording import few
+from sweeps.journal import SUFFIX
 from sweeps.overrides import changes_numbers, values
+from sweeps.question import Question, read
+from sweeps.space import Arm
 
 # The experiment of single runs, which have no plan and so no manifest.
 SINGLE = "trials"
-# Keys of the command line that say how many trials there are and what they are called.
-OWN_KEYS = ("seed", "ablation", "name")
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,9 @@ class Plan:
         jobs: every trial to run, seed by seed, so that an interrupted sweep is balanced.
         grid: whether the command line made the question up.
         overridden: overrides in which the command departs from the ablation file.
-        file_seeds: seeds of the ablation file; those of the command for a grid.
+        file_seeds: seeds of the ablation file; those of the command for a grid or a confirmation.
+        arms: variant -> what its trials are composed of, and what of it is searched.
+        tuned: the tuning whose values are confirmed, of each variant.
     """
 
     ablation: Ablation
@@ -43,6 +49,8 @@ class Plan:
     grid: bool
     overridden: list[str]
     file_seeds: list[int]
+    arms: dict[str, Arm]
+    tuned: list[Tuned]
 
     def departures(self, seeds: list[int]) -> list[str]:
         """Where a plan of these seeds departs from the ablation file."""
@@ -72,96 +80,91 @@ def plan(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) -> 
     Raises:
         ConfigError: a job is wrong, or a variant differs from the baseline in an undeclared key.
     """
-    parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(arguments))
-    given = [o for o in parsed if o.key_or_group == "seed"]
-    named = [value for o in given for value in values(o)] if given else None
-    common = [o for o in parsed if o.key_or_group not in OWN_KEYS]
-    names = [value for o in parsed if o.key_or_group == "name" for value in values(o)]
-    grid = not any(o.key_or_group == "ablation" for o in parsed)
-    if grid:
-        ablation = from_grid(loader, master, common, named, names)
-        shared, file_seeds = [], ablation.seeds
-    else:
-        ablation, file_seeds = _from_file(master, parsed, common, named, names)
-        shared = _shared(ablation)
-    if ablation.name == SINGLE:
-        raise ConfigError(f"name {SINGLE!r} is that of single runs; choose another")
-    fixed = [str(o.input_line) for o in common if not o.is_sweep_override()]
-    nodes = {
-        v.label: _composed(loader, master, ablation, [*shared, *v.overrides, *fixed], v.label)
-        for v in ablation.variants
-    }
-    variants = _sharing_tasks(
-        {label: _at_seed(node, ablation.seeds[0]) for label, node in nodes.items()}
-    )
+    asked = read(loader, master, arguments)
+    question = asked.question(loader, master)
+    ablation = question.ablation
+    if ablation.name == SINGLE or ablation.name.endswith(SUFFIX):
+        raise ConfigError(
+            f"name {ablation.name!r} is that of single runs or of a tuning; choose another"
+        )
+    every = [*asked.common, *asked.swept]
+    nodes, configs = _nodes(loader, master, question, every)
+    variants = _sharing_tasks(configs)
     seeds = [_seed(nodes[ablation.baseline], seed) for seed in ablation.seeds]
     jobs = [dataclasses.replace(c, seed=seed) for seed in seeds for c in variants.values()]
-    _refuse_undeclared(ablation, variants, nodes, grid)
+    _refuse_undeclared(ablation, variants, nodes, asked.grid)
     budget = variants[ablation.baseline].budget
     seen = dataclasses.replace(ablation, budget=budget, seeds=sorted({job.seed for job in jobs}))
-    overridden = [] if grid else [str(o.input_line) for o in common if changes_numbers(o)]
-    return Plan(seen, variants, jobs, grid, overridden, file_seeds)
+    return Plan(
+        ablation=seen,
+        variants=variants,
+        jobs=jobs,
+        grid=asked.grid,
+        overridden=[] if asked.grid else [str(o.input_line) for o in every if changes_numbers(o)],
+        file_seeds=question.file_seeds,
+        arms=question.arms,
+        tuned=question.tuned,
+    )
 
 
-def _shared(ablation: Ablation) -> list[str]:
-    """Overrides that hold for every variant of an ablation file."""
-    budget = ablation.budget
-    return [
-        *ablation.overrides,
-        f"budget.unit={budget.unit.value}",
-        f"budget.amount={budget.amount}",
-    ]
+def candidate(
+    loader: ConfigLoader, master: DictConfig, planned: Plan, label: str, values: Mapping[str, str]
+) -> TrialConfig:
+    """A variant with some values of what is searched, at the plan's first seed.
+
+    Raises:
+        ConfigError: a value that the trial cannot have.
+    """
+    overrides, name = planned.arms[label].at(values), planned.ablation.name
+    node = _composed(loader, master, name, overrides, label)
+    return _at_seed(node, planned.ablation.seeds[0])
 
 
-def _from_file(
-    master: DictConfig,
-    parsed: list[Override],
-    common: list[Override],
-    seeds: list[Any] | None,
-    names: list[Any],
-) -> tuple[Ablation, list[int]]:
-    """The ablation file with the seeds of the command line, and the file's own seeds."""
-    chosen = [value for o in parsed if o.key_or_group == "ablation" for value in values(o)]
-    if len(chosen) != 1 or "ablation" not in master:
-        raise ConfigError(
-            f"+ablation names each question once, received {chosen}; give different names of "
-            f"sweeps/ablation"
-        )
-    if names:
-        raise ConfigError(
-            f"name={names[0]}: beside +ablation the file names the plan ({chosen[0]}); leave name "
-            f"out, or write an ablation file of that name"
-        )
-    for override in common:
-        if override.is_sweep_override():
+def _nodes(
+    loader: ConfigLoader, master: DictConfig, question: Question, every: Sequence[Override]
+) -> tuple[dict[str, DictConfig], dict[str, TrialConfig]]:
+    """The config of each variant, as composed and as typed at the first seed.
+
+    Args:
+        every: overrides of the command line, which all variants get.
+    """
+    nodes: dict[str, DictConfig] = {}
+    found: dict[str, TrialConfig] = {}
+    refused: dict[str, HydraException | ConfigError] = {}
+    for label, arm in question.arms.items():
+        try:
+            name = question.ablation.name
+            nodes[label] = _composed(loader, master, name, arm.at(arm.values), label)
+            found[label] = _at_seed(nodes[label], question.ablation.seeds[0])
+        except (HydraException, ConfigError) as error:
+            refused[label] = error
+    for reason in refused.values():
+        key = _lacking(reason)
+        if found and any(o.key_or_group == key for o in every):
             raise ConfigError(
-                f"{override.input_line}: beside +ablation only seed may have several values; "
-                f"write the others as variants of the ablation file"
-            )
-    node = OmegaConf.to_container(master.ablation, resolve=True)
-    assert isinstance(node, dict)
-    if not node.get("_target_"):
-        raise ConfigError(
-            f"ablation {chosen[0]}: the file needs _target_: analysis.ablation.Ablation"
-        )
-    if node.get("name") != chosen[0]:
-        raise ConfigError(
-            f"ablation {chosen[0]}: `name` must be the file's name, received {node.get('name')!r}"
-        )
-    plain = {str(key): value for key, value in node.items()}
-    own: Ablation = typed(plain, "ablation")
-    return own if seeds is None else typed({**plain, "seeds": seeds}, "ablation"), own.seeds
+                f"{key}: {few(list(refused))} has no such key, only {few(list(found))} has; a key "
+                f"that not every variant has belongs in the overrides of those that have it, in "
+                f"an ablation file"
+            ) from reason
+        raise reason
+    return nodes, found
+
+
+def _lacking(error: HydraException | ConfigError) -> str:
+    """The key that a config lacks, as an override names it; "" for another fault."""
+    named = re.search(r"Could not override '([^']+)'|unknown key '([^']+)'", str(error))
+    return "" if named is None else named[1] or named[2]
 
 
 def _composed(
-    loader: ConfigLoader, master: DictConfig, ablation: Ablation, overrides: list[str], label: str
+    loader: ConfigLoader, master: DictConfig, name: str, overrides: list[str], label: str
 ) -> DictConfig:
     """The config of one variant, composed once; seeds are set on copies."""
     composed = loader.load_sweep_config(master, overrides)
     choices = composed.hydra.runtime.choices
     OmegaConf.set_struct(composed, False)
     del composed["hydra"]
-    return labelled(composed, choices, variant=label, ablation=ablation.name)
+    return labelled(composed, choices, variant=label, ablation=name)
 
 
 def _at_seed(node: DictConfig, seed: Any) -> TrialConfig:

@@ -11,6 +11,7 @@ from harness.machine import files
 from harness.tracking.mlflow import forget
 from harness.tracking.record import LOCK, held
 from sweeps.driver import drivers, told
+from sweeps.journal import FILE, Journal
 from sweeps.overview import names
 
 # What a trial's folder is called; not `..`, which is a folder as well.
@@ -106,6 +107,9 @@ def size(path: Path) -> int:
 
 
 def _records(runs: Path, name: str) -> Iterator[Path]:
-    """Folders that some revision of a plan uses."""
+    """Folders that some revision of a plan, or some attempt of a tuning, uses."""
+    if (path := manifest_path(runs, name).with_name(FILE)).exists():
+        tried = {made.trial for a in Journal(path).attempts for made in a.proposed.values()}
+        yield from (runs / "checkpoints" / trial for trial in sorted(tried))
     for manifest in read_history(manifest_path(runs, name)).revisions:
         yield from (runs / "checkpoints" / job.record for job in manifest.jobs)

@@ -16,6 +16,7 @@ from harness.identity import Identity, at_seed, identity_of
 from harness.machine import shown, terminal
 from harness.machine.cluster import check_address, set_environment
 from harness.machine.progress import shown_on
+from harness.stages import Stage
 from harness.tracking import record
 from harness.tracking.none import NoTracking
 from harness.trial import check, clear, made, trial_folder
@@ -25,6 +26,7 @@ from sweeps.manifest import write_manifest
 from sweeps.plan import Plan, plans
 from sweeps.preview import preview
 from sweeps.schedule import Failure, run_jobs
+from sweeps.tune import tune
 
 
 def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) -> None:
@@ -43,6 +45,10 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
     for planned in questions:
         comparable.check(planned)
     check_address(questions[0].jobs[0].ray.address)
+    if questions[0].jobs[0].sweep.stage is Stage.TUNE:
+        for planned in questions:
+            tune(loader, master, planned, console)
+        return
     if questions[0].jobs[0].dry_run:
         before: set[str] = set()
         for planned in questions:

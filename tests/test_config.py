@@ -27,6 +27,7 @@ from harness.config import (
     trial_name,
 )
 from harness.errors import ConfigError
+from harness.stages import Goal, Scheduler, Searcher, Stage
 from harness.typed import imported, typed
 
 CONF = Path(str(conf.__file__)).parent
@@ -266,9 +267,13 @@ def other(value: Any) -> Any:
     """Another valid value of the same type as a leaf of `resolved`."""
     if isinstance(value, bool):
         return not value
+    for kind in (BudgetUnit, Stage, Searcher, Goal, Scheduler):
+        choices = [each.value for each in kind]
+        if value in choices:
+            return choices[choices.index(value) - 1]
     if isinstance(value, str):
-        return "tokens" if value in {unit.value for unit in BudgetUnit} else f"{value}x"
-    return "a" if value is None else value / 2 or 1.5 if isinstance(value, float) else value + 1
+        return f"{value}x"
+    return "a" if value is None else value * 0.75 or 1.5 if isinstance(value, float) else value + 1
 
 
 def with_leaf(data: dict[str, Any], path: str, value: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rich.table import Table
 
 from analysis.__main__ import main as analysis
-from analysis.ablation import Job
+from analysis.manifest import Job
 from harness import cli
 from harness.commands import audit_reward, data, evaluate, parity
 from harness.distributed.ranks import ALONE

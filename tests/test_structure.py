@@ -20,7 +20,7 @@ LAYERS = (
     ("errors", "wording"),
     ("blame", "functions"),
     ("schema", "checks", "typed", "distributed"),
-    ("maths", "machine", "prompts"),
+    ("maths", "machine", "prompts", "stages"),
     ("types", "config"),
     ("protocols", "kl", "curricula", "models", "tracking", "windows"),
     ("contract",),
@@ -52,6 +52,7 @@ CONFINED = {
     ),
     "mlflow": ("harness/tracking*", "analysis/reading/server.py"),
     "vllm": ("harness/rollout/vllm_library.py",),
+    "optuna": ("sweeps/proposals.py",),
     "hydra": (
         *("harness/__main__.py", "harness/cli.py", "harness/manual.py", "harness/refusals.py"),
         "sweeps/*",

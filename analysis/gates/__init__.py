@@ -17,6 +17,7 @@ from analysis.gates import (
     seeds,
     side_effects,
     trials,
+    tuned,
 )
 from analysis.gates.gate import Gate, Level
 from analysis.gates.trials import COMPLETE, unfinished
@@ -54,5 +55,6 @@ def gates(study: Study) -> list[Gate]:
         design.rule(study),
         sealed.predictions(study),
         looking.interim_looks(study),
+        tuned.equally(study),
     ]
     return [gate for gate in found if gate is not None]

@@ -19,6 +19,7 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",  # no report leaves the machine
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a trial writes where the command was started
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the record is MLflow's
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a step without an evaluation has no objective
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # silences a warning about trials without a GPU
     "RAY_AIR_NEW_OUTPUT": "0",  # the display is ours
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # its pages about a dead process: they stand in its own logs

@@ -175,8 +175,7 @@ def _describe(client: Any, run: Any, record: Record, names: Names) -> None:
     """Tags under which the run is found; variant, seed and every key as params, for the UI."""
     from mlflow.entities import Param, RunTag
 
-    labels = record.config.get("labels")
-    labels = labels if isinstance(labels, dict) else {}
+    labels, sweep = _section(record, "labels"), _section(record, "sweep")
     deciding = {k: v for k, v in record.config.items() if k not in IDENTITY_IRRELEVANT}
     origin = record.folder.name
     tags = {
@@ -193,6 +192,8 @@ def _describe(client: Any, run: Any, record: Record, names: Names) -> None:
         "identity": record.identity,
         "attempt": str(record.attempts),
         "status": record.status.value,
+        "reason": record.error,
+        "stage": str(sweep.get("stage", "")),
         "origin": "" if origin == names.trial else origin,
         "accepted_as": " ".join(record.accepted),
         "accepted": "; ".join(dict.fromkeys(c for cs in record.accepted.values() for c in cs)),
@@ -209,6 +210,12 @@ def _describe(client: Any, run: Any, record: Record, names: Names) -> None:
     client.log_batch(run.info.run_id, tags=new)
     for start in range(0, len(entries), MAX_PARAMS):
         client.log_batch(run.info.run_id, params=entries[start : start + MAX_PARAMS])
+
+
+def _section(record: Record, name: str) -> dict[str, Any]:
+    """A part of a record's config; empty where there is none."""
+    found = record.config.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _points(step: int, metrics: Mapping[str, float], time_ms: int) -> Iterator[Any]:

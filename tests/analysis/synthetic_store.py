@@ -12,9 +12,11 @@ import pandas as pd
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
 
-from analysis.ablation import Ablation, Job, Manifest, Prediction, Primary, Relation, Variant
+from analysis.ablation import Ablation, Prediction, Primary, Relation, Variant
 from analysis.fixed import plain
+from analysis.manifest import Job, Manifest
 from analysis.revisions import line, manifest_path, sealed
+from analysis.tuned import Tuned
 from harness.config import Budget, digest
 from harness.tracking.record import RECORD
 from harness.tracking.store import open_store
@@ -320,4 +322,33 @@ SINGLE = Plan("one_variant", [Trial("grpo", s, a) for s, a in enumerate(GRPO[:2]
 DEAD = Plan(
     "all_failed",
     [Trial("reinforce", 0, 0.5, status="KILLED"), Trial("grpo", 0, 0.5, status=None)],
+)
+
+RATE = "trainer.optimizer.learning_rate"
+# Two attempts of 12 trials; 300 of 480 updates were spent.
+GRPO_TUNED = Tuned(
+    variant="grpo",
+    space={RATE: "tag(log,interval(1e-4,1e-2))"},
+    values={RATE: "0.0012"},
+    winner=7,
+    trial="grpo__s40__abababab",
+    result=0.912,
+    trials=24,
+    finished=9,
+    stopped=15,
+    failed=0,
+    repeated=0,
+    ceiling=["20 updates"],
+    updates=300.0,
+    tokens=2_700_000.0,
+    seeds=[40, 41],
+    searcher="TPE, 4 at once",
+    scheduler="ASHA, from 0.2 of the budget, 1 in 2 goes on",
+    attempts=2,
+    seal="5" * 64,
+    code_hash="e" * 64,
+    command="harness -m +ablation=sound sweep.stage=tune",
+)
+BASE_TUNED = dataclasses.replace(
+    GRPO_TUNED, variant="reinforce", values={RATE: "0.0003"}, updates=310.0
 )

@@ -15,7 +15,7 @@ from mlflow.entities import Metric
 from rich.console import Console
 from synthetic_store import DEAD, FULL, SINGLE, SOUND, Plan, Trial
 
-from analysis import load, looks, text, units
+from analysis import estimates, load, looks, text
 from analysis.__main__ import main
 from analysis.ablation import Checkpoint, Primary
 from analysis.findings import findings
@@ -407,6 +407,7 @@ def test_gates_of_a_doubtful_study(runs: Path) -> None:
         "Same libraries, threads and hardware": Level.OK,
         "Same truncation, format and grader errors in every variant": Level.OK,
         "No look at the results before the last one": Level.WARN,
+        "Equal tuning budget per arm, fresh seeds": Level.OK,
     }
     own = found["Responses are the trained model's own"].detail
     assert "differ by at most 0.08 per token in the mean (reinforce__s1__abababab)" in own
@@ -565,9 +566,9 @@ def test_metrics_of_parts_are_shown_and_bounds_stay_where_values_can_be(runs: Pa
     assert "`eval/accuracy/difficulty_3`" in section(text, "Results")
     assert "eval_accuracy_difficulty_3_steps.svg" in section(text, "Parts and difficulties")
     # Lengths of 8.0, 8.2 and 8.4 stay; of 0.1, 0.2 and 3 the t interval would begin below 0.
-    low = units.estimate(np.array([0.1, 0.2, 3.0]), "eval/response_length/wrong").low
+    low = estimates.estimate(np.array([0.1, 0.2, 3.0]), "eval/response_length/wrong").low
     assert low == 0.0
-    assert units.estimate(np.array([0.1, 0.2, 3.0]), "critic/score/mean").low < 0
+    assert estimates.estimate(np.array([0.1, 0.2, 3.0]), "critic/score/mean").low < 0
 
 
 def test_two_seeds_are_told_in_words_that_fit_their_intervals(runs: Path) -> None:

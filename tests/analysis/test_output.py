@@ -17,8 +17,9 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from analysis import frame, labels, page, report, style, text
-from analysis.ablation import Manifest, Prediction, Relation, Variant
+from analysis.ablation import Prediction, Relation, Variant
 from analysis.findings import findings
+from analysis.manifest import Manifest
 from analysis.panels import panels
 from analysis.reading import columns
 from analysis.revisions import History
@@ -142,6 +143,14 @@ def differing(x: str) -> Study:
     return planned(jobs=jobs)
 
 
+def tuned(x: str) -> Study:
+    words = {"space": {x: x}, "values": {x: x}, "searcher": x, "scheduler": x, "command": x}
+    change = {**words, "ceiling": [x, x]}
+    return planned(
+        tuned=[dataclasses.replace(each, **change) for each in (store.BASE_TUNED, store.GRPO_TUNED)]
+    )
+
+
 # Every place of a report that holds a text of others.
 PLACES: dict[str, Callable[[str], Study]] = {
     "question": lambda x: asked(question=x),
@@ -153,6 +162,7 @@ PLACES: dict[str, Callable[[str], Study]] = {
     "differences": differing,
     "deviations": lambda x: planned(deviations=[x, x]),
     "command": lambda x: planned(command=x),
+    "tuned": tuned,
     "created": lambda x: planned(git_commit=x),
     "hashes": lambda x: planned(model_hash=x, task_digest=x, code_hash=x),
     "versions": lambda x: planned(versions={x: x}),
@@ -426,7 +436,7 @@ def test_manifest_is_what_the_places_change() -> None:
     known = {
         *("ablation", "jobs", "created", "code_hash", "git_commit", "git_dirty"),
         *("model_hash", "task_digest", "command", "deviations", "versions"),
-        *("known", "previous", "seal"),
+        *("known", "previous", "seal", "tuned"),
         *("grid", "revision"),  # no texts
     }
     assert {field.name for field in dataclasses.fields(Manifest)} == known

@@ -12,8 +12,9 @@ from synthetic_store import GRPO, PREDICTIONS, REINFORCE, Plan, Trial
 
 from analysis import seal
 from analysis.__main__ import main
-from analysis.ablation import Checkpoint, Manifest, Primary, Variant
+from analysis.ablation import Checkpoint, Primary, Variant
 from analysis.gates import Level, gates
+from analysis.manifest import Manifest
 from analysis.report import build
 from analysis.revisions import line, manifest_path, sealed
 from analysis.study import Study, read_study

@@ -19,8 +19,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from analysis.ablation import Ablation, Job, Manifest, Variant
+from analysis.ablation import Ablation, Variant
 from analysis.fixed import plain
+from analysis.manifest import Job, Manifest
 from analysis.revisions import line, manifest_path, sealed
 from harness.config import Budget
 from harness.schema import EVAL, METRICS

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from analysis.ablation import Manifest
+from analysis.manifest import Manifest
 from analysis.revisions import line, manifest_path, read_history, read_revisions, sealed
 from harness.config import digest, trial_name
 from harness.errors import ConfigError

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from analysis.ablation import Job
+from analysis.manifest import Job
 from harness.machine import shown
 from harness.machine.files import locked
 from harness.tracking import record
