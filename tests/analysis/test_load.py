@@ -132,6 +132,7 @@ def mlflow_server(made: Path) -> Iterator[str]:
         process.kill()
 
 
+@pytest.mark.commands
 def test_sql_and_server_agree(
     made: Path, mlflow_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
