@@ -69,7 +69,7 @@ class Primary:
 
     metric: str = "eval/accuracy"
     checkpoint: Checkpoint = Checkpoint.LAST
-    worst: float | None = None
+    worst: float | None = field(default=None, metadata=SINCE)
 
     def __post_init__(self) -> None:
         if self.worst is not None and not math.isfinite(self.worst):

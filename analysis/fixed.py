@@ -47,7 +47,7 @@ def plain(value: Any) -> Any:
     """A dataclass as the JSON data that `read` takes."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         pairs = ((f, getattr(value, f.name)) for f in dataclasses.fields(value))
-        return {f.name: plain(v) for f, v in pairs if f.metadata != SINCE or v != f.default}
+        return {f.name: plain(v) for f, v in pairs if f.metadata != SINCE or v != _default(f)}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):
@@ -55,6 +55,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     return value
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    made = field.default_factory
+    return field.default if made is dataclasses.MISSING else made()
 
 
 def _value(hint: Any, value: Any, path: str) -> Any:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from analysis.ablation import Ablation
-from analysis.fixed import Leaf
+from analysis.fixed import SINCE, Leaf
 from analysis.tuned import Tuned
 from harness.config import MAX_SEED
 from harness.errors import ConfigError
@@ -87,7 +87,7 @@ class Manifest:
     deviations: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
     known: list[str] = field(default_factory=list)
-    tuned: list[Tuned] = field(default_factory=list)
+    tuned: list[Tuned] = field(default_factory=list, metadata=SINCE)
     revision: int = 1
     previous: str = ""
     seal: str = ""

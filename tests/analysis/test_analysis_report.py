@@ -143,7 +143,7 @@ def test_first_screen_has_gates_cost_and_the_forest(sound: Report) -> None:
     screen = head(sound)
 
     assert (
-        "2 **WARN** (Enough seeds per variant; Like numbers of sampled tokens), 14 **OK**" in screen
+        "2 **WARN** (Enough seeds per variant; Like numbers of sampled tokens), 23 **OK**" in screen
     )
     # 6 trials of 30 steps of .5 s; 3 trials x 30 x (9000 + 10500) tokens.
     assert "6 of 6 trials have a result, 0.025 device-hours of training, 1,755,000" in screen
@@ -505,6 +505,7 @@ def test_terminal_names_every_gate_that_is_not_ok(report: Report) -> None:
     assert [line.split(":")[1].strip() for line in lines if line.startswith("WARN:")] == [
         "Enough seeds per variant",
         "Like numbers of sampled tokens",
+        "No look at the results before the last one",
     ]
 
 

@@ -117,13 +117,15 @@ def collapsed(study: Study, trial: str) -> Study:
     """The study with one trial that stopped learning although rewards differed."""
     run_id = study.metrics.filter(pl.col("trial") == trial)["run_id"][0]
     variant, seed = study.trials.filter(pl.col("trial") == trial).select("variant", "seed").row(0)
+    signs = {"actor/grad_norm": 0.0, "reward/no_signal_groups": 0.5}
     rows = [
         (run_id, trial, variant, seed, key, step, value)
         for step in range(1, 31)
-        for key, value in (("actor/grad_norm", 0.0), ("reward/no_signal_groups", 0.5))
+        for key, value in signs.items()
     ]
     more = pl.DataFrame(rows, schema=study.metrics.schema, orient="row")
-    return dataclasses.replace(study, metrics=pl.concat([study.metrics, more]))
+    others = study.metrics.filter((pl.col("trial") != trial) | ~pl.col("metric").is_in([*signs]))
+    return dataclasses.replace(study, metrics=pl.concat([others, more]))
 
 
 def test_collapsed_trials_count_as_lost_and_keep_their_result(sound: Study) -> None:
@@ -176,7 +178,7 @@ def test_a_worst_value_that_cannot_be_is_refused(primary: dict[str, Any], messag
 def test_a_worst_value_is_part_of_the_claim(sound: Study, asked: Asked) -> None:
     after = asked(sound, primary=Primary(worst=0.25)).manifest
     found = changes(sound.manifest, after)
-    assert [(c.kind, c.text) for c in found] == [(Kind.CLAIM, "primary: worst None -> 0.25")]
+    assert [(c.kind, c.text) for c in found] == [(Kind.CLAIM, "primary: worst unset -> 0.25")]
     data = json.loads(json.dumps(plain(after.ablation)))
     assert read(Ablation, data) == after.ablation
     del data["primary"]["worst"]  # as an older sweep wrote it

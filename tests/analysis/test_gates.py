@@ -282,6 +282,15 @@ def coins() -> list[str]:
     return [name(seed, "coin") for seed in range(5)]
 
 
+def tuned_alone(study: Study) -> Study:
+    """Values were searched for grpo and for nobody else."""
+    (*before, last) = study.history.revisions
+    revisions = [*before, dataclasses.replace(last, tuned=[store.GRPO_TUNED])]
+    return dataclasses.replace(
+        study, history=dataclasses.replace(study.history, revisions=revisions)
+    )
+
+
 def of_results(study: Study, *which: pl.Expr) -> Study:
     return dataclasses.replace(study, results=study.results.filter(*which))
 
@@ -326,6 +335,10 @@ CHANGED = [
         "A random reward teaches nothing",
         lambda study: shifted(study, "eval/accuracy", pl.col("value") + 0.1, *coins()), WARN,
         "coin +0.100 in eval/accuracy, a gain; the best other arm +0.531", ("coin",),
+    ),
+    (
+        "Equal tuning budget per arm, fresh seeds", tuned_alone, FAIL,
+        "again was not tuned", (),
     ),
 ]  # fmt: skip
 

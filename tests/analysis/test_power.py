@@ -22,7 +22,7 @@ UNKNOWN = math.nan
 
 
 def predicted(relation: Relation, margin: float, metric: str = "eval/accuracy") -> Prediction:
-    return Prediction(metric, "b", relation, "a", margin, "")
+    return Prediction(metric, "b", relation, "a", "", margin)
 
 
 def alone(relation: Relation, margin: float, n: int, sd: float = 1.0) -> SelfTest:
@@ -143,7 +143,7 @@ def test_each_arm_keeps_its_own_seeds() -> None:
 def test_correlations_that_no_distribution_has_are_mended() -> None:
     labels = "abc"
     family = tuple(
-        Prediction("eval/accuracy", x, GREATER, y, 0.0, "") for x, y in ("ab", "bc", "ca")
+        Prediction("eval/accuracy", x, GREATER, y, "", 0.0) for x, y in ("ab", "bc", "ca")
     )
     arms = tuple(Arm("eval/accuracy", label, (0, 1, 2), 1.0) for label in labels)
     rho = tuple(tuple(1.0 if a == b else -0.9 for b in labels) for a in labels)
@@ -177,4 +177,4 @@ def test_the_report_tests_its_own_design(sound: Study, asked: Callable[..., Stud
     # A declared worst value nearer to what seeds reach misleads less than 0 does.
     near = selftest.data(asked(sound, primary=Primary(worst=0.86)))["predictions"][0]
     assert near["false"][2] < first["false"][2]
-    assert "no family" in selftest.section(asked(sound, predictions=[]))
+    assert "No prediction on a result" in selftest.section(asked(sound, predictions=[]))

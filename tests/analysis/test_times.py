@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 from statsmodels.duration.survfunc import SurvfuncRight
@@ -55,6 +55,7 @@ def test_restricted_mean_by_hand() -> None:
     assert stats.restricted_mean(times(10, 20, 60), 30.0) == pytest.approx(20)
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 6), st.booleans()), min_size=2, max_size=8).filter(
         lambda rows: any(reached for _, reached in rows)
@@ -78,6 +79,7 @@ def test_logrank_scores_by_hand() -> None:
     assert b == pytest.approx([-1 / 12, -13 / 12])
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 5), st.booleans()), min_size=2, max_size=6),
     st.lists(st.tuples(st.integers(1, 5), st.booleans()), min_size=2, max_size=6),
@@ -200,6 +202,7 @@ def test_times_that_say_nothing_are_withheld(x: Times, y: Times, reason: str) ->
     assert (verdict.outcome, verdict.reason) == (Outcome.WITHHELD, reason)
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.floats(1, 200).map(round), min_size=3, max_size=6),
     st.lists(st.floats(1, 200).map(round), min_size=3, max_size=6),

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -122,9 +123,12 @@ def test_one_ablation_named_twice_is_refused() -> None:
         several("+ablation=a_a,a_a")
 
 
+length_bias = cache(lambda *arguments: planned("+ablation=length_bias", *arguments))
+
+
 def predicting(metric: str, quantity: str = "result", *arguments: str) -> Plan:
     """length_bias with one more prediction."""
-    made = planned("+ablation=length_bias", *arguments)
+    made = length_bias(*arguments)
     size = {"ratio": 0.5} if "_to(" in quantity else {"margin": 0.05}
     claim = Prediction(
         metric, "dr_grpo", Relation.LESS, "grpo", "why not", quantity=quantity, **size
@@ -164,7 +168,7 @@ def test_predictions_on_what_is_measured() -> None:
 
 
 def test_a_primary_metric_that_is_not_measured() -> None:
-    made = planned("+ablation=length_bias", "evaluation.pass_k=0")
+    made = length_bias("evaluation.pass_k=0")
     primary = dataclasses.replace(made.ablation.primary, metric="eval/avg_at_k")
     changed = dataclasses.replace(made.ablation, primary=primary)
     assert "eval/avg_at_k is not measured: grpo has evaluation.pass_k=0" in refused(

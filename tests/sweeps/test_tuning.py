@@ -362,12 +362,9 @@ def test_a_confirmation_takes_the_winners_to_fresh_seeds(tmp_path: Path) -> None
     assert one.ceiling == ["10 updates"]
     assert f"{RATE}={one.values[RATE]}" in made.ablation.variants[0].overrides
     assert RATE not in made.ablation.factors, "both have the same best value"
-    assert [job.record is None for job in overview.rows(tmp_path, as_plan(tmp_path))] == [False] * 4
-
-
-def as_plan(runs: Path) -> overview.Manifest:
-    assert "length_bias.tune" in overview.names(runs)
-    return overview.newest(runs, "length_bias.tune")
+    assert "length_bias.tune" in overview.names(tmp_path)
+    seen = overview.Look(tmp_path, "length_bias.tune")()
+    assert [row.record is None for row in seen.rows] == [False] * 4
 
 
 def test_tuned_values_that_differ_are_factors(tmp_path: Path) -> None:
