@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 BOOTSTRAP_SEED = 0  # a report that is built again has the same intervals
 SOLVED = 1.0  # what an accuracy falls short of
 SEVERAL = 2  # parts that make an aggregate, variants that make a family
+# Variants up to which every pair is compared: 15 pairs are a table that is read, and scipy takes a
+# quarter of a second for the studentised range of each.
+FEW = 6
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Pair:
     """Two variants on the primary metric, the later minus the earlier.
 
     Attributes:
-        among_all: with all pairs' intervals (Games and Howell).
+        among_all: with all pairs' intervals (Games and Howell); None beyond FEW variants.
         against_baseline: with all variants' intervals against it (Dunnett); None for pairs without
             the baseline.
         g: Hedges' g.
@@ -35,14 +39,17 @@ class Pair:
 
     variant: str
     baseline: str
-    among_all: Simultaneous
+    among_all: Simultaneous | None
     against_baseline: Simultaneous | None
     g: float
     bounds: tuple[float, float]
 
 
 def pairs(study: Study) -> list[Pair]:
-    """Every pair of variants, those with the baseline first; none where there is only one."""
+    """Every pair of variants, those with the baseline first; none where there is only one.
+
+    Beyond FEW variants the pairs with the baseline only.
+    """
     if len(study.others) < SEVERAL:
         return []
     labels = [study.baseline, *study.others]
@@ -57,8 +64,18 @@ def pairs(study: Study) -> list[Pair]:
             stats.hedges_g(arms[j], arms[i]),
             stats.hedges_g_interval(arms[j], arms[i]),
         )
-        for (i, j), among_all in sorted(stats.games_howell(arms).items())
+        for (i, j), among_all in _among_all(tuple(map(tuple, arms)))
     ]
+
+
+@lru_cache(maxsize=1)  # the page and report.json ask for the same
+def _among_all(
+    arms: tuple[tuple[float, ...], ...],
+) -> list[tuple[tuple[int, int], Simultaneous | None]]:
+    """Pairs of arms by their places, the baseline's first."""
+    if len(arms) > FEW:
+        return [((0, j), None) for j in range(1, len(arms))]
+    return sorted(stats.games_howell([np.array(arm) for arm in arms]).items())
 
 
 @dataclass(frozen=True)
@@ -170,7 +187,7 @@ def _pairs(study: Study) -> str:
         [
             text.prose(f"{p.variant} − {p.baseline}"),
             _simultaneous(p.among_all, metric),
-            text.p_value(None if math.isnan(p.among_all.p) else p.among_all.p),
+            _p(p.among_all),
             _simultaneous(p.against_baseline, metric),
             f"{text.plain(p.g, 2)} [{', '.join(text.plain(bound, 2) for bound in p.bounds)}]",
         ]
@@ -180,11 +197,16 @@ def _pairs(study: Study) -> str:
         return ""
     header = ["difference", "all pairs [95 %]", "p (all pairs)", "against the baseline [95 %]"]
     method = (
-        f"{text.code(metric)}, over seeds. All pairs: Games and Howell, intervals that hold "
-        f"together, unequal spreads allowed. Against the baseline: Dunnett, likewise, for equal "
-        f"spreads. g: Hedges' g with the interval of the noncentral t, for equal spreads."
+        f"{text.code(metric)}, over seeds. All pairs (up to {FEW} variants): Games and Howell, "
+        f"intervals that hold together, unequal spreads allowed. Against the baseline: Dunnett, "
+        f"likewise, for equal spreads. g: Hedges' g with the interval of the noncentral t, for "
+        f"equal spreads."
     )
     return "\n\n".join(["### Every pair", text.table([*header, "g [95 %]"], rows), method])
+
+
+def _p(s: Simultaneous | None) -> str:
+    return text.p_value(None if s is None or math.isnan(s.p) else s.p)
 
 
 def _simultaneous(s: Simultaneous | None, metric: str) -> str:

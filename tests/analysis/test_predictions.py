@@ -345,12 +345,15 @@ def test_every_pair_of_three_variants() -> None:
 
     names = [(p.variant, p.baseline, p.against_baseline is None) for p in found]
     assert names == [("b", "a", False), ("c", "a", False), ("c", "b", True)]
-    assert [p.among_all.value for p in found] == pytest.approx([0.1, 0.05, -0.05])
+    assert [p.among_all and p.among_all.value for p in found] == pytest.approx([0.1, 0.05, -0.05])
     assert exploratory.pairs(study(made)) == []
     text = exploratory.section(seen, Findings([], [], "", [], []))
     assert "| c − b | -0.050 [" in text
     assert "All parts together" not in text
     assert exploratory.section(seen, Findings([], [], "trust gate FAIL: x", [], [])) == ""
+    many = [dataclasses.replace(t, variant=f"{t.variant}{i}") for i in range(6) for t in third]
+    beyond = exploratory.pairs(study(dataclasses.replace(made, trials=[*made.trials, *many])))
+    assert [(p.baseline, p.among_all) for p in beyond] == [("a", None)] * 7
 
 
 @pytest.fixture(scope="module")
