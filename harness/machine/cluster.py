@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -65,10 +66,11 @@ def ray_cluster(address: str | None) -> Iterator[None]:
     ended = threading.Event()
     try:
         if address is not None:
-            yield
+            with _terminable():
+                yield
             return
         _clear(session.parent)
-        with locked(session / LOCK, 0):
+        with locked(session / LOCK, 0), _terminable():
             (session / OURS).touch()
             threading.Thread(target=_watch, args=(ended,), daemon=True).start()
             yield
@@ -77,6 +79,19 @@ def ray_cluster(address: str | None) -> Iterator[None]:
         ended.set()
         if address is None:
             shutil.rmtree(session, ignore_errors=True)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends the command as Ctrl-C does; Ray would print its stack and abort."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def check_alive() -> None:

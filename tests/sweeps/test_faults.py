@@ -34,6 +34,8 @@ try:
 except TrialsFailedError as error:
     print(error, file=sys.stderr)
     sys.exit(1)
+except KeyboardInterrupt:
+    sys.exit(130)
 """
 
 
@@ -93,6 +95,16 @@ def test_a_killed_process_of_ray_is_one_line_and_leaves_no_folder(
     assert stdout == ""
     assert len(stderr.splitlines()) == 1
     assert f"Ray's {name} (process " in stderr
+    assert not session.exists()
+
+
+def test_sigterm_is_ctrl_c_and_no_page_of_rays(sessions: Path) -> None:
+    """As a scheduler ends a job; Ray would print a stack and abort, and leave its processes."""
+    process = driver(sessions, "stay")
+    session = session_of(process)
+    process.terminate()
+    stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stdout, stderr) == (130, "", "")
     assert not session.exists()
 
 

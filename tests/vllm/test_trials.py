@@ -16,6 +16,7 @@ import pytest
 from transformers import OpenAIGPTConfig
 
 from harness.errors import ConfigError
+from harness.tracking.store import open_store
 from tests.conftest import SMALL, command, harness
 from tests.processes import alive, folder_of, pids, started, wait_for
 
@@ -85,13 +86,11 @@ def test_twenty_steps_on_one_rank_on_two_and_on_two_that_share_an_engine(
         assert rows[1]["reward/accuracy"] == found["one"][1]["reward/accuracy"]
 
 
-@pytest.mark.parametrize("layout", ["apart", "together"])
 def test_kill_9_of_a_rank_with_an_engine_leaves_nothing_and_is_resumed(
-    work: Path, composed: Callable[..., Any], layout: str
+    work: Path, composed: Callable[..., Any]
 ) -> None:
-    size = 2 if layout == "together" else 1
     long = (
-        *(*TRIAL, "trainer.ranks=2", f"rollout.tensor_parallel={size}"),
+        *(*TRIAL, "trainer.ranks=2", "rollout.tensor_parallel=2"),
         *("budget.amount=30", "trainer.save_every=0.1", "evaluation.every=0.5"),
     )
     folder = folder_of(work, composed, *long)
@@ -110,6 +109,35 @@ def test_kill_9_of_a_rank_with_an_engine_leaves_nothing_and_is_resumed(
     assert again.returncode == 0, again.stdout + again.stderr
     assert "resumed after step" in (folder / "trial.log").read_text()
     assert steps(folder)[-1]["training/global_step"] == 30
+
+
+def test_the_whole_stack_from_a_grid_to_its_report_with_a_rank_killed_on_the_way(
+    work: Path,
+) -> None:
+    """Ray Tune, two ranks with FSDP2 each, an engine of vLLM on each, MLflow, the report."""
+    trial = [key for key in TRIAL if key != "tracking=none"]
+    grid = (
+        *("-m", "algorithm=grpo,a_star_po", "seed=0,1", "name=stack", *trial),
+        *("trainer.ranks=2", "budget.amount=4", "evaluation.every=0.5", "trainer.save_every=0.25"),
+    )
+    process = subprocess.Popen(
+        **command(*grid), cwd=work, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    folders = work / "runs" / "checkpoints"
+    wait_for(lambda: bool(list(folders.glob("*/step_*"))) or process.poll() is not None, 240)
+    assert process.poll() is None, process.communicate()[0]
+    (folder,) = {path.parent for path in folders.glob("*/step_*")}
+    os.kill(pids(folder)[1], signal.SIGKILL)
+    printed, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, printed
+    assert "resumed after step" in (folder / "trial.log").read_text()
+    client = open_store(work / "runs")
+    found = client.search_runs([client.get_experiment_by_name("stack").experiment_id])
+    assert {run.info.status for run in found} == {"FINISHED"}
+    assert {run.data.tags["trial"] for run in found} == {path.name for path in folders.iterdir()}
+    assert sorted(run.data.tags["attempt"] for run in found) == ["1", "1", "1", "2"]
+    report = (work / "runs" / "reports" / "stack" / "report.md").read_text()
+    assert "4 of 4 planned trials have a result" in report
 
 
 def test_a_checkpoint_is_measured_with_the_engine_of_its_trial(
