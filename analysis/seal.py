@@ -1,13 +1,13 @@
 """Was the question there before the answer? Seals, revisions, and what was known when."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import polars as pl
 
 from analysis import text
 from analysis.changes import Kind, changes
 from analysis.elsewhere import TRAINED
+from analysis.judgement import Judgement
 from analysis.manifest import Manifest
 from analysis.revisions import SHORT
 from analysis.study import Study
@@ -16,21 +16,6 @@ from analysis.study import Study
 BEFORE = -1
 # So many numbers, to the last bit, are alike in two trials only if the trials are one.
 REPEATED = 2
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What the seals say about the predictions.
-
-    Attributes:
-        grave: the claims were not, or may not have been, written before the results.
-        slight: the claims stand, but something else was decided after results were seen.
-        fact: what holds when there is neither.
-    """
-
-    grave: list[str]
-    slight: list[str]
-    fact: str
 
 
 def judged(study: Study) -> Judgement:

@@ -1,29 +1,14 @@
 """Where values were searched before the study: at equal budgets, and on seeds of their own?"""
 
-from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
 from analysis import text
 from analysis.fixed import plain
+from analysis.judgement import Judgement
 from analysis.revisions import SHORT
 from analysis.study import Study
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What stands against a comparison of tuned variants.
-
-    Attributes:
-        grave: one variant had a better chance than another, or results are not fresh.
-        slight: what a reader has to know, though the chances were equal.
-        fact: what holds when there is neither.
-    """
-
-    grave: list[str]
-    slight: list[str]
-    fact: str
 
 
 def judged(study: Study) -> Judgement:

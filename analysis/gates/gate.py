@@ -7,6 +7,7 @@ from enum import Enum
 
 import polars as pl
 
+from analysis.judgement import Judgement
 from analysis.stats import Difference
 from analysis.study import Study
 from analysis.text import NOTHING
@@ -46,6 +47,14 @@ def about(
     own = set(labels)
     named = tuple(label for label in study.labels if label in own)
     return Gate(question, level, detail, () if len(named) == len(study.labels) else named)
+
+
+def judged(question: str, found: Judgement) -> Gate:
+    """FAIL where something is grave, WARN where something is slight."""
+    if found.grave or found.slight:
+        level = Level.FAIL if found.grave else Level.WARN
+        return Gate(question, level, "; ".join([*found.grave, *found.slight]))
+    return Gate(question, Level.OK, found.fact)
 
 
 def arms(trials: pl.DataFrame) -> list[str]:
