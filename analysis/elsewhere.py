@@ -15,6 +15,7 @@ from harness.tracking.store import connected
 COLUMNS = {
     "experiment": pl.String,
     "trial": pl.String,
+    "record": pl.String,
     "seed": pl.Int64,
     "ended_ms": pl.Int64,
     "metric": pl.String,
@@ -23,12 +24,14 @@ COLUMNS = {
 # What training logs at each step, without clocks: beginnings of the metrics' names.
 TRAINED = ("actor/", "critic/")
 QUERY = """
-SELECT e.name, trial.value, CAST(seed.value AS INTEGER), r.end_time, m.key, m.value
+SELECT e.name, trial.value, COALESCE(record.value, ''), CAST(seed.value AS INTEGER), r.end_time,
+    m.key, m.value
 FROM latest_metrics m
 JOIN runs r ON r.run_uuid = m.run_uuid
 JOIN experiments e ON e.experiment_id = r.experiment_id
 JOIN tags trial ON trial.run_uuid = r.run_uuid AND trial.key = 'trial'
 JOIN tags seed ON seed.run_uuid = r.run_uuid AND seed.key = 'seed'
+LEFT JOIN tags record ON record.run_uuid = r.run_uuid AND record.key = 'record'
 WHERE e.name <> ? AND r.status = 'FINISHED' AND r.end_time < ? AND NOT m.is_nan
 AND (m.key LIKE ? OR m.key LIKE ?)
 ORDER BY e.name, trial.value, r.run_uuid, m.key

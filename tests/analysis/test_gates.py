@@ -357,6 +357,18 @@ def test_a_defect_of_the_data_is_caught(
     assert words in gate.detail
 
 
+def test_one_record_under_two_plans_is_one_trial(studies: dict[str, Study]) -> None:
+    """Its seal tells when it ran; another record with the same numbers was fitted to."""
+    fitted, question = studies["fitted"], "Predictions sealed before the runs"
+    shared = dataclasses.replace(
+        fitted,
+        runs=fitted.runs.with_columns(record=pl.lit("one")),
+        elsewhere=fitted.elsewhere.with_columns(record=pl.lit("one")),
+    )
+    assert "gave to the bit" in found(fitted, question).detail
+    assert "gave to the bit" not in found(shared, question).detail
+
+
 def test_a_factor_explains_what_it_changes(studies: dict[str, Study]) -> None:
     """Other code where another class is the factor, other decoding where the rollout is."""
     clean = studies["clean"]
