@@ -12,7 +12,7 @@ from analysis.gates import Level
 from analysis.stats import Outcome
 from analysis.study import Study
 
-TODO = "**To write:**"
+AUTHOR = "**To write:**"
 
 
 def section(study: Study, found: Findings) -> str:
@@ -21,8 +21,8 @@ def section(study: Study, found: Findings) -> str:
         [
             "## Write-up",
             f"**Title.** {_title(study)}",
-            f"**Hypothesis.** {sections.hypothesis(study)} {TODO} where it comes from.",
-            f"**Methods.** {_methods(study)} {TODO} why these settings.",
+            f"**Hypothesis.** {sections.hypothesis(study)} {AUTHOR} where it comes from.",
+            f"**Methods.** {_methods(study)} {AUTHOR} why these settings.",
             f"**Results.** {_results(found)} The figures are those above.",
             "**Discussion.**",
             "\n".join(_discussion(found)),
@@ -80,10 +80,10 @@ def _result(f: Finding) -> str:
 def _discussion(found: Findings) -> list[str]:
     return [
         f"- Were the predictions correct? {_correct(found)}",
-        f"- What surprised you? {_surprises(found)}{TODO}",
-        f"- What does this say about the question? {TODO}",
-        f"- Implications for training: {TODO}",
-        f"- Limits: {_limits(found)} {TODO} anything else.",
+        f"- What surprised you? {_surprises(found)}{AUTHOR}",
+        f"- What does this say about the question? {AUTHOR}",
+        f"- Implications for training: {AUTHOR}",
+        f"- Limits: {_limits(found)} {AUTHOR} anything else.",
     ]
 
 
