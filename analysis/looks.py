@@ -5,7 +5,6 @@ on the same results is the same look, so that a report that is built again says 
 """
 
 import json
-import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -79,12 +78,9 @@ def noted(runs: Path, name: str, seal: str, planned: int, results: dict[str, int
             return before
         look = Look(datetime.now(UTC).isoformat(timespec="seconds"), seal, planned, results)
         try:
-            with path.open("a+b") as file:
-                file.seek(0)
-                file.truncate(file.read().rfind(b"\n") + 1)
-                file.write(json.dumps(plain(look), separators=(",", ":")).encode() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
+            whole = path.read_bytes().rfind(b"\n") + 1 if path.exists() else 0
+            line = json.dumps(plain(look), separators=(",", ":")).encode() + b"\n"
+            files.append(path, line, whole)
         except OSError as error:
             raise ConfigError(
                 f"{path} cannot be written ({error.strerror}); a report before the last result is "

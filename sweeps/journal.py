@@ -6,7 +6,6 @@ names is imported or executed.
 """
 
 import json
-import os
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -17,6 +16,7 @@ from analysis.revisions import SHORT, sealed
 from harness import checks
 from harness.config import Budget
 from harness.errors import ConfigError
+from harness.machine import files
 from harness.stages import Goal, Scheduler, Searcher
 
 SUFFIX, FILE = ".tune", "tuning.jsonl"
@@ -165,11 +165,7 @@ class Journal:
         line = json.dumps({**data, "seal": seal}, separators=(",", ":")).encode() + b"\n"
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("ab") as file:
-                file.truncate(self.end)  # what a kill left of a line
-                file.write(line)
-                file.flush()
-                os.fsync(file.fileno())
+            files.append(self.path, line, self.end)
         except OSError as error:
             raise ConfigError(
                 f"{self.path} cannot be written ({error.strerror}); free the disk or set runs to a "

@@ -1,7 +1,6 @@
 """What a sweep planned, written down before its first trial starts, and only ever added to."""
 
 import dataclasses
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -178,13 +177,9 @@ def _sealed(manifest: Manifest, before: Manifest | None, known: list[str]) -> Ma
 def _append(path: Path, end: int, manifest: Manifest) -> None:
     """Add a line behind the first `end` bytes and see it to the disk."""
     try:
-        with path.open("a+b") as file:
-            file.truncate(end)
-            file.seek(max(end - 1, 0))
-            unended = file.read(1) not in (b"\n", b"")
-            file.write(b"\n" * unended + line(manifest))
-            file.flush()
-            os.fsync(file.fileno())
+        before = path.read_bytes()[:end] if path.exists() else b""
+        unended = bool(before) and not before.endswith(b"\n")
+        files.append(path, b"\n" * unended + line(manifest), end)
     except OSError as error:
         raise ConfigError(
             f"{path} cannot be written ({error.strerror}); free the disk or set runs to a folder "

@@ -71,6 +71,23 @@ def temporary_name(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.new")
 
 
+def append(path: Path, data: bytes, end: int | None = None) -> None:
+    """Put data at the end of a file, and see it to the disk.
+
+    Args:
+        end: bytes that stay; what lies behind them is what a kill left of a line. None: all.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with path.open("ab") as file:
+        if end is not None:
+            file.truncate(end)
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def remove(path: Path) -> None:
     """Whatever lies there: a folder, a file, or a link but not what it points to."""
     if path.is_dir() and not path.is_symlink():

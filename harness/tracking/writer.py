@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.machine import shown
+from harness.machine import files, shown
 from harness.tracking.record import RECORD, TABLES, Status, read
 
 
@@ -62,10 +62,7 @@ class Writer:
     def _append(self, event: str, **content: Any) -> int:
         time_ms = int(time.time() * 1000)
         line = json.dumps({"event": event, "time_ms": time_ms, **content})
-        with (self.folder / RECORD).open("ab") as file:
-            file.write(line.encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        files.append(self.folder / RECORD, line.encode() + b"\n")
         return time_ms
 
 
