@@ -1,9 +1,10 @@
 """Errors that users see.
 
 HarnessError
-├── ConfigError        the request is wrong: one line, exit code 2
-├── ContractError      a plug-in breaks the contract of its kind: exit code 1
-├── DivergedError      weights or gradients have left the range of numbers: exit code 1
+├── ConfigError        the request is wrong: one line, exit code 2; so is one that names a plug-in
+│                      or a grader which fails before anything is made
+├── ContractError      a plug-in breaks the contract of its kind while it runs: exit code 1
+├── DivergedError      weights, gradients or metrics are no longer numbers: exit code 1
 ├── CheckpointError    a checkpoint cannot be written or does not fit: exit code 1
 ├── RankError          one of a trial's processes failed: exit code 1
 ├── EngineError        the rollout engine failed, or has not the trainer's weights: exit code 1
@@ -31,7 +32,7 @@ class ContractError(HarnessError):
 
 
 class DivergedError(HarnessError):
-    """Weights or gradients of a model are no longer numbers; the message says since when."""
+    """Weights, gradients or metrics are no longer numbers; the message says which, and when."""
 
 
 class CheckpointError(HarnessError):

@@ -30,7 +30,7 @@ from harness.models.tokens import Tokens
 from harness.protocols import Controller, Curriculum, Window
 from harness.rollout.collect import Collector
 from harness.rollout.metrics import Clock, mean_of, step_metrics
-from harness.schema import Metric, check_declared
+from harness.schema import Metric, check_declared, check_finite
 from harness.tracking import Run
 from harness.types import Batch, Outcome, Prompt, Scores
 
@@ -275,6 +275,7 @@ def _record(parts: Parts, metrics: dict[str, float]) -> None:
     state = parts.state
     metrics |= state.metrics(len(parts.pool))
     check_declared(metrics, parts.declared)
+    check_finite(metrics, parts.declared, state.step)
     log.info("step %d %s", state.step, json.dumps(metrics))
     if state.step > parts.run.logged_step:
         parts.run.log(state.step, metrics)

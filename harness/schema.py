@@ -5,12 +5,13 @@ and is exempt from the bitwise contract. Logging a key that is not declared is a
 Names follow verl's where verl has one.
 """
 
+import math
 import posixpath
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from harness.errors import ContractError
+from harness.errors import ContractError, DivergedError
 
 # What MLflow takes as a metric's name (mlflow.utils.validation), on every system.
 NAMES, MAX_NAME = r"[\w\-.:/ ]+", 250
@@ -147,3 +148,17 @@ def check_declared(keys: Iterable[str], declared: Mapping[str, Metric]) -> None:
             f"metric {', '.join(map(repr, unknown))} is not declared; add it to harness/schema.py "
             f"or to the plug-in's METRICS with unit and meaning"
         )
+
+
+def check_finite(metrics: Mapping[str, float], declared: Mapping[str, Metric], step: int) -> None:
+    """Raise DivergedError for a metric that is no number, which no report could read.
+
+    What plug-ins and models give is looked at where it is received; this is for what is computed
+    of it.
+    """
+    for key, value in metrics.items():
+        if not math.isfinite(value):
+            raise DivergedError(
+                f"the metric {key} ({declared[key].meaning}) is {value:g} at step {step}, although "
+                f"all that it is made of was finite: a value is too large, or nothing was measured"
+            )

@@ -13,6 +13,7 @@ from harness import loop, preflight, standing
 from harness.config import TrialConfig, digest, resolved, trial_name
 from harness.distributed.ranks import Ranks
 from harness.distributed.sharding import Layout, computed_in
+from harness.errors import ConfigError, ContractError, GraderError
 from harness.facts import facts
 from harness.identity import code_now, code_of
 from harness.kl import KlController, KlInReward
@@ -71,10 +72,17 @@ def looked_at(config: TrialConfig) -> Source | None:
 
 
 def _check(config: TrialConfig) -> None:
-    """What needs no base model."""
-    preflight.check(config)
-    check_names(declared_metrics(config))
-    rehearse(config)
+    """What needs no base model. Nothing was made yet, so that a plug-in's fault is the request's.
+
+    Raises:
+        ConfigError: a setting is wrong, or a plug-in that the config names does not do its part.
+    """
+    try:
+        preflight.check(config)
+        check_names(declared_metrics(config))
+        rehearse(config)
+    except (ContractError, GraderError) as error:
+        raise ConfigError(str(error)) from error
 
 
 def trial_folder(config: TrialConfig) -> Path:
