@@ -16,6 +16,7 @@ from torch import Tensor
 
 from harness.blame import blamed, line, named
 from harness.errors import ContractError
+from harness.machine.stall import within
 from harness.maths.tensor_ops import Reduction
 from harness.protocols import Algorithm, Controller, Curriculum, Reward, Window
 from harness.types import (
@@ -55,7 +56,8 @@ class _Call:
     def made(self, **inputs: Tensor) -> Iterator[None]:
         """Its exceptions are the plug-in's, and so is a change of what it was given."""
         versions = {name: _version(x) for name, x in inputs.items()}
-        with blamed(self.kind, self.plugin, self.method):
+        where = f"{self.kind} {named(self.plugin)}.{self.method}"
+        with within(where), blamed(self.kind, self.plugin, self.method):
             yield
         for name, x in inputs.items():
             if _version(x) != versions[name]:

@@ -63,6 +63,7 @@ STEP = {
     **_spread("critic/advantages", "reward", "advantage over response tokens"),
     **_spread("response_length", "tokens", "response length"),
     "response_length/clip_ratio": Metric("1", "share of responses cut by the window"),
+    "response_length/empty": Metric("1", "share of responses with nothing but white space"),
     **_spread("prompt_length", "tokens", "prompt length"),
     "reward/accuracy": Metric("1", "share of training responses graded correct"),
     "reward/error_rate": Metric("1", "share of training responses on which the grader failed"),

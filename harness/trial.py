@@ -23,8 +23,10 @@ from harness.learner.scorer import check_head
 from harness.learner.sync import Synced
 from harness.learner.update import Models
 from harness.machine import files
-from harness.machine.process import log_file, terminable
+from harness.machine.process import log_file, log_name, terminable
 from harness.machine.progress import Unit, Wait, waiting
+from harness.machine.stall import guarded
+from harness.measure.collapse import Lookout
 from harness.measure.evaluation import Evaluator, kinds
 from harness.models.loading import Source
 from harness.models.tokens import Tokens
@@ -130,7 +132,10 @@ def run_rank(config: TrialConfig, observe: Observer, ranks: Ranks) -> dict[str, 
         )
         if done is not None:
             return done
-        with _record(config, source, runs, folder, ranks) as run:
+        with (
+            _record(config, source, runs, folder, ranks) as run,
+            guarded(config.guard.stall_seconds, run.stop, folder / log_name(ranks)),
+        ):
             parts = assemble(
                 config, source, folder, run, observe if ranks.first else _nothing, ranks
             )
@@ -145,13 +150,12 @@ def assemble(
     config: TrialConfig, source: Source, folder: Path, run: Run, observe: Observer, ranks: Ranks
 ) -> loop.Parts:
     """The parts of a trial, each built from its own piece of the config."""
-    tokens = source.tokens
     pool, held_out = config.task.pool(), config.task.held_out()
     sampler = dataclasses.replace(source, dtype=computed_in(config.trainer.sharding, source.dtype))
     grader = Grader(task=config.task, limits=config.grading, folder=folder, ranks=ranks)
     grader.start()  # it imports the task while the models are loaded
     with _loading(config, source):
-        started = _engines(config, sampler, tokens, pool + held_out, ranks)
+        started = _engines(config, sampler, source.tokens, pool + held_out, ranks)
         models = _models(config, source, ranks)
     engine = Synced(started, models.policy, sampler.dtype, config.rollout, pool)
     evaluator = Evaluator(
@@ -170,13 +174,14 @@ def assemble(
         pool=pool,
         engine=engine,
         models=models,
-        tokens=tokens,
+        tokens=source.tokens,
         collector=_collector(config, source, engine, grader, models),
         evaluator=evaluator,
         window=copy.deepcopy(config.window),  # controllers move; a config stays as it is
         curriculum=copy.deepcopy(config.curriculum),
         kl=KlController(getattr(config.algorithm, "kl", None) or KlInReward()),
         run=run,
+        lookout=Lookout(config.guard, run),
         folder=folder,
         declared=declared_metrics(config),
         observe=observe,

@@ -11,19 +11,21 @@ from rich.console import Console
 from harness import standing
 from harness.config import TrialConfig, trial_name
 from harness.errors import ConfigError, TrialsFailedError
+from harness.guard import Only
 from harness.identity import Identity, at_seed, identity_of
 from harness.machine import shown, terminal
 from harness.machine.cluster import check_address, set_environment
 from harness.machine.progress import shown_on
 from harness.tracking import record
 from harness.tracking.none import NoTracking
+from harness.tracking.record import Status
 from harness.trial import clear, prepare, trial_folder
 from sweeps import comparable
 from sweeps.driver import driving
 from sweeps.manifest import write_manifest
 from sweeps.plan import Plan, plans
 from sweeps.preview import preview
-from sweeps.schedule import Failure, run_jobs
+from sweeps.retries import Failure
 
 
 def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) -> None:
@@ -51,41 +53,59 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
             _run(runs, planned, homes, console)
         except TrialsFailedError as error:
             failed.append(f"{planned.ablation.name}: {error}" if len(questions) > 1 else str(error))
+            if planned.jobs[0].sweep.fail_fast:
+                break
     if failed:
         raise TrialsFailedError("; ".join(failed))
 
 
 def _run(runs: Path, planned: Plan, homes: Mapping[str, Path], console: Console) -> None:
     """The trials of one plan that have no result yet, and its report."""
-    pending = [job for job in planned.jobs if standing.result(homes[trial_name(job)]) is None]
-    done = len(planned.jobs) - len(pending)
+    missing = [job for job in planned.jobs if standing.result(homes[trial_name(job)]) is None]
+    done = len(planned.jobs) - len(missing)
+    pending = [job for job in missing if _asked_for(job, homes)]
     console.print(
         f"{planned.ablation.name}: {len(planned.jobs)} trials "
         f"({len(planned.ablation.labels)} variants x {len(planned.ablation.seeds)} seeds), "
         f"{done} finished before"
     )
+    if len(pending) < len(missing):
+        console.print(
+            f"{planned.ablation.name}: {len(pending)} failed trials run again, "
+            f"{len(missing) - len(pending)} others without a result stay as they are"
+        )
     failures: list[Failure] = []
     if pending:
         set_environment()
-        from sweeps.progress import Watch  # imports ray
+        from sweeps.progress import Watch  # both import ray
+        from sweeps.schedule import run_jobs
 
         watching = Watch([trial_name(job) for job in pending], console)
         with driving(runs, planned.ablation.name), watching as watch:
-            failures = run_jobs(pending, runs, planned.ablation.name, watch)
+            failures = run_jobs(pending, runs, planned.ablation.name, watch, console.print)
     empty = _report(planned, runs, console)
     if failures:
         _show(failures, planned.jobs, console)
-    _refuse_gaps(planned.jobs, homes, empty)
+    _refuse_gaps(pending, homes, empty)
+
+
+def _asked_for(job: TrialConfig, homes: Mapping[str, Path]) -> bool:
+    """Whether a trial without a result is one of those that the command runs (sweep.only)."""
+    if job.sweep.only is Only.ALL:
+        return True
+    found = record.read(homes[trial_name(job)])
+    return found is not None and found.status is Status.FAILED
 
 
 def _refuse_gaps(
     jobs: Sequence[TrialConfig], homes: Mapping[str, Path], empty: Sequence[str]
 ) -> None:
-    """Say at the end what was planned and is not there."""
+    """Say at the end what was to be run and is not there."""
     missing = [job for job in jobs if standing.result(homes[trial_name(job)]) is None]
     if missing:  # failed, or stopped by Ctrl-C
         raise TrialsFailedError(
-            f"{len(missing)} of {len(jobs)} trials did not finish; "
+            f"{len(missing)} of {len(jobs)} trials did not finish"
+            f"{' (sweep.fail_fast=true)' if jobs[0].sweep.fail_fast else ''}; "
             f"the same command continues from their last checkpoints"
         )
     if empty:

@@ -20,7 +20,7 @@ LAYERS = (
     ("errors", "wording"),
     ("blame", "functions"),
     ("schema", "checks", "typed", "distributed"),
-    ("maths", "machine", "prompts"),
+    ("maths", "machine", "prompts", "guard"),
     ("types", "config"),
     ("protocols", "kl", "curricula", "models", "tracking", "windows"),
     ("contract",),

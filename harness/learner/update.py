@@ -129,14 +129,21 @@ def update(
         means = {**made.diagnostics, "actor/entropy": current["entropy_BT"]}
         totals.add_means(means, mini.mask_BT, counts)
         advance(Unit.RESPONSES, len(part.rows_b) * layout.ranks.count)
+    stepped = _stepped(models, gradients, algorithm, batch.progress)
+    return layout.ranks.summed(totals.values) | stepped
+
+
+def _stepped(
+    models: Models, gradients: Gradients, algorithm: Algorithm, progress: float
+) -> dict[str, float]:
+    """All optimizers' steps, once every gradient is known to be finite; their metrics."""
     norms = [learner.norm() for learner in models.trained]
     lengths = [float(whole(norm)) for norm in norms]
     for learner, length in zip(models.trained, lengths, strict=True):
-        gradients.check(length, learner.module, algorithm, batch.progress, layout.ranks)
-    metrics = layout.ranks.summed(totals.values)
+        gradients.check(length, learner.module, algorithm, progress, learner.layout.ranks)
+    metrics: dict[str, float] = {}
     for i, learner in enumerate(models.trained):
-        name = ("actor", "critic")[i]
-        rate = learner.step(batch.progress, norms[i])
+        name, rate = ("actor", "critic")[i], learner.step(progress, norms[i])
         metrics |= {f"{name}/grad_norm": lengths[i], f"{name}/lr": rate}
     return metrics
 

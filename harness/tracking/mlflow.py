@@ -193,6 +193,7 @@ def _describe(client: Any, run: Any, record: Record, names: Names) -> None:
         "identity": record.identity,
         "attempt": str(record.attempts),
         "status": record.status.value,
+        "warnings": "; ".join(record.warnings.values()),
         "origin": "" if origin == names.trial else origin,
         "accepted_as": " ".join(record.accepted),
         "accepted": "; ".join(dict.fromkeys(c for cs in record.accepted.values() for c in cs)),
