@@ -39,12 +39,21 @@ class Goal(Enum):
     MIN = "min"
 
 
+class Only(Enum):
+    """Which of the planned trials that have no result are run."""
+
+    ALL = "all"
+    FAILED = "failed"
+
+
 @dataclass(frozen=True)
 class SweepConfig:
     """What a multirun asks for beside its trials.
 
     Attributes:
         require_clean: refuse to start while the code's git tree has uncommitted changes.
+        fail_fast: the first trial that fails for good, after its retries, stops the sweep.
+        only: all planned trials without a result, or those alone that have failed.
         stage: what it is for; all keys below are read where it is tune.
         trials: that each variant gets.
         searcher: what proposes their values.
@@ -59,6 +68,8 @@ class SweepConfig:
     """
 
     require_clean: bool = False
+    fail_fast: bool = False
+    only: Only = Only.ALL
     stage: Stage = Stage.ABLATE
     trials: int = 20
     searcher: Searcher = Searcher.TPE
