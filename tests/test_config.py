@@ -27,7 +27,8 @@ from harness.config import (
     trial_name,
 )
 from harness.errors import ConfigError
-from harness.stages import Goal, Scheduler, Searcher, Stage
+from harness.guard import OnCollapse
+from harness.stages import Goal, Only, Scheduler, Searcher, Stage
 from harness.typed import imported, typed
 
 CONF = Path(str(conf.__file__)).parent
@@ -267,7 +268,7 @@ def other(value: Any) -> Any:
     """Another valid value of the same type as a leaf of `resolved`."""
     if isinstance(value, bool):
         return not value
-    for kind in (BudgetUnit, Stage, Searcher, Goal, Scheduler):
+    for kind in (BudgetUnit, OnCollapse, Only, Stage, Searcher, Goal, Scheduler):
         choices = [each.value for each in kind]
         if value in choices:
             return choices[choices.index(value) - 1]

@@ -50,7 +50,7 @@ def within(stage: str) -> Iterator[None]:
     try:
         yield
     finally:
-        _stages.remove(stage)
+        _stages.pop()
         moved()
 
 

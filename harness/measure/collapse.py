@@ -136,7 +136,7 @@ def signs(recent: History, entropy_floor: float) -> list[Sign]:
     """
     steps, over = [metrics for _, metrics in recent], f"at each of the last {len(recent)} steps"
     found = []
-    if all(not _solved(m) and (_equal(m) or m["actor/grad_norm"] == 0) for m in steps):
+    if all(not _solved(m) and (_equal(m) or _still(m)) for m in steps):
         equal = all(map(_equal, steps))
         what = f"every reward was {steps[-1]['critic/score/mean']:.3g}" if equal else "the gradient"
         found.append(
@@ -170,6 +170,11 @@ def signs(recent: History, entropy_floor: float) -> list[Sign]:
 def _equal(metrics: Mapping[str, float]) -> bool:
     """Whether all rewards of a step were the same."""
     return metrics["critic/score/max"] == metrics["critic/score/min"]
+
+
+def _still(metrics: Mapping[str, float]) -> bool:
+    """No gradient, although the policy is to move: while a critic warms up its rate is 0."""
+    return metrics["actor/grad_norm"] == 0 and metrics["actor/lr"] > 0
 
 
 def _solved(metrics: Mapping[str, float]) -> bool:
