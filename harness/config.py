@@ -12,7 +12,7 @@ from typing import Any
 from harness import checks
 from harness.errors import ConfigError
 from harness.guard import Guard
-from harness.stages import SweepConfig
+from harness.stages import Only, SweepConfig
 from harness.typed import TARGET, import_path
 
 # What a trial is called, where it writes and who watches it: none of it changes a number.
@@ -192,6 +192,11 @@ class TrialConfig:
             raise ConfigError(f"seed must be in 0..2^63-1, received {self.seed}; 0 is a seed")
         if self.name:
             checks.name("name", self.name)
+        if self.fresh and self.sweep.only is Only.FAILED:
+            raise ConfigError(
+                "fresh=true throws away all that is there, sweep.only=failed runs again what has "
+                "failed, received both; leave one out"
+            )
         stall, slow = self.guard.stall_seconds, self.grading.wall_seconds
         if stall is not None and stall <= slow:
             raise ConfigError(

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from harness import checks
+from harness.errors import ConfigError
 
 
 class Stage(Enum):
@@ -84,3 +85,9 @@ class SweepConfig:
         checks.share("sweep.grace", self.grace)
         checks.above("sweep.reduction", self.reduction, 1)
         checks.at_least("sweep.at_once", self.at_once, 1)
+        if self.stage is Stage.TUNE and (self.fail_fast or self.only is Only.FAILED):
+            raise ConfigError(
+                f"sweep.stage=tune counts failed trials as such and goes on, received "
+                f"sweep.fail_fast={str(self.fail_fast).lower()} sweep.only={self.only.value}; "
+                f"leave both out"
+            )

@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ray import tune
+from ray import cloudpickle, tune
 from ray.tune.search import Searcher
 
 from harness import standing
 from harness.config import TrialConfig, trial_name
-from harness.errors import StalledError
+from harness.errors import ConfigError
 from harness.launch import bundle, ended_by, run_trial
 from harness.machine import shown
 from harness.machine.cluster import ray_cluster
@@ -161,7 +161,7 @@ class _Policy(tune.Callback):  # type: ignore[misc]
         self.retries.finished(trial.config["job"])
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        number, error = trial.config["job"], trial.get_pickled_error()
+        number, error = trial.config["job"], _error_of(trial)
         job = self.jobs[number]
         name, reason = trial_name(job), shown.line(_reason(error, job))
         wait_s = self.retries.failed(number, certain(getattr(error, "cause", error)))
@@ -169,7 +169,10 @@ class _Policy(tune.Callback):  # type: ignore[misc]
             attempt = f"attempt {self.retries.failures[number] + 1} of {self.retries.most + 1}"
             self._say(job, f"failed: {reason}; it starts again in {spoken(wait_s)}, {attempt}")
             return
-        standing.failed(job, trial_folder(job), reason)
+        try:
+            standing.failed(job, trial_folder(job), reason)
+        except ConfigError as busy:  # what cannot be killed may hold it: the others go on
+            self._say(job, f"its record stays open: {busy}")
         self.failures.append(Failure(name, reason))
         end = "; sweep.fail_fast=true ends the sweep" if self.retries.stopped else ""
         self._say(job, f"failed: {reason}{end}")
@@ -178,14 +181,22 @@ class _Policy(tune.Callback):  # type: ignore[misc]
         self.say(f"{shown.line(trial_name(job))}  {words}")
 
 
+def _error_of(trial: Any) -> BaseException | None:
+    """The error that ended a trial, on the driver's disk; Tune's own way looks in its storage."""
+    path = trial.pickled_error_file
+    if path is None:
+        return None
+    error: BaseException = cloudpickle.loads(Path(path).read_bytes())
+    return error
+
+
 def _reason(error: BaseException | None, job: TrialConfig) -> str:
     """The last line of an error, or what is known of a process that left none."""
     from ray.exceptions import RayActorError
 
     if isinstance(error, RayActorError):
-        found = ended_by(trial_folder(job))
-        if isinstance(found, StalledError):
-            return str(found)
+        if stalled := ended_by(trial_folder(job)):
+            return str(stalled)
         return (
             f"its process ended by itself or was killed ({type(error).__name__}): os._exit, "
             f"os.abort or a crash in a plug-in, or no memory left"

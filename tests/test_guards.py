@@ -192,7 +192,7 @@ def test_fail_fast_then_retry_from_another_terminal(planted: Path) -> None:
     assert first.returncode == 1, first.stderr
     assert "trials did not finish (sweep.fail_fast=true)" in first.stderr
     assert len(first.stderr.splitlines()) == 1
-    assert "has failed for good: sweep.fail_fast=true ends the sweep" in first.stdout
+    assert "; sweep.fail_fast=true ends the sweep" in first.stdout
     before = states(planted)
     failed = [trial for trial, record in before.items() if record.status is Status.FAILED]
     assert failed
@@ -247,7 +247,7 @@ def test_a_nan_is_not_tried_again_and_ctrl_c_leaves_nothing_running(planted: Pat
     assert not {Status.RUNNING, Status.FINISHED} & {record.status for record in records.values()}
     (failed,) = (record for record in records.values() if record.status is Status.FAILED)
     assert failed.attempts == 1
-    assert "is started again" not in (planted / "out").read_text()
+    assert "it starts again" not in (planted / "out").read_text()
     assert failed.config["seed"] == 0
     runs = runs_of(planted, "planted")
     assert sorted(run.info.status for run in runs) == ["FAILED", "KILLED", "KILLED"]
