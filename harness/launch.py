@@ -10,17 +10,16 @@ import os
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from typing import Any
 
 from harness.config import TrialConfig
 from harness.distributed.ranks import ALONE, Ranks, joined
 from harness.distributed.sharding import Device
-from harness.errors import ConfigError, HarnessError, RankError, StalledError
+from harness.errors import ConfigError, HarnessError, RankError
 from harness.identity import identity_of
 from harness.machine.cluster import check_address, check_alive, ray_cluster, set_environment
+from harness.machine.stall import ended_by
 from harness.standing import finished_before
-from harness.tracking.record import read
 from harness.trial import Observer, prepare, run_rank, trial_folder
 
 # How often the ranks are looked at.
@@ -220,13 +219,6 @@ def _blamed(config: TrialConfig, runs: Sequence[Any]) -> HarnessError:
         f"rank {rank} of {len(runs)} failed: {' '.join(reason.split())}; its log is "
         f"{trial_folder(config) / log}; the same command resumes from the last checkpoint"
     )
-
-
-def ended_by(folder: Path) -> StalledError | None:
-    """What the guard of a process that is gone wrote into its record; None where it did not."""
-    found = read(folder)
-    name, _, words = ("", "", "") if found is None else found.error.partition(": ")
-    return StalledError(words) if name == StalledError.__name__ else None
 
 
 def _bereft(error: Exception) -> bool:

@@ -17,10 +17,11 @@ from ray.tune.search import Searcher
 from harness import standing
 from harness.config import TrialConfig, trial_name
 from harness.errors import ConfigError
-from harness.launch import bundle, ended_by, run_trial
+from harness.launch import bundle, run_trial
 from harness.machine import shown
 from harness.machine.cluster import ray_cluster
 from harness.machine.progress import spoken
+from harness.machine.stall import ended_by
 from harness.tracking.record import warnings_after
 from harness.trial import trial_folder
 from sweeps.retries import Failure, Retries, certain

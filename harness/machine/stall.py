@@ -4,7 +4,8 @@ Work says that it gets on (`moved`) and in what it is (`within`); a thread besid
 long ago that was. What stands may stand in C code that no exception reaches, such as a collective
 or an engine: the thread says where, closes what has to be closed, and ends the process. Where the
 interpreter itself is held, which no thread of it survives, `faulthandler` ends the process, with
-the stack in the log. Clocks are monotonic.
+the stack in the log. Whoever started the process finds in a file beside the log why it is gone
+(`ended_by`). Clocks are monotonic.
 """
 
 import faulthandler
@@ -14,7 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from os import _exit  # before harness.machine.process tells of it: this exit tells of itself
 from pathlib import Path
 from types import FrameType
@@ -31,6 +32,9 @@ LOOKS, MAX_LOOK_S = 20, 5.0
 HELD_LOOKS = 4
 # How long closing the record's copies may take: they may be what stands.
 CLOSING_S = 60.0
+
+# What the words of a process that was ended are called, beside its log.
+SUFFIX = ".stalled"
 
 _stages: list[str] = []
 _moved_at = time.monotonic()
@@ -66,7 +70,8 @@ def guarded(
     Args:
         seconds: without any progress; None: for ever.
         close: told before the process ends; it may take CLOSING_S.
-        log_file: takes the stacks of a process whose interpreter is held.
+        log_file: takes the stacks of a process whose interpreter is held; why it was ended stands
+            beside it until the next attempt.
         leave: ends the process, with an exit code.
     """
     if seconds is None:
@@ -74,7 +79,9 @@ def guarded(
         return
     moved()
     done = threading.Event()
-    watch = _Watch(seconds, threading.get_ident(), done)
+    words = log_file.with_suffix(SUFFIX)
+    words.unlink(missing_ok=True)
+    watch = _Watch(seconds, threading.get_ident(), done, words)
     with log_file.open("a") as stacks:
         arguments = (watch, close, leave, stacks.fileno())
         threading.Thread(target=_look, args=arguments, daemon=True).start()
@@ -85,13 +92,20 @@ def guarded(
             faulthandler.cancel_dump_traceback_later()
 
 
+def ended_by(folder: Path) -> StalledError | None:
+    """Why a process with its log in this folder was ended, the first one; None where none was."""
+    found = sorted(folder.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime_ns)
+    return StalledError(" ".join(found[0].read_text().split())) if found else None
+
+
 class _Watch:
     """Of a thread, by the clock."""
 
-    def __init__(self, seconds: float, thread: int, done: threading.Event) -> None:
+    def __init__(self, seconds: float, thread: int, done: threading.Event, words: Path) -> None:
         self.seconds = seconds
         self.thread = thread
         self.done = done
+        self.words = words
         self.look_s = min(MAX_LOOK_S, seconds / LOOKS)
 
     def stalled(self) -> StalledError | None:
@@ -134,6 +148,8 @@ def _look(
             continue
         faulthandler.cancel_dump_traceback_later()
         log.error("%s\n%s", error, watch.stack())
+        with suppress(OSError):  # a full disk keeps nobody
+            watch.words.write_text(str(error))
         closing = threading.Thread(target=close, args=(error,), daemon=True)
         closing.start()
         closing.join(CLOSING_S)
