@@ -134,8 +134,8 @@ def emptied(llm: Any) -> Iterator[None]:
     engine = llm.llm_engine
     if left := engine.get_num_unfinished_requests():
         raise EngineError(
-            f"the vLLM engine still holds {left} requests of a call that failed, and would wait for "
-            f"them for ever"
+            f"the vLLM engine still holds {left} requests of a call that failed, and would wait "
+            f"for them for ever"
         )
     try:
         yield
