@@ -120,6 +120,20 @@ def failed(config: TrialConfig, folder: Path, reason: str) -> None:
         writer.end(Status.FAILED, reason)
 
 
+def ended(config: TrialConfig, folder: Path) -> None:
+    """Let the copy of a trial say what became of it that was stopped from outside.
+
+    Raises:
+        ConfigError: some process still writes its record.
+        StoreError: the copy cannot be made.
+    """
+    if read(folder) is None:
+        return
+    with files.locked(folder / LOCK, LOCK_WAIT_S):
+        pass  # its process is gone; whoever holds the lock counts as running
+    config.tracking.publish(folder, folder.parents[1], names(config))
+
+
 def entered(
     config: TrialConfig, source: Source, folder: Path, imported: dict[str, str]
 ) -> dict[str, float] | None:

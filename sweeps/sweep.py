@@ -11,7 +11,7 @@ from rich.console import Console
 
 from harness import standing
 from harness.config import TrialConfig, trial_name
-from harness.errors import ConfigError, Interrupted, TrialsFailedError
+from harness.errors import ConfigError, Interrupted, StoreError, TrialsFailedError
 from harness.identity import Identity, at_seed, identity_of
 from harness.machine import shown, terminal
 from harness.machine.cluster import check_address, set_environment
@@ -119,6 +119,8 @@ def _run(runs: Path, planned: Plan, homes: Mapping[str, Path], console: Console)
         name = planned.ablation.name
         with Watch(runs, name, [trial_name(job) for job in pending], console) as watch:
             failures = run_jobs(pending, runs, name, watch, console.print)
+        if watch.interrupted or pending[0].sweep.fail_fast:
+            _end(pending, console)
         if watch.interrupted:
             _refuse_stopped(runs, name, homes, console)
     empty = _report(planned, runs, console)
@@ -133,6 +135,15 @@ def _asked_for(job: TrialConfig, homes: Mapping[str, Path]) -> bool:
         return True
     found = record.read(homes[trial_name(job)])
     return found is not None and found.status is Status.FAILED
+
+
+def _end(jobs: Sequence[TrialConfig], console: Console) -> None:
+    """No copy of a trial that was stopped says that it runs."""
+    for job in jobs:
+        try:
+            standing.ended(job, trial_folder(job))
+        except (ConfigError, StoreError) as error:  # the others' are made all the same
+            console.print(f"{trial_name(job)}: {error}")
 
 
 def _refuse_stopped(runs: Path, name: str, homes: Mapping[str, Path], console: Console) -> None:

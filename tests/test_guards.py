@@ -1,7 +1,6 @@
 """Trials with planted faults, from the command line: what ends them, what they say and leave."""
 
 import os
-import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ import pytest
 
 from harness.tracking.record import Record, Status, read
 from tests.conftest import ROOT, SMALL, Here, command
-from tests.processes import wait_for
 from tests.sweeps.test_sweep import runs_of
 
 PLANTED = '''
@@ -27,15 +25,14 @@ from harness.types import Scores
 
 @dataclass(frozen=True)
 class Reward(Binary):
-    """1 for each right response, until a file says otherwise; `nan 0` is for seed 0 alone."""
+    """1 for each right response, until a file says otherwise."""
 
     def score(self, graded):
         fault = Path("fault")
         what = fault.read_text() if fault.exists() and graded.step >= 2 else ""
-        what = what.removesuffix(f" {graded.seed}")
         if what == "raise":
             raise ConnectionError("nobody answers")
-        if what == "sleep":
+        if what == "sleep" and torch.distributed.get_rank() == 1:
             time.sleep(600)
         scores = torch.tensor([float(grade.correct) for grade in graded.grades]).double()
         if what == "nan":
@@ -145,22 +142,22 @@ def test_a_collapse_is_warned_of_once_and_stops_a_trial_that_asks_for_it(
     ("choice", "where"),
     [
         (
-            MINE,
-            "in training > reward > reward planted_faults.Reward.score, at score (planted_faults",
-        ),
-        (
-            "rollout._target_=planted_faults.Sampled",
+            ("rollout._target_=planted_faults.Sampled",),
             "in training > gen > sampling 32 responses, at generate (",
+        ),
+        (  # the first rank then waits for the second in a collective, and is not blamed
+            (MINE, "trainer.ranks=2"),
+            "in training > reward > reward planted_faults.Reward.score, at score (planted_faults",
         ),
     ],
 )
 def test_a_trial_that_stands_still_is_ended_where_it_stands(
-    planted: Path, choice: str, where: str
+    planted: Path, choice: tuple[str, ...], where: str
 ) -> None:
     (planted / "fault").write_text("sleep")
     limits = ("guard.stall_seconds=4", "grading.wall_seconds=2", "grading.cpu_seconds=2")
     done = subprocess.run(
-        **command(*QUICK, choice, *limits, PYTHONPATH=os.environ["PYTHONPATH"]),
+        **command(*QUICK, *choice, *limits, PYTHONPATH=os.environ["PYTHONPATH"]),
         cwd=planted,
         capture_output=True,
         text=True,
@@ -172,9 +169,11 @@ def test_a_trial_that_stands_still_is_ended_where_it_stands(
     assert where in line
     record = record_of(planted)
     assert record.status is Status.FAILED
-    assert record.error == f"StalledError: {line.removeprefix('error: ')}"
     assert copy_of(planted).info.status == "FAILED"
-    assert "planted_faults.py" in (record.folder / "trial.log").read_text()
+    logs = "".join(path.read_text() for path in record.folder.glob("trial*.log"))
+    assert 'planted_faults.py", line' in logs, "the stack"
+    if len(choice) == 1:
+        assert record.error == f"StalledError: {line.removeprefix('error: ')}"
 
 
 SWEEP = ("-m", "name=planted", "seed=0,1,2", *QUICK, MINE, "budget.amount=6", "ray.retry_seconds=1")
@@ -185,7 +184,7 @@ def test_fail_fast_then_retry_from_another_terminal(planted: Path) -> None:
     """Three seeds, two at a time; each reward raises at its third step, and none is retried.
 
     One has failed for good: the sweep ends before the third seed starts. Mended, `retry --failed`
-    takes up the failed ones alone, and `retry` the rest; no trial makes a step twice.
+    takes up the failed ones alone, from their checkpoints.
     """
     (planted / "fault").write_text("raise")
     first = ran(planted, "harness", *SWEEP, "ray.retries=0", "sweep.fail_fast=true")
@@ -210,47 +209,9 @@ def test_fail_fast_then_retry_from_another_terminal(planted: Path) -> None:
     assert done == failed
     assert all(after[trial].attempts == attempts[trial] + 1 for trial in failed)
     assert all(after[t].steps[2] == before[t].steps[2] for t in failed), "steps were made again"
-
-    rest = ran(planted, "sweeps", "retry", "planted")
-    assert (rest.returncode, rest.stderr) == (0, ""), rest.stdout
-    assert {record.status for record in states(planted).values()} == {Status.FINISHED}
-    runs = runs_of(planted, "planted")
-    assert [run.info.status for run in runs] == ["FINISHED"] * 3
-    tags = {run.data.tags["trial"]: run.data.tags["attempt"] for run in runs}
-    assert all(tags[trial] == str(attempts[trial] + 1) for trial in failed)
-    nothing = ran(planted, "sweeps", "retry", "planted")
-    assert nothing.returncode == 2
-    assert "has no trial without a result: 3 finished" in nothing.stderr
-
-
-@pytest.mark.commands
-def test_a_nan_is_not_tried_again_and_ctrl_c_leaves_nothing_running(planted: Path) -> None:
-    """The NaN of one seed is certain to come again; the others go on and are interrupted."""
-    (planted / "fault").write_text("nan 0")
-    environment = {"PYTHONPATH": os.environ["PYTHONPATH"]}
-    request = (*SWEEP, "budget.amount=4000")
-    with (planted / "out").open("w") as out:
-        process = subprocess.Popen(
-            **command(*request, **environment), cwd=planted, stdout=out, stderr=out
-        )
-        wait_for(
-            lambda: (
-                len([r for r in states(planted).values() if r.last > 3]) == 2
-                or process.poll() is not None
-            ),
-            200,
-        )
-        process.send_signal(signal.SIGINT)
-        process.wait(timeout=120)
-    assert process.returncode != 0
-    records = states(planted)
-    assert not {Status.RUNNING, Status.FINISHED} & {record.status for record in records.values()}
-    (failed,) = (record for record in records.values() if record.status is Status.FAILED)
-    assert failed.attempts == 1
-    assert "it starts again" not in (planted / "out").read_text()
-    assert failed.config["seed"] == 0
-    runs = runs_of(planted, "planted")
-    assert sorted(run.info.status for run in runs) == ["FAILED", "KILLED", "KILLED"]
+    statuses = {run.data.tags["trial"]: run.info.status for run in runs_of(planted, "planted")}
+    assert [statuses[trial] for trial in done] == ["FINISHED"] * len(done)
+    assert "RUNNING" not in statuses.values()
 
 
 def ran(work: Path, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
