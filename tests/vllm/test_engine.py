@@ -81,7 +81,6 @@ def test_each_response_that_ends_is_reported_once(
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("change", [{"seed": 12}, {"name": "eval"}, {"step": 5}], ids=str)
 @pytest.mark.parametrize("error", [RuntimeError("the device is gone"), KeyboardInterrupt()])
 def test_what_a_failed_call_leaves_behind_is_aborted(
     engine: VllmEngine,
@@ -139,6 +138,7 @@ def test_a_call_that_does_not_get_on_is_ended_and_named(
     assert torch.equal(again.tokens_BT, plain.tokens_BT)
 
 
+@pytest.mark.parametrize("change", [{"seed": 12}, {"name": "eval"}, {"step": 5}], ids=str)
 def test_another_stream_draws_other_responses(
     engine: VllmEngine, requests: list[Request], plain: Rollout, change: dict[str, int]
 ) -> None:
