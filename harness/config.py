@@ -132,7 +132,7 @@ class RayConfig:
         retries: times that a failed trial is started again, from its last checkpoint; never after
             a failure that is certain to come again, such as a NaN.
         retry_seconds: before the first retry; doubled before each further one of the trial, at most
-            RETRY_LIMIT_S. Trials that wait to be started go first.
+            RETRY_LIMIT_S. Trials that wait to be started go first. A tuning's start again at once.
         price_per_device_hour: of a GPU, or of a process without one, in any currency; a multirun's
             dry_run=true then says what it will cost. 0 for what costs nothing.
     """
