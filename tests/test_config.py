@@ -233,6 +233,15 @@ def test_seed_zero_is_not_the_absence_of_a_seed() -> None:
         ({"evaluation": {"pass_k": -1}}, "evaluation.pass_k"),
         ({"ray": {"retries": -1}}, "ray.retries"),
         ({"ray": {"cpus_per_rank": 0}}, "ray.cpus_per_rank"),
+        ({"ray": {"retry_seconds": "inf"}}, "ray.retry_seconds must be finite"),
+        ({"guard": {"stall_seconds": 10}}, r"above grading.wall_seconds=10.*null switches it off"),
+        ({"guard": {"collapse_steps": 0}}, "guard.collapse_steps"),
+        ({"fresh": True, "sweep": {"only": "failed"}}, "fresh=true throws away.*leave one out"),
+        (
+            {"sweep": {"stage": "tune", "only": "failed"}},
+            "fail_fast=false sweep.only=failed; leave",
+        ),
+        ({"sweep": {"stage": "tune", "fail_fast": True}}, "fail_fast=true sweep.only=all; leave"),
         ({"surprise": 1}, "surprise"),
     ],
 )

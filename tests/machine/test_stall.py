@@ -52,6 +52,12 @@ def test_who_stands_is_told_and_then_ended(
         "at wait (threading.py:"
     )
     assert line == f"error: {told[0]}"
+    left_by = stall.ended_by(tmp_path)
+    assert str(left_by) == str(told[0]), "who started the process finds it"
+    with stall.guarded(LIMIT_S, told.append, tmp_path / "other", leave):
+        assert stall.ended_by(tmp_path) is not None, "that of another process"
+    with stall.guarded(LIMIT_S, told.append, tmp_path / "log", leave):
+        assert stall.ended_by(tmp_path) is None, "another attempt"
 
 
 def stuck(ended: threading.Event) -> None:

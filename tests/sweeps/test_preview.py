@@ -17,7 +17,18 @@ from harness.standing import Standing
 from harness.tracking import record
 from sweeps import evidence
 from sweeps.estimate import Past, estimate, makespan, past, shape
-from sweeps.preview import NEW, RESUME, preview
+from sweeps.preview import (
+    CHANGED,
+    FAILED,
+    LEFT,
+    NEW,
+    RESUME,
+    RUNNING,
+    STATES,
+    Seen,
+    _asked,
+    preview,
+)
 from sweeps.preview import _left as left_of
 from sweeps.preview import _state as state_of
 from sweeps.words import counted, ranges
@@ -187,6 +198,19 @@ def test_a_trial_without_a_checkpoint_begins_anew(
     assert (state_of(look, kept, own=True), left_of(config, kept)) == (NEW, 1.0)
     (found.folder / "step_1").mkdir()
     assert (state_of(look, kept, own=True), left_of(config, kept)) == (RESUME, 0.5)
+
+
+def test_what_has_not_failed_is_left_as_it_is(tmp_path: Path, composed: Callable[..., Any]) -> None:
+    """sweep.only=failed: also a trial that failed before its first step is one that has failed."""
+    config = composed("budget.amount=2", "sweep.only=failed")
+    found = written(tmp_path / "a", config)
+    kept = replace(found, status=record.Status.FAILED, steps={})
+    look = Standing(found.folder, Identity("", {}, {}, {}), None, [], "", False)
+    assert state_of(look, kept, own=True) == FAILED
+    states = {state: _asked(Seen(config, state, 1.0, None), set()).state for state in STATES}
+    left = {NEW, RESUME, RUNNING, CHANGED, LEFT}
+    assert {state for state, shown in states.items() if shown == LEFT} == left
+    assert states[FAILED] == FAILED
 
 
 def test_a_trial_of_two_ablations_is_counted_once(
