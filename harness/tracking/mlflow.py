@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.config import IDENTITY_IRRELEVANT, digest, flattened
+from harness.config import digest
 from harness.errors import StoreError
 from harness.machine import files, shown
-from harness.tracking import Names, artifacts, store
+from harness.tracking import Names, artifacts, params, store
 from harness.tracking.address import check_environment, store_path
 from harness.tracking.record import Record, Status, read
-from harness.typed import TARGET
 
 log = logging.getLogger(__name__)
 
@@ -172,11 +171,11 @@ def _run_of(client: Any, experiment: str, record: Record, names: Names) -> Any:
 
 
 def _describe(client: Any, run: Any, record: Record, names: Names) -> None:
-    """Tags under which the run is found; variant, seed and every key as params, for the UI."""
+    """Tags under which the run is found, and params for the UI."""
     from mlflow.entities import Param, RunTag
 
     labels, sweep = _section(record, "labels"), _section(record, "sweep")
-    deciding = {k: v for k, v in record.config.items() if k not in IDENTITY_IRRELEVANT}
+    deciding = params.deciding(record)
     origin = record.folder.name
     tags = {
         **record.facts,  # first: no fact takes the place of what follows
@@ -201,12 +200,8 @@ def _describe(client: Any, run: Any, record: Record, names: Names) -> None:
     }
     tags = {key: shown.storable(value) for key, value in tags.items()}
     new = [RunTag(key, value) for key, value in tags.items() if run.data.tags.get(key) != value]
-    keys = {k: v for k, v in flattened(deciding).items() if k and not k.endswith(TARGET)}
-    params = {"variant": names.variant, "algorithm": labels.get("algorithm", ""), **keys}
-    named = {key.replace("[", ".").replace("]", ""): str(v) for key, v in params.items()}
-    entries = [
-        Param(key, shown.storable(v)) for key, v in named.items() if key not in run.data.params
-    ]
+    columns = params.of(record, names).items()
+    entries = [Param(key, value) for key, value in columns if key not in run.data.params]
     client.log_batch(run.info.run_id, tags=new)
     for start in range(0, len(entries), MAX_PARAMS):
         client.log_batch(run.info.run_id, params=entries[start : start + MAX_PARAMS])
