@@ -204,10 +204,10 @@ def _report(planned: Plan, runs: Path, console: Console) -> list[str]:
             f"python -m analysis report {planned.ablation.name}"
         )
         return []
-    from analysis.report import build
+    from analysis.publishing import published
 
     console.print(f"{planned.ablation.name}: writing the report")
-    report = build(runs, planned.ablation.name)
+    report = published(runs, planned.ablation.name)
     console.print(report.summary)
     console.print(f"report: {report.html}")
     return report.empty

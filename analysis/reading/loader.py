@@ -16,6 +16,7 @@ from analysis.reading.source import ACTIVE, Experiment, Run, Source
 from harness.config import IDENTITY_IRRELEVANT, flattened
 from harness.errors import ConfigError
 from harness.tracking.address import SQLITE, store_path
+from harness.tracking.reports import REPORT
 from harness.typed import TARGET
 
 POSTGRES = "postgresql+"  # and the name of a driver
@@ -131,7 +132,8 @@ def load(
     uri = _uri(store)
     with _opened(uri) as source:
         chosen = _experiments(source, experiment, shown(uri))
-        runs = [run for each in chosen for run in source.runs(each)]
+        found = (run for each in chosen for run in source.runs(each))
+        runs = [run for run in found if REPORT not in run.tags]  # a report's copy is no trial
         frame = tidy.attempts(runs, planned)
         stored = {run.id: run for run in runs}
         parts = [_points(source, each, frame, stored, uri, cached) for each in chosen]

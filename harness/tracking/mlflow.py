@@ -29,6 +29,8 @@ LARGEST = sys.float_info.max
 LOCK, LOCK_WAIT_S = "mlflow.lock", 120.0
 # A run's config, for people and for the report.
 CONFIG_FILE = "config.yaml"
+# The description that MLflow shows of a run or an experiment.
+NOTE = "mlflow.note.content"
 # Where MLflow's page of a run looks for tables.
 TABLES_TAG = "mlflow.loggedArtifacts"
 
@@ -198,6 +200,8 @@ def _describe(client: Any, run: Any, record: Record, names: Names) -> None:
         "accepted": "; ".join(dict.fromkeys(c for cs in record.accepted.values() for c in cs)),
         TABLES_TAG: json.dumps([{"path": _table_name(s), "type": "table"} for s in record.tables]),
     }
+    if NOTE not in run.data.tags:  # it may be somebody's own by now
+        tags[NOTE] = _note(record, names)
     tags = {key: shown.storable(value) for key, value in tags.items()}
     new = [RunTag(key, value) for key, value in tags.items() if run.data.tags.get(key) != value]
     columns = params.of(record, names).items()
@@ -205,6 +209,15 @@ def _describe(client: Any, run: Any, record: Record, names: Names) -> None:
     client.log_batch(run.info.run_id, tags=new)
     for start in range(0, len(entries), MAX_PARAMS):
         client.log_batch(run.info.run_id, params=entries[start : start + MAX_PARAMS])
+
+
+def _note(record: Record, names: Names) -> str:
+    """What a run is, and where all of it lies."""
+    seed = params.deciding(record).get("seed", "")
+    return (
+        f"`{shown.line(names.variant)}` at seed {seed} of `{names.experiment}`, copied from the "
+        f"record in `checkpoints/{shown.line(record.folder.name)}`."
+    )
 
 
 def _section(record: Record, name: str) -> dict[str, Any]:
