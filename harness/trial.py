@@ -34,6 +34,7 @@ from harness.rollout.reference import ReferenceScores
 from harness.rollout.spread import Spread
 from harness.schema import METRICS, Metric, check_names
 from harness.tracking import Run
+from harness.tracking.listening import listening
 from harness.tracking.record import IDENTITY, LOCK, RECORD
 from harness.tracking.recording import NoRun, recording
 from harness.types import Prompt
@@ -287,7 +288,11 @@ def _record(
         yield NoRun()
         return
     known, seal = facts(config, source), config.labels.seal
-    with recording(folder, runs, config.tracking, standing.names(config), known, seal) as run:
+    names = standing.names(config)
+    with (
+        listening(config.listeners, folder, runs, names),
+        recording(folder, runs, config.tracking, names, known, seal) as run,
+    ):
         first = config.task.held_out()[0].text
         run.writer.text("prompt.txt", first)
         run.writer.text("prompt_tokens.txt", source.tokens.shown(source.tokens.ids([first])[0]))
