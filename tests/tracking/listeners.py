@@ -1,4 +1,4 @@
-"""A trial that only records, and listeners that fail: imported by processes of their own."""
+"""A trial that only records, listeners that fail, and what TensorBoard was told, read back."""
 
 import math
 import os
@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from harness.tracking import Names
-from harness.tracking.record import Record
+from harness.tracking.record import Record, read
 from harness.tracking.writer import Writer
 
 NAMES = Names("grpo__s3__aa", "grpo", "question")
@@ -48,3 +50,27 @@ class Broken:
 
     def end(self, finished: bool) -> None:
         raise AssertionError("not reached")
+
+
+def expected(folder: Path) -> dict[tuple[str, int], float]:
+    record = read(folder)
+    assert record is not None
+    return {(k, s): v for s, made in record.steps.items() for k, v in made.metrics.items()}
+
+
+def events(home: Path) -> list[tuple[str, int, float, float]]:
+    """(tag, step, value, time) of every point, by TensorBoard's own reader."""
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+    from tensorboard.util.tensor_util import make_ndarray
+
+    return [
+        (value.tag, event.step, make_ndarray(value.tensor).item(), event.wall_time)
+        for path in sorted(home.iterdir())
+        for event in EventFileLoader(str(path)).Load()
+        for value in event.summary.value
+    ]
+
+
+def single(points: Mapping[tuple[str, int], float]) -> dict[tuple[str, int], str]:
+    """Points in TensorBoard's precision."""
+    return {key: repr(float(np.float32(value))) for key, value in points.items()}

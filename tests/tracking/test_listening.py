@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from harness.config import config_hash
@@ -22,8 +21,8 @@ from harness.tracking.listening import Listener
 from harness.tracking.record import CONFIG, Status, read
 from harness.tracking.tensorboard import TensorBoard
 from harness.tracking.wandb import Wandb
-from tests.conftest import ROOT
-from tests.tracking.listeners import NAMES, Broken, record_steps
+from tests.conftest import ROOT, Here
+from tests.tracking.listeners import NAMES, Broken, events, expected, record_steps, single
 
 LABELS = {"algorithm": "grpo", "task": "countdown", "model": "tiny"}
 
@@ -36,30 +35,11 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def expected(folder: Path) -> dict[tuple[str, int], float]:
-    record = read(folder)
-    assert record is not None
-    return {(k, s): v for s, made in record.steps.items() for k, v in made.metrics.items()}
-
-
 def home(folder: Path, name: str) -> Path:
     return folder.parents[1] / "listeners" / "question" / NAMES.trial / name
 
 
 # --- what they wrote, read back -------------------------------------------------------------------
-
-
-def events(folder: Path) -> list[tuple[str, int, float, float]]:
-    """(tag, step, value, time) of every point, by TensorBoard's own reader."""
-    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
-    from tensorboard.util.tensor_util import make_ndarray
-
-    return [
-        (value.tag, event.step, make_ndarray(value.tensor).item(), event.wall_time)
-        for path in sorted(home(folder, "tensorboard").iterdir())
-        for event in EventFileLoader(str(path)).Load()
-        for value in event.summary.value
-    ]
 
 
 def wandb_records(path: Path) -> Iterator[Any]:
@@ -101,11 +81,6 @@ def history(folder: Path) -> tuple[list[tuple[str, int, float]], Any]:
     return points, about
 
 
-def single(value: float) -> str:
-    """A number in TensorBoard's precision."""
-    return repr(float(np.float32(value)))
-
-
 # --- tests ----------------------------------------------------------------------------------------
 
 
@@ -129,9 +104,9 @@ def test_each_point_is_told_once_over_a_resume(folder: Path) -> None:
     assert record is not None
     points = expected(folder)
     assert len(points) == 12 * 41
-    told = events(folder)
+    told = events(home(folder, "tensorboard"))
     assert len(told) == len(points)
-    assert {(k, s): repr(v) for k, s, v, _ in told} == {k: single(v) for k, v in points.items()}
+    assert {(k, s): repr(v) for k, s, v, _ in told} == single(points)
     assert {s: t for _, s, _, t in told} == {s: m.time_ms / 1000 for s, m in record.steps.items()}
 
     sent, again = history(folder)
@@ -164,9 +139,8 @@ with listening({{"tensorboard": TensorBoard()}}, folder, folder.parents[1], NAME
     assert done.returncode == -signal.SIGKILL
     lock = home(folder, "tensorboard").with_name(".tensorboard.lock")
     with locked(lock, 60):
-        assert {(k, s): repr(v) for k, s, v, _ in events(folder)} == {
-            k: single(v) for k, v in expected(folder).items()
-        }
+        told = events(home(folder, "tensorboard"))
+        assert {(k, s): repr(v) for k, s, v, _ in told} == single(expected(folder))
 
 
 @pytest.mark.parametrize(
@@ -246,6 +220,32 @@ def test_listeners_are_chosen_by_name_and_change_no_number(composed: Callable[..
     assert config_hash(both) == config_hash(plain)
     with pytest.raises(ConfigError, match=r"listeners.wandb.mode must be one of offline, online"):
         composed("listeners=[wandb]", "listeners.wandb.mode=away")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["listeners.wandb.mode=online"],
+            "listeners.wandb.mode: listeners has no choice yet, received none; choose first: "
+            "listeners=[NAME]; valid: tensorboard, wandb",
+        ),
+        (
+            ["listeners=[wandb]", "listeners.tensorboard.x=1"],
+            "unknown key 'listeners.tensorboard'; valid: listeners.wandb",
+        ),
+        (
+            ["listeners=[tensorbord,wandb]"],
+            "unknown choice 'listeners=tensorbord'; did you mean listeners=tensorboard? valid: "
+            "tensorboard, wandb",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_choice_is_said_in_one_line(
+    here: Here, arguments: list[str], said: str
+) -> None:
+    done = here(*arguments)
+    assert (done.returncode, done.stderr) == (2, f"error: {said}\n")
 
 
 def test_nothing_is_imported_unless_asked() -> None:
