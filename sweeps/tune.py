@@ -5,7 +5,6 @@ Two commands make a claim: this one finds values on one seed, and the same comma
 """
 
 import dataclasses
-import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -29,6 +28,7 @@ from harness.trial import prepare
 from sweeps.comparable import alike
 from sweeps.driver import driving
 from sweeps.journal import SUFFIX, Attempt, Closed, Journal, Opened, State, path_of, short, told
+from sweeps.manifest import command
 from sweeps.outcome import tuned, winner
 from sweeps.plan import Plan, candidate, differences
 from sweeps.search import Search
@@ -125,7 +125,7 @@ def _attempt(planned: Plan, contents: Mapping[str, Identity]) -> Opened:
         spaces={k: {d.key: d.text for d in arm.space} for k, arm in planned.arms.items()},
         identities={label: content.hash for label, content in contents.items()},
         code_hash=digest(contents[ablation.baseline].code),
-        command=" ".join(["harness", *sys.argv[1:]]),
+        command=command(),
         created=datetime.now(UTC).isoformat(timespec="milliseconds"),
     )
 

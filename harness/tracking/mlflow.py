@@ -195,6 +195,7 @@ def _describe(client: Any, run: Any, record: Record, names: Names) -> None:
         "status": record.status.value,
         "reason": record.error,
         "stage": str(sweep.get("stage", "")),
+        "warnings": "; ".join(record.warnings.values()),
         "origin": "" if origin == names.trial else origin,
         "accepted_as": " ".join(record.accepted),
         "accepted": "; ".join(dict.fromkeys(c for cs in record.accepted.values() for c in cs)),
