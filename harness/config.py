@@ -18,7 +18,7 @@ from harness.typed import TARGET, import_path
 # What a trial is called, where it writes and who watches it: none of it changes a number.
 IDENTITY_IRRELEVANT = (
     *("labels", "tracking", "runs", "name", "fresh", "accept_stale", "dry_run", "ray", "hydra"),
-    *("ablation", "sweep", "guard"),
+    *("ablation", "sweep", "guard", "listeners"),
 )
 MAX_SEED = 2**63 - 1
 # Longest wait before a retry: an outage that lasts longer is not waited for with an idle slot.
@@ -158,6 +158,7 @@ class TrialConfig:
     """One trial. Fields typed `Any` hold plug-ins, each typed by its own dataclass.
 
     Attributes:
+        listeners: who else is told what the record says; each has its keys.
         seed: the only seed key; it reaches everything that is random. 0 is a seed.
         runs: output folder, under the folder in which the command is started.
         name: of the grid that the command line describes; "" lets the harness name it.
@@ -175,6 +176,7 @@ class TrialConfig:
     rollout: Any
     trainer: Any
     tracking: Any
+    listeners: dict[str, Any] = dataclasses.field(default_factory=dict)
     seed: int = 0
     budget: Budget = dataclasses.field(default_factory=Budget)
     evaluation: Evaluation = dataclasses.field(default_factory=Evaluation)

@@ -59,7 +59,7 @@ def page(overrides: Sequence[str]) -> str:
             own += _entry(key, value, about.get(key, ""))
     lines += ["", "of the trial as a whole", *own]
     for group in sorted(set(groups) - set(chosen)):
-        lines += ["", *_wrapped(f"+{group}=NAME", f"one of {', '.join(groups[group])}", MEANING)]
+        lines += ["", *_wrapped(*_unchosen(group, groups[group], about.get(group, "")), MEANING)]
     return "\n".join([*lines, "", FOOTER])
 
 
@@ -105,6 +105,14 @@ def _group(
         elif key != TARGET:
             lines += _entry(where, value, about.get(key, "") + _members(hints.get(key)))
     return lines + nested
+
+
+def _unchosen(group: str, options: Sequence[str], meaning: str) -> tuple[str, str]:
+    """A group without a choice: a key of the trial's takes several, others are added."""
+    names = ", ".join(options)
+    if meaning:
+        return f"{group}=[NAME,...]", f"{meaning}: {names}"
+    return f"+{group}=NAME", f"one of {names}"
 
 
 def _entry(key: str, value: Any, meaning: str) -> list[str]:

@@ -43,6 +43,9 @@ def check(config: TrialConfig) -> None:
         config.task.pool()
     config.model.check(config.task)
     config.tracking.check(Path(config.runs))
+    for name, listener in config.listeners.items():
+        with blamed(f"listeners.{name}", listener, "check"):
+            listener.check()
 
 
 def check_with(config: TrialConfig, source: Source) -> None:

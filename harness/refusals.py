@@ -55,8 +55,11 @@ def one_line(error: BaseException, overrides: Sequence[str]) -> str:
             f"hydra.searchpath: nothing there ({text}); name a package that can be imported from "
             f"here (pkg://mypkg.conf) or a folder (file:///path)"
         )
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
-        return _unknown_choice(error.missing_cfg_file, error.options, overrides)
+    if isinstance(error, MissingConfigException) and (file := error.missing_cfg_file or ""):
+        # Of a list of choices Hydra does not say which there are.
+        options = error.options or _groups_options(file.rpartition("/")[0])
+        if options:
+            return _unknown_choice(file, options, overrides)
     if isinstance(error, OverrideParseException):
         return (
             f"{error.override!r} is not KEY=VALUE; a value with special characters is quoted: "
@@ -108,7 +111,8 @@ def _unknown_choice(file: str, options: Sequence[str], overrides: Sequence[str])
 
 def _unknown_key(key: str, overrides: Sequence[str]) -> str:
     """A key that does not exist, beside the names that do, under the other choices."""
-    others = [a for a in overrides if re.fullmatch(r"[\w/]+=\w+", a) and not a.startswith(key)]
+    choice = r"[\w/]+=(\w+|\[[\w,]*\])"
+    others = [a for a in overrides if re.fullmatch(choice, a) and not a.startswith(key)]
     config = _composed(others)
     path = key.split(".")
     for depth in range(len(path)):
@@ -116,6 +120,11 @@ def _unknown_key(key: str, overrides: Sequence[str]) -> str:
         if not isinstance(parent, DictConfig):
             break
         names = [str(name) for name in parent if name != TARGET]
+        if not depth and path[0] not in names and (options := _groups_options(path[0])):
+            return (
+                f"{key}: {path[0]} has no choice yet, received none; choose first: "
+                f"{path[0]}=[NAME]; valid: {', '.join(options)}"
+            )
         if path[depth] not in names:
             prefix = "".join(f"{part}." for part in path[:depth])
             return unknown("key", path[depth], names, prefix) + _of_some(overrides)

@@ -37,6 +37,7 @@ from harness.rollout.reference import ReferenceScores
 from harness.rollout.spread import Spread
 from harness.schema import check_names
 from harness.tracking import Run
+from harness.tracking.listening import listening
 from harness.tracking.record import IDENTITY, LOCK, RECORD
 from harness.tracking.recording import NoRun, recording
 from harness.types import Prompt
@@ -286,8 +287,9 @@ def _record(
     if not ranks.first:
         yield NoRun()
         return
-    known, seal = facts(config, source), config.labels.seal
-    with recording(folder, runs, config.tracking, standing.names(config), known, seal) as run:
+    known, names = facts(config, source), standing.names(config)
+    told = listening(config.listeners, folder, runs, names)
+    with told, recording(folder, runs, config.tracking, names, known, config.labels.seal) as run:
         first = config.task.held_out()[0].text
         run.writer.text("prompt.txt", first)
         run.writer.text("prompt_tokens.txt", source.tokens.shown(source.tokens.ids([first])[0]))

@@ -9,6 +9,7 @@ from analysis.revisions import manifest_path, read_history
 from harness.errors import ConfigError
 from harness.machine import files
 from harness.tracking import reports
+from harness.tracking.listening import HOME
 from harness.tracking.mlflow import forget
 from harness.tracking.record import LOCK, held
 from sweeps.driver import drivers, told
@@ -77,6 +78,8 @@ def remove(runs: Path, found: Removal) -> None:
     for folder in found.folders:
         with files.locked(folder / LOCK, 0):
             forget(runs, folder.name)
+            for told in runs.glob(f"{HOME}/*/{folder.name}"):
+                files.remove(told)
             files.remove(folder)
     for path in found.others:
         if path.parent.name == REPORTS:
@@ -98,6 +101,7 @@ def usage(runs: Path) -> Iterator[tuple[str, int, str]]:
         ("models", "base models; made or hashed again when they are needed"),
         ("reference_scores", "responses of base models; sampled again when they are needed"),
         (REPORTS, "python -m analysis report NAME writes them again"),
+        (HOME, "what listeners wrote of trials; a trial's goes with it"),
         ("artifacts", "MLflow's copies; published again from the trials' folders"),
         ("mlflow.db", "MLflow's copies; published again from the trials' folders"),
     ):

@@ -307,7 +307,7 @@ def test_every_leaf_that_matters_is_in_the_hash_and_no_other(path: str) -> None:
 
 
 def test_what_is_irrelevant_is_what_the_design_says() -> None:
-    assert {"labels", "tracking", "runs", "fresh", "ray"} <= set(IDENTITY_IRRELEVANT)
+    assert {"labels", "tracking", "listeners", "runs", "fresh", "ray"} <= set(IDENTITY_IRRELEVANT)
     numbers = {"seed", "budget", "evaluation", *SECTIONS} - {"tracking"}
     assert not numbers & set(IDENTITY_IRRELEVANT)
 
@@ -364,7 +364,7 @@ def test_the_default_trial() -> None:
 
 
 def test_every_group_has_files() -> None:
-    assert {path.split("/")[0] for path in GROUP_FILES} == set(SECTIONS)
+    assert {path.split("/")[0] for path in GROUP_FILES} == {*SECTIONS, "listeners"}
 
 
 @pytest.mark.parametrize("path", GROUP_FILES)
@@ -376,6 +376,8 @@ def test_yaml_composes_and_types(path: str) -> None:
     part: Any = config
     for key in group.split("/"):
         part = getattr(part, key)
+    if group == "listeners":  # which are several: each is under its name
+        data, part = data[name], part[name]
     own = data.get(group, data)  # under its group's name in a file of the package _global_
     if "_target_" in own:  # the others only choose among existing ones
         assert f"{type(part).__module__}.{type(part).__qualname__}" == own["_target_"]

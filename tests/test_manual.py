@@ -72,6 +72,7 @@ def test_help_shows_the_choices_of_the_command_at_eighty_columns(here: Here) -> 
         "rollout.top_k=0 most likely tokens that are sampled from; 0 = all",
         "seed=0 the only seed key; it reaches everything that is random. 0 is a seed",
         "+ablation=NAME one of a_a,",
+        "listeners=[NAME,...] who else is told",
         'eval "$(harness -sc install=bash)"',
     ):
         assert words in text

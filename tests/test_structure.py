@@ -51,6 +51,8 @@ CONFINED = {
         "harness/learner/storage.py",
     ),
     "mlflow": ("harness/tracking*", "analysis/reading/server.py"),
+    "tensorboard": ("harness/tracking/tensorboard.py",),
+    "wandb": ("harness/tracking/wandb.py",),
     "vllm": ("harness/rollout/vllm_library.py",),
     "optuna": ("sweeps/proposals.py",),
     "hydra": (
@@ -309,6 +311,8 @@ OFFENDERS: list[tuple[Rule, str, str]] = [
     (confined, "harness/loop.py", "def f():\n    from mlflow import MlflowClient"),
     (confined, "analysis/report.py", "import mlflow"),
     (confined, "harness/rollout/engine.py", "from vllm import LLM"),
+    (confined, "harness/tracking/recording.py", "import wandb"),
+    (confined, "harness/loop.py", "from tensorboard.summary import Writer"),
     (confined, "harness/config.py", "from hydra import compose"),
     (confined, "analysis/report.py", "from matplotlib.figure import Figure"),
     (confined, "analysis/stats/differences.py", "from torch import Tensor"),

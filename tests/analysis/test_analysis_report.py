@@ -25,6 +25,7 @@ from analysis.report import Report, build, write
 from analysis.stats import Difference
 from analysis.study import NO_RESULT, read_study
 from harness.errors import ConfigError
+from harness.tracking.store import open_store
 
 # One thing wrong with each trial or with the plan, so that every gate has something to say.
 DOUBTFUL = Plan(
@@ -467,9 +468,18 @@ def test_unknown_names_say_what_is_valid(runs: Path, tmp_path: Path) -> None:
         load(tmp_path)
 
 
-def test_command_prints_the_path(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_prints_the_path_and_lets_the_store_have_the_report(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["report", SINGLE.name, "--runs", str(runs)]) == 0
     assert f"{runs}/reports/{SINGLE.name}/report.html" in capsys.readouterr().out
+    client = open_store(runs)
+    experiment = client.get_experiment_by_name("reports").experiment_id
+    (copy,) = client.search_runs([experiment], f"tags.report = '{SINGLE.name}'")
+    told = {file.path for file in client.list_artifacts(copy.info.run_id)}
+    assert told == {path.name for path in (runs / "reports" / SINGLE.name).iterdir()}
+    # Seeds 0 and 1 of grpo were planted at .87 and .88.
+    assert copy.data.metrics["result grpo"] == pytest.approx(0.875)
 
 
 def test_command_fails_in_one_line(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

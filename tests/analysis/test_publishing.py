@@ -10,9 +10,9 @@ import synthetic_store as store
 from mlflow import MlflowClient
 
 from analysis.__main__ import main
-from analysis.publishing import copied, published
+from analysis.publishing import copied
 from analysis.reading.loader import load
-from analysis.revisions import manifest_path, read_revisions
+from analysis.revisions import manifest_path
 from harness.errors import ConfigError
 from harness.tracking import reports
 from harness.tracking.store import connected
@@ -20,11 +20,43 @@ from harness.tracking.store import connected
 NAME = store.SOUND.name
 
 
+# What report.json says, as far as the copy reads it.
+DATA: dict[str, Any] = {
+    "name": NAME,
+    "question": "Does dividing the advantage by the group's spread help?",
+    "seal": "5ea1",
+    "revision": 1,
+    "primary": {"metric": "eval/accuracy"},
+    "withheld": "",
+    "gates": [{"level": "OK"}, {"level": "WARN"}, {"level": "OK"}],
+    "results": [
+        {"variant": "reinforce", "mean": 0.81, "n": 3},
+        {"variant": "grpo", "mean": 0.88, "n": 3},
+    ],
+    "predictions": [
+        {
+            "variant": "grpo", "baseline": "reinforce", "metric": "eval/accuracy",
+            "relation": "greater", "verdict": "supported", "p": 0.004,
+            "difference": {"value": 0.07, "low": 0.035, "high": 0.105},
+        },
+    ],
+}  # fmt: skip
+
+
+def write(folder: Path, **changed: Any) -> Path:
+    """A report, as `report.build` leaves it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.json").write_text(json.dumps(DATA | changed))
+    for name in ("report.html", "report.md", "eval_accuracy_steps.svg"):
+        (folder / name).write_text(f"naïve {name}\n", encoding="utf-8")
+    return folder
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = tmp_path_factory.mktemp("published") / "runs"
     store.write(runs, [store.SOUND])
-    published(runs, NAME)
+    reports.publish(runs, copied(write(runs / "reports" / NAME)))
     return runs
 
 
@@ -49,22 +81,19 @@ def test_the_store_has_page_figures_verdicts_and_numbers(made: Path) -> None:
     (run,) = stored(made)
     folder = made / "reports" / NAME
     assert files(run) == {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert {"report.html", "report.json", "eval_accuracy_steps.svg"} <= files(run).keys()
-    metrics = run.data.metrics
-    # Planted in synthetic_store: grpo .87, .88, .89 and reinforce .80, .81, .82.
-    assert metrics["result grpo"] == pytest.approx(0.88)
-    assert metrics["result reinforce"] == pytest.approx(0.81)
-    assert (metrics["seeds grpo"], metrics["seeds reinforce"]) == (3, 3)
-    assert metrics["prediction 1/value"] == pytest.approx(0.07)
-    assert metrics["prediction 1/low"] < 0.07 < metrics["prediction 1/high"]
-    assert metrics["verdicts/supported"] >= 1
-    assert metrics["gates/OK"] > metrics["gates/WARN"]
+    assert run.data.metrics == {
+        "result reinforce": 0.81, "seeds reinforce": 3, "result grpo": 0.88, "seeds grpo": 3,
+        "verdicts/supported": 1, "gates/OK": 2, "gates/WARN": 1, "prediction 1/p": 0.004,
+        "prediction 1/value": 0.07, "prediction 1/low": 0.035, "prediction 1/high": 0.105,
+    }  # fmt: skip
     assert (run.info.status, run.info.run_name) == ("FINISHED", NAME)
-    seal = read_revisions(made, NAME).revisions[-1].seal
-    assert (run.data.tags["report"], run.data.tags["seal"]) == (NAME, seal)
-    note = run.data.tags["mlflow.note.content"]
-    assert note.startswith("Does dividing the advantage by the group's spread help?")
-    assert "1. `grpo` against `reinforce` on `eval/accuracy`, greater: **supported**" in note
+    tags = run.data.tags
+    assert (tags["report"], tags["seal"], tags["primary"]) == (NAME, "5ea1", "eval/accuracy")
+    assert tags["mlflow.note.content"].startswith(DATA["question"])
+    assert (
+        "1. `grpo` against `reinforce` on `eval/accuracy`, greater: **supported**"
+        in tags["mlflow.note.content"]
+    )
 
 
 def test_what_the_trials_are_about_stands_above_them(made: Path) -> None:
@@ -181,23 +210,24 @@ def test_labels_in_any_characters_they_may_have_are_metrics_apart(
     runs: Path, tmp_path: Path
 ) -> None:
     odd = ["a=b+c", "a.b.c", "größe", "."]
-    data = json.loads((runs / "reports" / NAME / "report.json").read_text())
-    data["results"] = [{"variant": label, "mean": 0.5, "n": 2} for label in odd]
-    (tmp_path / "report.json").write_text(json.dumps(data))
-    reports.publish(runs, copied(tmp_path))
+    results = [{"variant": label, "mean": 0.5, "n": 2} for label in odd]
+    reports.publish(runs, copied(write(tmp_path / "odd", results=results)))
     found = stored(runs)[0].data.metrics
     keys = {"result a:b c", "result a.b.c", "result größe", "result ."}
     assert {key for key in found if key.startswith("result ")} == keys
 
 
-def test_what_is_no_number_is_left_out(runs: Path, tmp_path: Path) -> None:
+def test_what_is_no_number_is_left_out(tmp_path: Path) -> None:
     """A withheld verdict has no p, a variant without a result no mean."""
-    data = json.loads((runs / "reports" / NAME / "report.json").read_text())
-    data["predictions"][0] |= {"p": None, "verdict": "withheld"}
-    data["withheld"] = "trust gate FAIL: All planned trials finished"
-    (tmp_path / "report.json").write_text(json.dumps(data))
-    made = copied(tmp_path)
-    assert "prediction 1/p" not in made.metrics
-    assert "prediction 2/p" in made.metrics
-    assert made.metrics["verdicts/withheld"] == 1
+    withheld = DATA["predictions"][0] | {"p": None, "verdict": "withheld"}
+    results = [{"variant": "grpo", "mean": None, "n": 0}]
+    barred = "trust gate FAIL: All planned trials finished"
+    folder = write(
+        tmp_path / "r", predictions=[withheld], results=results, withheld=barred, gates=[]
+    )
+    made = copied(folder)
+    assert made.metrics == {
+        "seeds grpo": 0, "verdicts/withheld": 1,
+        "prediction 1/value": 0.07, "prediction 1/low": 0.035, "prediction 1/high": 0.105,
+    }  # fmt: skip
     assert "No verdict is given: trust gate FAIL" in made.note

@@ -236,11 +236,15 @@ def test_rm_takes_checkpoints_record_and_copy_and_leaves_what_others_use(
     for name in (grpo, dr_grpo):
         folder = trial(runs, name, 4, Status.FINISHED)
         MlflowTracking().publish(folder, runs, Names(name, name.split("__")[0], "one"))
+        told = runs / "listeners" / "one" / name / "tensorboard"
+        told.mkdir(parents=True)
+        (told / "events").touch()
     assert command(runs, "rm", "one") == 2  # nobody is there to ask
     assert (runs / "checkpoints" / dr_grpo).is_dir()
     assert command(runs, "rm", "one", "--yes") == 0
     assert f"stays, since two uses it: {runs / 'checkpoints' / grpo}" in capsys.readouterr().out
     assert [path.name for path in (runs / "checkpoints").iterdir()] == [grpo]
+    assert [path.name for path in (runs / "listeners" / "one").iterdir()] == [grpo]
     assert [path.name for path in (runs / "sweeps").iterdir()] == ["two"]
     client = open_store(runs)
     (experiment,) = [e for e in client.search_experiments() if e.name == "one"]

@@ -1,6 +1,7 @@
 """The record of a trial: one run, the right status on every exit, nothing twice."""
 
 import ast
+import dataclasses
 import json
 import os
 import signal
@@ -18,8 +19,10 @@ from harness.config import config_hash, group_hash
 from harness.errors import ContractError
 from harness.launch import run_trial
 from harness.schema import METRICS
+from harness.tracking.tensorboard import TensorBoard
 from harness.trial import trial_folder
 from tests.conftest import SMALL, command
+from tests.tracking.listeners import events, expected, single
 
 
 def only_run(work: Path) -> Any:
@@ -83,7 +86,8 @@ def test_a_finished_trial_is_found_by_its_names_and_has_its_config_and_responses
 def test_a_raised_error_is_recorded_as_failed_and_resumed_in_the_same_run(
     work: Path, config: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The disk says no while the second checkpoint is written."""
+    """The disk says no while the second checkpoint is written; a listener hears each step once."""
+    config = dataclasses.replace(config, listeners={"tensorboard": TensorBoard()})
     real, calls = loop.checkpoint.prune, []
 
     def full(folder: Path, keep: int, newest: Path) -> None:
@@ -102,6 +106,12 @@ def test_a_raised_error_is_recorded_as_failed_and_resumed_in_the_same_run(
     run = only_run(work)
     assert run.info.run_id == failed.info.run_id
     assert (run.info.status, run.data.tags["attempt"]) == ("FINISHED", "2")
+    folder = trial_folder(config)
+    told = events(work / "runs" / "listeners" / "trials" / folder.name / "tensorboard")
+    points = expected(folder)
+    assert {key[1] for key in points} == set(range(9))
+    assert len(told) == len(points)
+    assert {(k, s): repr(v) for k, s, v, _ in told} == single(points)
 
 
 def test_a_scheduler_stop_is_recorded_as_killed(work: Path, config: Any) -> None:
