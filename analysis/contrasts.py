@@ -6,7 +6,7 @@ import re
 import numpy as np
 import polars as pl
 
-from analysis import canvas, claims, names, text
+from analysis import claims, names, text
 from analysis.ablation import Relation
 from analysis.drawing import Drawing, Panel, capitalised, mean
 from analysis.findings import Finding
@@ -39,7 +39,6 @@ def named(f: Finding) -> str:
 def _panel(own: Drawing, about: list[Finding]) -> Panel:
     first = about[0]
     slug = re.sub(r"\W+", "_", f"{first.metric} {first.quantity.words}".rstrip())
-    file = f"{DIFFERENCES}_{slug}.svg"
     title = capitalised(named(first))
     said = [
         f"{_pair(own, f)} {text.difference(f.verdict.difference, f.metric)}, {f.reading}"
@@ -50,11 +49,12 @@ def _panel(own: Drawing, about: list[Finding]) -> Panel:
     is_ratio = first.quantity.kind is Kind.TIME
     axis = "ratio of times" if is_ratio else f"difference, {names.label(first.metric)}"
 
-    def draw() -> str:
-        drawn = forest(title, axis, _rows(own, about), own.ink, is_ratio)
-        return canvas.written(drawn, file.removesuffix(".svg"), words)
-
-    return Panel(DIFFERENCES, file, words, draw)
+    return Panel(
+        DIFFERENCES,
+        f"{DIFFERENCES}_{slug}",
+        words,
+        lambda: forest(title, axis, _rows(own, about), own.ink, is_ratio),
+    )
 
 
 def _pair(own: Drawing, f: Finding) -> str:

@@ -1,13 +1,17 @@
-"""What the figures of one report share."""
+"""One figure, and what the figures of one report share."""
 
+import base64
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
+from pathlib import Path
 
 import polars as pl
+from matplotlib.figure import Figure
 
-from analysis import curves, labels
+from analysis import canvas, labels, lines, svg
 from analysis.findings import Findings
 from analysis.labels import MOST_BRIGHT, Ink
 from analysis.stats import FloatArray
@@ -16,19 +20,61 @@ from analysis.study import Study
 
 @dataclass(frozen=True)
 class Panel:
-    """One figure.
+    """One figure: a file beside the report, or the end of a notebook's cell.
 
     Attributes:
         group: where it stands in the report.
-        file: its name beside report.md.
+        name: of its file, without the ending; unique in the report.
         alternative: what it shows, as plain text.
-        draw: makes its file's text.
+        draw: makes it.
     """
 
     group: str
-    file: str
+    name: str
     alternative: str
-    draw: Callable[[], str]
+    draw: Callable[[], Figure]
+
+    @property
+    def file(self) -> str:
+        """Its name beside report.md."""
+        return f"{self.name}.svg"
+
+    @cached_property
+    def figure(self) -> Figure:
+        """Matplotlib's, in the light palette: to change, or to save in another format."""
+        return self.draw()
+
+    @cached_property
+    def svg(self) -> str:
+        """Its file's text, which follows light and dark."""
+        return canvas.written(self.figure, self.name, self.alternative)
+
+    def save(self, path: str | Path) -> None:
+        """Write the SVG file, as the report does."""
+        Path(path).write_text(self.svg, encoding="utf-8")
+
+    def _repr_html_(self) -> str:
+        # An image, so that no style leaves it; on paper of its own, since a notebook's may be dark
+        # where the reader's system is light.
+        drawn = base64.b64encode(svg.on_paper(self.svg).encode()).decode()
+        source = f"data:image/svg+xml;base64,{drawn}"
+        return f'<img alt="{escape(self.alternative)}" src="{source}">'
+
+
+class Gallery(dict[str, Panel]):
+    """Figures by name; in a notebook they stand side by side."""
+
+    def only(self, *beginnings: str) -> "Gallery":
+        """Those whose names begin with one of these words."""
+        return Gallery({name: each for name, each in self.items() if name.startswith(beginnings)})
+
+    def _repr_html_(self) -> str:
+        return f"<div>{''.join(panel._repr_html_() for panel in self.values())}</div>"
+
+
+def gallery(panels: Iterable[Panel]) -> Gallery:
+    """Figures by name, in their order."""
+    return Gallery({panel.name: panel for panel in panels})
 
 
 @dataclass(frozen=True)
@@ -48,7 +94,7 @@ class Drawing:
 
     @cached_property
     def parts(self) -> dict[str, pl.DataFrame]:
-        return curves.by_metric(self.study.metrics)
+        return lines.by_metric(self.study.metrics)
 
 
 def bright(study: Study) -> list[str]:

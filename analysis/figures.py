@@ -13,9 +13,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from analysis.canvas import STYLE, WIDTH, blank, ticks
-from analysis.curves import Curve, Point
 from analysis.frame import Axis
 from analysis.labels import Ink, columns
+from analysis.lines import Curve, Point
 from analysis.stats import FloatArray
 from analysis.svg import LIGHT
 
@@ -117,7 +117,7 @@ def trade(
     """A metric against tokens: every evaluation, and the front that none of them passes.
 
     Args:
-        points, best: `curves.points` and `curves.front` of them.
+        points, best: `lines.points` and `lines.front` of them.
     """
     with mpl.rc_context(STYLE):
         there = [label for label in ink if any(p.label == label for p in points)]
@@ -144,21 +144,28 @@ def _mark(word: str, colour: str, number: int) -> Line2D:
     return Line2D([], [], color=colour, marker=mark, linestyle="", markersize=5, label=f" {word}")
 
 
-def profile(
-    title: str, lines: dict[str, tuple[FloatArray, FloatArray]], ink: dict[str, Ink]
+def plain(
+    title: str,
+    unit: str,
+    axis: str,
+    lines: dict[str, tuple[FloatArray, FloatArray]],
+    ink: dict[str, Ink],
 ) -> Figure:
-    """Share of results above each threshold (Agarwal et al. 2021).
+    """One line for each label, without seeds and bands.
+
+    Performance profiles (Agarwal et al. 2021) and power against seeds.
 
     Args:
-        lines: variant -> thresholds and shares.
+        unit, axis: what the vertical and the horizontal axis are called.
+        lines: label -> places on the axis and values.
     """
     with mpl.rc_context(STYLE):
         keys = [_key(ink[x].word, ink[x].colour, ink[x].dash, MEAN) for x in lines if ink[x].bright]
-        figure, ax = _panel(title, "share of results above it", keys)
-        for label, (threshold, share) in lines.items():
+        figure, ax = _panel(title, unit, keys)
+        for label, (x, y) in lines.items():
             own = ink[label]
             width = MEAN if own.bright else BACKGROUND
-            ax.plot(threshold, share, linestyle=own.dash, color=own.colour, linewidth=width)
-        ax.set_xlabel("threshold")
+            ax.plot(x, y, linestyle=own.dash, color=own.colour, linewidth=width)
+        ax.set_xlabel(axis)
         _ticks(ax, Axis.SECONDS)
     return figure

@@ -62,6 +62,28 @@ def values(rows: pl.DataFrame, metric: str, variant: str) -> FloatArray:
     return own.sort("seed")["value"].to_numpy().astype(np.float64)
 
 
+def common(
+    rows: pl.DataFrame, metric: str, variant: str, baseline: str
+) -> tuple[FloatArray, FloatArray]:
+    """One metric of two variants at the seeds that have both, shape (n,) each, by seed."""
+    known = rows.filter(pl.col("metric") == metric)
+    own, base = (
+        known.filter(pl.col("variant") == label).select("seed", "value")
+        for label in (variant, baseline)
+    )
+    both = own.join(base, on="seed", suffix="_base").sort("seed")
+    return both["value"].to_numpy(), both["value_base"].to_numpy()
+
+
+def arms(
+    rows: pl.DataFrame, metric: str, variant: str, baseline: str, paired: bool
+) -> tuple[FloatArray, FloatArray]:
+    """One metric of two variants as a test takes them: all seeds, or paired those in common."""
+    if paired:
+        return common(rows, metric, variant, baseline)
+    return values(rows, metric, variant), values(rows, metric, baseline)
+
+
 def base_values(metrics: pl.DataFrame, metric: str) -> FloatArray:
     """One metric of the base model (step 0), shape (seeds,).
 

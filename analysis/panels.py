@@ -1,18 +1,16 @@
 """Which figures a report has: each with its place, its file and what it shows in words."""
 
-import math
 from functools import partial
 
 import numpy as np
 import polars as pl
 
-from analysis import canvas, curves, figures, labels, names, stats, text, units
+from analysis import figures, labels, lines, names, stats, text, units
 from analysis.contrasts import forests
 from analysis.drawing import Drawing, Panel, capitalised, mean
 from analysis.findings import Findings
 from analysis.frame import Axis
-from analysis.labels import Ink
-from analysis.stats import FloatArray
+from analysis.plotting import curve, told
 from analysis.study import Study
 from harness.machine import shown
 
@@ -42,7 +40,6 @@ STEPWISE = {
     ),
 }
 REWARD = "critic/score/mean"
-MOST_NAMED = 8  # variants whose end an alternative text tells; more are not listened to
 CONSTANT = 1e-9  # share of a value by which it may move and still be called the same
 THRESHOLDS = 101  # of a performance profile
 
@@ -57,7 +54,7 @@ def panels(study: Study, found: Findings) -> list[Panel]:
         _curve(own, OUTCOME, metric, axis)
         for metric in outcome
         for axis in Axis
-        if curves.has(own.parts, metric, axis)
+        if lines.has(own.parts, metric, axis)
     ]
     made += _trade(own) + _profile(own)
     for group, metrics in STEPWISE.items():
@@ -70,7 +67,7 @@ def panels(study: Study, found: Findings) -> list[Panel]:
 
 def unchanged(study: Study, group: str) -> list[tuple[str, str]]:
     """Name and value of the group's metrics that are the same in every trial at every step."""
-    parts = curves.by_metric(study.metrics.filter(pl.col("metric").is_in(STEPWISE.get(group, ()))))
+    parts = lines.by_metric(study.metrics.filter(pl.col("metric").is_in(STEPWISE.get(group, ()))))
     still = [m for m in STEPWISE.get(group, ()) if m in parts and _is_constant(parts[m])]
     return [(names.name(m), text.number(parts[m]["value"][0], m)) for m in still]
 
@@ -81,43 +78,16 @@ def _is_constant(rows: pl.DataFrame) -> bool:
 
 
 def _curve(own: Drawing, group: str, metric: str, axis: Axis) -> Panel:
-    file = f"{metric.replace('/', '_')}_{axis.name.lower()}.svg"
-    title = capitalised(names.name(metric))
-    words = f"{title} against {figures.AXIS_LABELS[axis]}. {_ends(own, metric)}"
-
-    def draw() -> str:
-        lines = curves.curves(own.parts, metric, axis, own.study.labels, own.bright)
-        drawn = figures.curve(title, names.label(metric), axis, lines, own.ink)
-        return canvas.written(drawn, file.removesuffix(".svg"), words)
-
-    return Panel(group, file, words, draw)
-
-
-def _ends(own: Drawing, metric: str) -> str:
-    """`At the result: grpo 0.880, reinforce 0.810.`"""
-    study = own.study
-    ends = {x: mean(study.values(metric, x)) for x in study.labels}
-    known = {x: end for x, end in ends.items() if not math.isnan(end)}
-    if not known:
-        return "No trial has a value at its result."
-    said = {x: end for x, end in known.items() if len(known) <= MOST_NAMED or x in own.bright}
-    listed = ", ".join(f"{own.ink[x].word} {text.number(v, metric)}" for x, v in said.items())
-    rest = len(known) - len(said)
-    span = f"; {rest} others from {text.number(min(known.values()), metric)} to " if rest else ""
-    return f"Means at the result: {listed}{span}{_most(known, metric) if rest else ''}."
-
-
-def _most(known: dict[str, float], metric: str) -> str:
-    return text.number(max(known.values()), metric)
+    ends = {x: mean(own.study.values(metric, x)) for x in own.study.labels}
+    return curve(group, own.parts, metric, axis, own.ink, told(ends, metric, own.ink, "the result"))
 
 
 def _trade(own: Drawing) -> list[Panel]:
     metric = own.study.primary
-    found = curves.points(own.parts, metric, own.study.labels)
+    found = lines.points(own.parts, metric, own.study.labels)
     if not found:
         return []
-    front = curves.front(found)
-    file = f"{metric.replace('/', '_')}_front.svg"
+    front = lines.front(found)
     title = f"{capitalised(names.name(metric))} for tokens"
     on_it = ", ".join(own.ink[x].word for x in dict.fromkeys(p.label for p in front))
     words = (
@@ -127,11 +97,9 @@ def _trade(own: Drawing) -> list[Panel]:
     )
     unit = names.label(metric)
 
-    def draw() -> str:
-        drawn = figures.trade(title, unit, curves.sparse(found), front, own.ink)
-        return canvas.written(drawn, file.removesuffix(".svg"), words)
-
-    return [Panel(OUTCOME, file, words, draw)]
+    name = f"{metric.replace('/', '_')}_front"
+    draw = partial(figures.trade, title, unit, lines.sparse(found), front, own.ink)
+    return [Panel(OUTCOME, name, words, draw)]
 
 
 def has_profile(study: Study) -> bool:
@@ -150,15 +118,9 @@ def _profile(own: Drawing) -> list[Panel]:
     listed = ", ".join(f"{own.ink[x].word} {text.number(gap, metric)}" for x, gap in gaps.items())
     title = f"Seeds above a {names.name(metric)}"
     words = f"{title}: performance profile. Optimality gap, what is missing to 1: {listed}."
-    lines = {x: (thresholds, stats.performance_profile(s, thresholds)) for x, s in scores.items()}
-    draw = partial(_drawn_profile, title, lines, own.ink, words)
-    return [Panel(OUTCOME, f"{PROFILE}.svg", words, draw)]
-
-
-def _drawn_profile(
-    title: str, lines: dict[str, tuple[FloatArray, FloatArray]], ink: dict[str, Ink], words: str
-) -> str:
-    return canvas.written(figures.profile(title, lines, ink), PROFILE, words)
+    shares = {x: (thresholds, stats.performance_profile(s, thresholds)) for x, s in scores.items()}
+    draw = partial(figures.plain, title, "share of results above it", "threshold", shares, own.ink)
+    return [Panel(OUTCOME, PROFILE, words, draw)]
 
 
 def abbreviated(study: Study) -> dict[str, str]:

@@ -105,7 +105,7 @@ def build(runs: Path, name: str) -> Report:
         new = Path(scratch)
         found = findings(study)
         shown = panels(study, found)
-        drawn = {panel.file: panel.draw() for panel in shown}
+        drawn = {panel.file: panel.svg for panel in shown}
         markdown = write(study, found, shown)
         written = {
             **drawn,

@@ -7,8 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from analysis import elsewhere, frame, looks, stats
-from analysis.estimates import estimate
+from analysis import elsewhere, frame, looks
+from analysis.comparing import Comparison, comparison
 from analysis.looks import Look
 from analysis.manifest import Manifest
 from analysis.reading import files, tidy
@@ -16,8 +16,7 @@ from analysis.reading.columns import ATTEMPTS, METRICS, RUNS
 from analysis.reading.loader import Data, load
 from analysis.reading.records import publish
 from analysis.revisions import History, read_revisions, seals
-from analysis.stats import Difference, Estimate, FloatArray
-from analysis.units import limit
+from analysis.stats import FloatArray
 from harness.measure import collapse
 from harness.measure.collapse import Collapse
 from harness.tracking import store
@@ -131,48 +130,17 @@ class Study:
 
     def common(self, metric: str, variant: str, baseline: str) -> tuple[FloatArray, FloatArray]:
         """Results of two variants at the seeds that have both, shape (n,) each, by seed."""
-        rows = self.results.filter(pl.col("metric") == metric)
-        own, base = (
-            rows.filter(pl.col("variant") == label).select("seed", "value")
-            for label in (variant, baseline)
-        )
-        both = own.join(base, on="seed", suffix="_base").sort("seed")
-        return both["value"].to_numpy(), both["value_base"].to_numpy()
+        return frame.common(self.results, metric, variant, baseline)
 
     def arms(self, metric: str, variant: str, baseline: str) -> tuple[FloatArray, FloatArray]:
         """Results of two variants as the declared test takes them, all seeds or common ones."""
-        if self.paired:
-            return self.common(metric, variant, baseline)
-        return self.values(metric, variant), self.values(metric, baseline)
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One metric of one variant, beside the baseline.
-
-    Attributes:
-        difference: variant minus baseline.
-        g: Hedges g; NaN without spread.
-        detectable: smallest true difference that 80 % of such studies would find with this test
-            alone at .05; NaN if unknown.
-    """
-
-    estimate: Estimate
-    difference: Difference
-    g: float
-    detectable: float
+        return frame.arms(self.results, metric, variant, baseline, self.paired)
 
 
 def compare(study: Study, metric: str, variant: str) -> Comparison:
     """A variant against the ablation's baseline, on one metric."""
     own, base = study.arms(metric, variant, study.baseline)
-    test = stats.paired if study.paired else stats.welch
-    return Comparison(
-        estimate(study.values(metric, variant), metric),
-        test(own, base, limit=limit(metric)),
-        stats.hedges_g(own, base),
-        stats.detectable(own, base, stats.ALPHA, study.paired).value,
-    )
+    return comparison(study.values(metric, variant), own, base, metric, study.paired)
 
 
 def read_study(runs: Path, name: str) -> Study:

@@ -28,6 +28,7 @@ COLOURS = {
     "v6": ("#3f4fb5", "#9aa6ff"),
     "v7": ("#5d7f1d", "#a5cc5c"),
 }
+PAPER = ("#fff", "#16181b")  # the page's own
 VARIANTS = [name for name in COLOURS if re.fullmatch(r"v\d", name)]
 LIGHT = {name: light for name, (light, _) in COLOURS.items()}
 _NAME_OF = {light: name for name, light in LIGHT.items()}
@@ -81,6 +82,16 @@ def finished(raw: str, name: str, alternative: str) -> str:
     style.text, style.tail = css(), "\n"
     root[:0] = [title, style]
     return ET.tostring(root, encoding="unicode") + "\n"
+
+
+def on_paper(file: str) -> str:
+    """The figure on paper of its own, for a page whose colours are not known."""
+    light, dark = PAPER
+    paper = (
+        f"svg{{background:{light}}}"
+        f"@media screen and (prefers-color-scheme:dark){{svg{{background:{dark}}}}}"
+    )
+    return file.replace("<style>", f"<style>{paper}", 1)
 
 
 def inside(file: str) -> str:

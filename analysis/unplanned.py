@@ -9,12 +9,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from analysis import frame, stats
+from analysis import frame
+from analysis.comparing import comparison
+from analysis.reading import tidy
 from analysis.reading.columns import ATTEMPTS, NO_SEED
 from analysis.reading.loader import Data
 from analysis.reading.tidy import FINISHED
 from analysis.stats import FloatArray
-from analysis.units import is_share, limit
 from harness.errors import ConfigError
 from harness.machine import shown
 
@@ -34,13 +35,15 @@ class Groups:
     Attributes:
         by: what they are grouped by.
         labels: of the groups, the baseline first.
-        results: columns of `columns.METRICS` at each run's final step; `variant` is the group.
+        history: columns of `columns.METRICS`, finished runs; `variant` is the group.
+        results: `history` at each run's final step, finite values.
         left_out: run -> why it is in no number.
         remarks: what a reader has to know, one line each.
     """
 
     by: str
     labels: list[str]
+    history: pl.DataFrame
     results: pl.DataFrame
     left_out: dict[str, str]
     remarks: list[str]
@@ -56,19 +59,26 @@ class Groups:
         return [metric for metric in known if metric.startswith("eval/")] or known
 
 
-def grouped(data: Data, names: Sequence[str], by: str, baseline: str = "") -> Groups:
-    """Sort runs into groups.
+def grouped(
+    data: Data, names: Sequence[str] = (), by: str = "variant", baseline: str = ""
+) -> Groups:
+    """Sort runs into groups: those that no ablation file describes, or any others.
+
+    Example:
+        >>> data = analysis.load("runs", "length_bias")
+        >>> groups = analysis.grouped(data, by="variant", baseline="grpo")
+        >>> analysis.compare(groups.results, "eval/accuracy", baseline=groups.labels[0])
 
     Args:
         data: of every experiment that is named, or of all.
-        names: experiments, trials or run ids.
+        names: experiments, trials or run ids; none: every run that counts.
         by: a column of the runs, a tag or a param.
         baseline: label of the group that others are compared with; "" for the first in order.
 
     Raises:
         ConfigError: an unknown name, key or baseline, or no run at all.
     """
-    chosen = _chosen(data.runs, names)
+    chosen = _chosen(data.runs, names or sorted(set(data.runs["experiment"])))
     groups = {run_id: _group(data, run_id, by) for run_id in chosen["run_id"]}
     if not any(groups.values()):
         raise ConfigError(f"no run has {by!r} to group by; valid: {_short(_keys(data, chosen))}")
@@ -79,8 +89,11 @@ def grouped(data: Data, names: Sequence[str], by: str, baseline: str = "") -> Gr
         if baseline not in labels:
             raise ConfigError(f"no group {baseline!r}; valid: {_short(labels)}")
         labels = [baseline, *(label for label in labels if label != baseline)]
-    results, left_out = _results(data, chosen)
-    return Groups(by, labels, results, left_out, _remarks(data, chosen, by))
+    finished = chosen.filter(pl.col("status") == FINISHED)
+    history = tidy.metrics(data.points, finished)
+    results = _results(history)
+    left_out = _left_out(chosen, results)
+    return Groups(by, labels, history, results, left_out, _remarks(data, chosen, by))
 
 
 def _chosen(runs: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
@@ -116,20 +129,22 @@ def _short(words: Sequence[str]) -> str:
     return ", ".join(words[:SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
-def _results(data: Data, chosen: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, str]]:
-    finished = chosen.filter(pl.col("status") == FINISHED)
-    own = data.points.join(
-        finished.select("run_id", "trial", "variant", "seed"), on="run_id", how="inner"
-    )
-    ends = own.group_by("run_id").agg(pl.col("step").max())
-    results = frame.finite(own.join(ends, on=["run_id", "step"]))
+def _results(history: pl.DataFrame) -> pl.DataFrame:
+    ends = history.group_by("run_id").agg(pl.col("step").max())
+    return frame.finite(history.join(ends, on=["run_id", "step"], maintain_order="left"))
+
+
+def _left_out(chosen: pl.DataFrame, results: pl.DataFrame) -> dict[str, str]:
+    """Run -> why none of its numbers is a result."""
     left_out = {
         str(row["trial"]): f"is {row['status']}"
         for row in chosen.iter_rows(named=True)
         if row["status"] != FINISHED
     }
-    empty = finished.filter(~pl.col("run_id").is_in(results["run_id"].to_list()))
-    return results, left_out | dict.fromkeys(empty["trial"], "ends in no finite number")
+    empty = chosen.filter(
+        (pl.col("status") == FINISHED) & ~pl.col("run_id").is_in(results["run_id"].to_list())
+    )
+    return left_out | dict.fromkeys(empty["trial"], "ends in no finite number")
 
 
 def _remarks(data: Data, chosen: pl.DataFrame, by: str) -> list[str]:
@@ -171,8 +186,8 @@ def rows(groups: Groups, metrics: Sequence[str]) -> tuple[list[str], list[list[s
 def _row(groups: Groups, metric: str, label: str) -> list[str]:
     first = groups.labels[0]
     x = groups.values(metric, label)
-    e = stats.mean_interval(x, share=is_share(metric))
-    d = stats.welch(x, groups.values(metric, first), limit=limit(metric))
+    c = comparison(x, x, groups.values(metric, first), metric, paired=False)
+    e, d = c.estimate, c.difference
     apart = "" if label == first else _interval(d.value, d.low, d.high, "+")
     mean = _interval(e.mean, e.low, e.high)
     return [metric, label, str(e.n), mean, apart, " ".join(f"{value:.4g}" for value in x)]

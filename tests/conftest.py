@@ -2,9 +2,11 @@
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,30 @@ pytest_plugins = ("tests.tiny",)
 
 torch.set_num_threads(1)
 use_sweeper_plugin()
+
+
+def pytest_runtest_setup() -> None:
+    """A new store costs a second of migrations: MLflow makes its tables once in a process, and
+    each further store of the process begins as a copy of those."""
+    utils = sys.modules.get("mlflow.store.db.utils")
+    if utils is None or hasattr(utils, "_made_by_migrations"):
+        return
+    real = utils._made_by_migrations = utils._initialize_tables
+    empty: list[bytes] = []
+
+    def tables(engine: Any) -> None:
+        if not empty:
+            real(engine)
+        with closing(engine.raw_connection()) as pooled:
+            own = pooled.driver_connection
+            if not empty:
+                empty.append(own.serialize())
+                return
+            with closing(sqlite3.connect(":memory:")) as kept:
+                kept.deserialize(empty[0])
+                kept.backup(own)
+
+    utils._initialize_tables = tables
 
 
 @pytest.fixture(autouse=True)

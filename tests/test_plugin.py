@@ -16,7 +16,7 @@ from harness.errors import ContractError
 from harness.launch import run_trial
 from harness.schema import Metric
 from harness.types import Loss, Minibatch
-from tests.conftest import ROOT, SMALL, Here, harness
+from tests.conftest import ROOT, SMALL, Here
 
 
 def readme_block(language: str, first: str) -> str:
@@ -35,9 +35,9 @@ def test_the_readmes_file_and_yaml_add_a_variant(
     (package / "my_rloo.py").write_text(readme_block("python", "from dataclasses"))
     yaml = readme_block("yaml", "_target_: mypkg")
     (package / "conf" / "algorithm" / "my_rloo.yaml").write_text(yaml)
-    path = os.pathsep.join([str(ROOT), str(package.parent)])
+    monkeypatch.syspath_prepend(str(package.parent))
     search = "hydra.searchpath=[pkg://mypkg.conf]"
-    done = harness(work, "algorithm=my_rloo", search, *SMALL, PYTHONPATH=path)
+    done = here("algorithm=my_rloo", search, *SMALL)
     assert done.returncode == 0, done.stderr
     (log,) = (work / "runs" / "checkpoints").glob("my_rloo__s0__*/trial.log")
     assert "finished after step 8" in log.read_text()
@@ -51,13 +51,13 @@ def test_the_readmes_file_and_yaml_add_a_variant(
     assert any(
         point.value > 0 for point in client.get_metric_history(run.info.run_id, "actor/grad_norm")
     )
-    monkeypatch.syspath_prepend(str(package.parent))
     wrong = here("algorithm=my_rloo", search, "algorithm.group_size=x")
     assert wrong.returncode == 2
     assert "algorithm.group_size" in wrong.stderr
     unknown = here("algorithm=nope", search)
     assert "gspo, my_rloo, ppo" in unknown.stderr
     (package / "test_my_rloo.py").write_text(readme_block("python", "from harness.testing"))
+    path = os.pathsep.join([str(ROOT), str(package.parent)])
     environment = {**os.environ, "PYTHONPATH": path}
     arguments = [sys.executable, "-m", "pytest", "-q", "test_my_rloo.py"]
     kit = subprocess.run(arguments, cwd=package, env=environment, capture_output=True, text=True)

@@ -1,11 +1,10 @@
 """Plug-ins from another package that fail in whole commands: one line, the right exit code."""
 
-import os
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, SMALL, harness
+from tests.conftest import SMALL, Here
 
 PLUGINS = '''
 import os
@@ -42,7 +41,7 @@ QUICK = (*SMALL, "budget.amount=2", "evaluation.every=1", "evaluation.pass_k=0")
 
 @pytest.fixture
 def plugins(tmp_path: Path) -> str:
-    """PYTHONPATH with the package `faulty`, with reward=exit and task=leaving."""
+    """A folder to import the package `faulty` from, with reward=exit and task=leaving."""
     package = tmp_path / "plugins" / "faulty"
     (package / "conf" / "reward").mkdir(parents=True)
     (package / "__init__.py").touch()
@@ -52,7 +51,7 @@ def plugins(tmp_path: Path) -> str:
     (package / "conf" / "task").mkdir()
     text = "defaults: [countdown]\n_target_: faulty.faults.Leaving\n"
     (package / "conf" / "task" / "leaving.yaml").write_text(text)
-    return os.pathsep.join([str(ROOT), str(package.parent)])
+    return str(package.parent)
 
 
 @pytest.mark.parametrize(
@@ -63,10 +62,17 @@ def plugins(tmp_path: Path) -> str:
     ],
 )
 def test_a_plugin_that_leaves_ends_a_single_run_in_one_line(
-    work: Path, plugins: str, choice: str, code: int, line: str
+    work: Path,
+    plugins: str,
+    here: Here,
+    monkeypatch: pytest.MonkeyPatch,
+    choice: str,
+    code: int,
+    line: str,
 ) -> None:
     request = (choice, SEARCH, *QUICK, "tracking=none")
-    done = harness(work, *request, PYTHONPATH=plugins)
+    monkeypatch.syspath_prepend(plugins)
+    done = here(*request)
     assert done.returncode == code, done.stdout + done.stderr
     (said,) = done.stderr.splitlines()
     assert said.startswith("error: ")

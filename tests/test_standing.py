@@ -17,7 +17,7 @@ from harness.tracking.record import RECORD, read
 from harness.trial import clear, trial_folder
 from tests.conftest import ROOT, SMALL, Here, harness
 from tests.processes import equal, weights
-from tests.test_exactness import StoppedError, recorded, stored
+from tests.test_exactness import Steps, StoppedError, recorded, stored
 from tests.tracking.test_tracking import only_run
 
 QUESTIONS = [{"prompt": f"{i}+{i % 7}=", "answer": str(i + i % 7)} for i in range(160)]
@@ -116,12 +116,23 @@ def test_another_model_under_the_same_path_is_another_trial(
     assert run_trial(config(), ignore)["training/global_step"] == 8
 
 
+@pytest.fixture(scope="module")
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, small_base: Path, composed: Callable[..., Any]
+) -> tuple[Path, Steps]:
+    """A runs folder with one published trial, and the metrics of its steps."""
+    runs = tmp_path_factory.mktemp("finished") / "runs"
+    shutil.copytree(small_base / "models", runs / "models")
+    return runs, recorded(composed(*SMALL, f"runs={runs}"))
+
+
 @pytest.mark.parametrize("lost", [3, 5, 8])
 def test_a_record_that_lacks_a_step_is_made_again_to_the_last_bit(
-    work: Path, composed: Callable[..., Any], lost: int
+    finished: tuple[Path, Steps], tmp_path: Path, composed: Callable[..., Any], lost: int
 ) -> None:
-    config = composed(*SMALL, f"runs={work / 'runs'}")
-    whole = recorded(config)
+    whole = finished[1]
+    runs = shutil.copytree(finished[0], tmp_path / "runs")
+    config = composed(*SMALL, f"runs={runs}")
     final = weights(trial_folder(config))
     record = trial_folder(config) / RECORD
     kept = [line for line in record.read_text().splitlines() if f'"step": {lost},' not in line]
@@ -129,7 +140,7 @@ def test_a_record_that_lacks_a_step_is_made_again_to_the_last_bit(
     made = recorded(config)
     assert lost in made
     assert {**whole, **made} == whole
-    run, again = stored(work / "runs", config)
+    run, again = stored(runs, config)
     assert run.info.status == "FINISHED"
     assert again == whole
     assert equal(weights(trial_folder(config)), final)

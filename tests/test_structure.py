@@ -59,7 +59,9 @@ CONFINED = {
         *("harness/__main__.py", "harness/cli.py", "harness/manual.py", "harness/refusals.py"),
         "sweeps/*",
     ),
-    "matplotlib": ("analysis/canvas.py", "analysis/figures.py", "analysis/forest.py"),
+    "matplotlib": (
+        *("analysis/canvas.py", "analysis/drawing.py", "analysis/figures.py", "analysis/forest.py"),
+    ),
     "torch": ("harness/*", "sweeps/*"),
 }
 MAX_LINE, MAX_FILE, MAX_FUNCTION, MAX_LOOP = 100, 300, 40, 150

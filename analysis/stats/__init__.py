@@ -41,7 +41,14 @@ from analysis.stats.intervals import (
     mean_interval,
     no_spread,
 )
-from analysis.stats.power import POWER, Resolution, attainable, detectable, expected_detectable
+from analysis.stats.power import (
+    POWER,
+    Resolution,
+    attainable,
+    detectable,
+    expected_attainable,
+    expected_detectable,
+)
 from analysis.stats.simultaneous import Simultaneous, dunnett, games_howell
 from analysis.stats.studies import decided
 from analysis.stats.survival import Times, restricted_mean, survival
@@ -88,6 +95,7 @@ __all__ = [
     "detectable",
     "directed_p",
     "dunnett",
+    "expected_attainable",
     "expected_detectable",
     "first_reached",
     "games_howell",

@@ -157,6 +157,17 @@ def expected_detectable(sds: tuple[float, float], n: int, alpha: float) -> float
     return _reached(design.shows_difference(alpha), design.true)
 
 
+def expected_attainable(sds: tuple[float, float], n: int, alpha: float) -> float:
+    """Smallest margin that *equal* will show with 80 % power at no difference: for planning.
+
+    Arguments, unit and NaN as for `expected_detectable`.
+    """
+    if n < MIN_SEEDS or not max(sds) > 0:
+        return math.nan
+    design = welch_design(sds, (n, n))
+    return _reached(design.shows_equal(alpha), design.true)
+
+
 def _reached(chance: Chance, start: float) -> float:
     """The size, at least 0, at which a growing chance is POWER."""
     upper = start

@@ -41,3 +41,11 @@ def asked() -> Callable[..., Study]:
         return dataclasses.replace(study, history=History([revision], []))
 
     return changed
+
+
+@pytest.fixture(scope="session")
+def length_bias(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder to work in, whose runs/ holds an ablation as examples and notebooks name it."""
+    folder = tmp_path_factory.mktemp("length_bias")
+    store.write(folder / "runs", [store.LENGTH_BIAS])
+    return folder

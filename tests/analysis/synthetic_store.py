@@ -318,6 +318,18 @@ FULL = Plan(
     PREDICTIONS,
 )
 SOUND = Plan("sound", arms([]), PREDICTIONS)
+LENGTH_BIAS = Plan(
+    "length_bias",
+    [
+        Trial(variant, seed, accuracy, steps=10)
+        for variant, accuracies in (("grpo", REINFORCE), ("dr_grpo", GRPO))
+        for seed, accuracy in enumerate(accuracies)
+    ],
+    [
+        Prediction("eval/accuracy", "dr_grpo", Relation.GREATER, "grpo", "a reason", 0.02),
+        Prediction("eval/kl", "dr_grpo", Relation.EQUAL, "grpo", "another", 0.01),
+    ],
+)
 SINGLE = Plan("one_variant", [Trial("grpo", s, a) for s, a in enumerate(GRPO[:2])])
 DEAD = Plan(
     "all_failed",

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from analysis import canvas, curves, figures, labels, svg
+from analysis import canvas, figures, labels, lines, svg
 from analysis.forest import Row, forest
 from analysis.frame import Axis
 from analysis.reading import columns
@@ -35,9 +35,9 @@ def rows(names: list[str], steps: int = 4, seeds: int = 3) -> pl.DataFrame:
     return pl.DataFrame(made, schema=columns.METRICS, orient="row")
 
 
-def drawn(names: list[str], bright: list[str], axis: Axis = Axis.STEPS) -> list[curves.Curve]:
-    parts = curves.by_metric(rows(names))
-    return curves.curves(parts, "eval/accuracy", axis, names, bright)
+def drawn(names: list[str], bright: list[str], axis: Axis = Axis.STEPS) -> list[lines.Curve]:
+    parts = lines.by_metric(rows(names))
+    return lines.curves(parts, "eval/accuracy", axis, names, bright)
 
 
 def words(file: str) -> list[str]:
@@ -76,7 +76,7 @@ def test_beyond_eight_variants_the_rest_is_background() -> None:
     assert len(keys) == 3
 
 
-def _file(found: list[curves.Curve], ink: dict[str, labels.Ink], name: str = "a") -> str:
+def _file(found: list[lines.Curve], ink: dict[str, labels.Ink], name: str = "a") -> str:
     figure = figures.curve("Accuracy", "share", Axis.STEPS, found, ink)
     return canvas.written(figure, name, "what it shows")
 
@@ -90,13 +90,13 @@ def test_no_two_of_eight_variants_look_alike() -> None:
 
 
 def test_a_clock_that_was_not_logged_has_no_curve() -> None:
-    parts = curves.by_metric(rows(LABELS).filter(pl.col("metric") != "budget/seconds"))
-    known = [axis for axis in Axis if curves.has(parts, "eval/accuracy", axis)]
+    parts = lines.by_metric(rows(LABELS).filter(pl.col("metric") != "budget/seconds"))
+    known = [axis for axis in Axis if lines.has(parts, "eval/accuracy", axis)]
 
     assert known == [Axis.STEPS, Axis.TOKENS]
-    assert not curves.has(parts, "eval/kl", Axis.STEPS)
+    assert not lines.has(parts, "eval/kl", Axis.STEPS)
     apart = dict(parts) | {"budget/tokens": parts["budget/tokens"].filter(pl.col("step") < 0)}
-    assert not curves.has(apart, "eval/accuracy", Axis.TOKENS)
+    assert not lines.has(apart, "eval/accuracy", Axis.TOKENS)
 
 
 def test_trials_that_share_no_range_are_still_drawn() -> None:
@@ -104,9 +104,9 @@ def test_trials_that_share_no_range_are_still_drawn() -> None:
     tokens = pl.col("metric") == "budget/tokens"
     early = (pl.col("seed") == 0) & (pl.col("step") > 1)
     late = (pl.col("seed") == 1) & (pl.col("step") < 2)
-    parts = curves.by_metric(rows(LABELS, seeds=2).filter(~(tokens & (early | late))))
+    parts = lines.by_metric(rows(LABELS, seeds=2).filter(~(tokens & (early | late))))
     for bright in (LABELS, []):
-        found = curves.curves(parts, "eval/accuracy", Axis.TOKENS, LABELS, bright)
+        found = lines.curves(parts, "eval/accuracy", Axis.TOKENS, LABELS, bright)
         assert len(figures.curve("t", "share", Axis.TOKENS, found, INK).axes[0].lines) == 2
 
 
@@ -114,35 +114,35 @@ def test_a_long_line_keeps_its_ends_and_its_spikes() -> None:
     x = np.arange(10_000.0)
     y = np.zeros(10_000)
     y[4321], y[8765] = 1.0, -1.0
-    short_x, short_y = curves.thinned(x, y)
+    short_x, short_y = lines.thinned(x, y)
 
-    assert len(short_x) <= 2 * curves.BUCKETS + 2
+    assert len(short_x) <= 2 * lines.BUCKETS + 2
     assert (short_x[0], short_x[-1]) == (0, 9999)
     assert (short_y.max(), short_y.min()) == (1.0, -1.0)
 
 
 def test_front_is_what_nothing_cheaper_beats() -> None:
-    points = [curves.Point("a", t, v) for t, v in [(1, 0.2), (3, 0.5), (2, 0.4), (4, 0.45)]]
+    points = [lines.Point("a", t, v) for t, v in [(1, 0.2), (3, 0.5), (2, 0.4), (4, 0.45)]]
 
-    assert [(p.tokens, p.value) for p in curves.front(points)] == [(1, 0.2), (2, 0.4), (3, 0.5)]
+    assert [(p.tokens, p.value) for p in lines.front(points)] == [(1, 0.2), (2, 0.4), (3, 0.5)]
 
 
 def test_a_thousand_evaluations_are_thinned_and_keep_the_last() -> None:
-    points = [curves.Point("a", t, 0.0) for t in range(1000)]
-    points += [curves.Point("b", t, 0.0) for t in range(3)]
-    kept = [(p.label, p.tokens) for p in curves.sparse(points)]
+    points = [lines.Point("a", t, 0.0) for t in range(1000)]
+    points += [lines.Point("b", t, 0.0) for t in range(3)]
+    kept = [(p.label, p.tokens) for p in lines.sparse(points)]
 
-    assert len(kept) == curves.POINTS + 3
+    assert len(kept) == lines.POINTS + 3
     assert ("a", 999) in kept
     assert {("b", 0), ("b", 1), ("b", 2)} <= set(kept)
 
 
 def test_front_reads_means_over_all_seeds() -> None:
-    parts = curves.by_metric(rows(LABELS))
+    parts = lines.by_metric(rows(LABELS))
     # grpo's third seed has no last evaluation: that point is not compared with three seeds.
     gone = ~((pl.col("trial") == "grpo2") & (pl.col("step") == 3))
     parts["eval/accuracy"] = parts["eval/accuracy"].filter(gone)
-    found = curves.points(parts, "eval/accuracy", LABELS)
+    found = lines.points(parts, "eval/accuracy", LABELS)
 
     last = {label: [p for p in found if p.label == label][-1] for label in LABELS}
     assert (last["reinforce"].tokens, last["reinforce"].value) == (3000.0, pytest.approx(0.61))

@@ -112,7 +112,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 def written(folder: Path, study: Study) -> Path:
     found = findings(study)
     shown = panels(study, found)
-    drawn = {panel.file: panel.draw() for panel in shown}
+    drawn = {panel.file: panel.svg for panel in shown}
     path = folder / "report.html"
     path.write_text(page.render(report.write(study, found, shown), "t", drawn), encoding="utf-8")
     return path

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import test_calibration as calibration
 
-import analysis
 from analysis import selftest
 from analysis.ablation import Prediction, Primary, Relation
 from analysis.designs import Arm, Design, of_results
@@ -152,10 +151,7 @@ def test_correlations_that_no_distribution_has_are_mended() -> None:
 
 
 def test_planning_needs_no_store_and_is_repeatable() -> None:
-    rates = [
-        analysis.plan_power([predicted(EQUAL, 0.05)], {"eval/accuracy": 0.02}, n)
-        for n in (3, 5, 10)
-    ]
+    rates = [plan_power([predicted(EQUAL, 0.05)], {"eval/accuracy": 0.02}, n) for n in (3, 5, 10)]
     found = [each.chances[0].found[0] for each in rates]
     assert found == sorted(found)
     assert found[0] < 0.8 < found[1]  # attainable: 3.18 sd at 3 seeds, 2.07 at 5; here 2.5

@@ -111,7 +111,10 @@ def test_help_documents_every_key(
 
 
 def test_the_command_prints_a_table_and_refuses_in_one_line(
-    final: tuple[Path, dict[str, float]], tmp_path: Path
+    final: tuple[Path, dict[str, float]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     settings = command()
     call = [sys.executable, "-m", "harness.evaluate", str(final[0])]
@@ -127,11 +130,10 @@ def test_the_command_prints_a_table_and_refuses_in_one_line(
     experiment = client.get_experiment_by_name("evaluations")
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.data.metrics["eval/accuracy"] == final[1]["eval/accuracy"]
-    settings["args"] = [*call, "task=nope"]
-    refused = subprocess.run(**settings, cwd=tmp_path, capture_output=True, text=True)
-    assert refused.returncode == 2
-    assert len(refused.stderr.strip().splitlines()) == 1
-    assert "countdown_tinyzero" in refused.stderr
+    monkeypatch.setattr(sys, "argv", ["evaluate", str(final[0]), "task=nope"])
+    assert evaluate.main() == 2
+    (refused,) = capsys.readouterr().err.splitlines()
+    assert "countdown_tinyzero" in refused
 
 
 # --- a folder from a colleague --------------------------------------------------------------------

@@ -17,7 +17,7 @@ from harness.config import Grading
 from harness.errors import ConfigError, ContractError, GraderError
 from harness.rollout.grading import ERRORS_FILE, Grader
 from harness.types import Grade, Prompt, Rollout
-from tests.conftest import ROOT, SMALL, harness
+from tests.conftest import ROOT, SMALL, Here
 from tests.processes import alive, wait_for
 from tests.rollout.graders import RETURNED, RIGHT, Graded, Local, Unimportable
 
@@ -243,7 +243,9 @@ def grade(response, answer):
 """
 
 
-def test_a_failing_grader_in_a_real_trial(work: Path, small_base: Path) -> None:
+def test_a_failing_grader_in_a_real_trial(
+    work: Path, here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Counted while it is rare enough, and the end of the run when it is not."""
     (work / "my_grader.py").write_text(GRADER)
     digits = [(a, b, c) for a in range(1, 8) for b in range(1, 8) for c in range(1, 4)]
@@ -256,14 +258,15 @@ def test_a_failing_grader_in_a_real_trial(work: Path, small_base: Path) -> None:
         *(f"model.path={base}", "task/template=plain", "tracking=none", *small),
         *("task.eval_size=16", "budget.amount=2", "evaluation.pass_k=0"),
     )
-    stopped = harness(work, *request)
+    monkeypatch.syspath_prepend(str(work))
+    stopped = here(*request)
     assert stopped.returncode == 1, stopped.stdout + stopped.stderr
     assert stopped.stderr.startswith("error: the grader failed on ")
     assert stopped.stderr.count("\n") == 1
     trial = next((work / "runs" / "checkpoints").iterdir())
     kept = json.loads((trial / ERRORS_FILE).read_text())
     assert {row["error"] for row in kept} == {"RuntimeError: I am broken"}
-    counted = harness(work, *request, "grading.max_error_share=1")
+    counted = here(*request, "grading.max_error_share=1")
     assert counted.returncode == 0, counted.stdout + counted.stderr
     logs = [path.read_text() for path in (work / "runs" / "checkpoints").glob("*/trial.log")]
     steps = [

@@ -15,7 +15,7 @@ import pytest
 from harness.errors import ConfigError, TrialsFailedError
 from harness.machine.cluster import LOCK, OURS, check_address, ray_cluster
 from harness.machine.files import locked
-from tests.conftest import ROOT, SMALL, Here, command, harness
+from tests.conftest import ROOT, SMALL, Here, command
 from tests.processes import wait_for
 from tests.sweeps.test_sweep import runs_of
 
@@ -161,9 +161,10 @@ def test_a_cluster_of_ours_leaves_nothing_and_clears_up_after_a_killed_driver(
 
 
 def test_a_cluster_that_only_the_environment_names_is_refused_before_anything_starts(
-    work: Path,
+    work: Path, here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = harness(work, "-m", "seed=0,1", *SMALL, RAY_ADDRESS="10.0.0.1:6379")
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    done = here("-m", "seed=0,1", *SMALL)
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1
     assert "set ray.address=auto to use that one, or unset RAY_ADDRESS" in done.stderr
