@@ -126,6 +126,8 @@ class RayConfig:
     Attributes:
         address: of an existing cluster; null starts Ray on this machine.
         cpus_per_rank: cores that each rank of a trial reserves.
+        gpus_per_rank: GPUs that each rank reserves where trainer.device is cuda: 1, or less so that
+            several trials of one rank share a GPU; each may then take that share of its memory.
         retries: times that a crashed trial is started again, from its last checkpoint.
         price_per_device_hour: of a GPU, or of a process without one, in any currency; a multirun's
             dry_run=true then says what it will cost. 0 for what costs nothing.
@@ -133,11 +135,13 @@ class RayConfig:
 
     address: str | None = None
     cpus_per_rank: int = 1
+    gpus_per_rank: float = 1.0
     retries: int = 1
     price_per_device_hour: float = 0.0
 
     def __post_init__(self) -> None:
         checks.at_least("ray.cpus_per_rank", self.cpus_per_rank, 1)
+        checks.share("ray.gpus_per_rank", self.gpus_per_rank)
         checks.at_least("ray.retries", self.retries, 0)
         checks.at_least("ray.price_per_device_hour", self.price_per_device_hour, 0)
 
