@@ -40,6 +40,7 @@ from harness.commands.alone import alone, evaluator_of
 from harness.commands.origin import differing, last_step, unsaid
 from harness.config import Evaluation, Grading, TrialConfig
 from harness.errors import ConfigError, HarnessError
+from harness.facts import declared_metrics
 from harness.launch import in_group
 from harness.learner.trainer import Trainer
 from harness.machine import digests, terminal
@@ -50,7 +51,6 @@ from harness.rollout.engine import Request, Stream
 from harness.schema import Metric
 from harness.tracking.none import NoTracking
 from harness.tracking.record import CONFIG as CONFIG_FILE
-from harness.trial import declared_metrics
 from harness.typed import TARGET, import_path, typed
 from harness.types import Grade, Prompt, Rollout
 from harness.wording import unknown

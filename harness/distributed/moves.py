@@ -151,6 +151,12 @@ class Moves:
         return type(tree).__tensor_unflatten__(inner, about, tree.size(), tree.stride())
 
 
+def kept_by(optimizer: torch.optim.Optimizer | None) -> list[Tensor]:
+    """The tensors of an optimizer; there are none before its first step."""
+    kept = {} if optimizer is None else optimizer.state
+    return [x for own in kept.values() for x in own.values() if isinstance(x, Tensor)]
+
+
 def read_into(own: Any, given: Any) -> None:
     """Copy a state_dict into another of its kind, where they are not the same memory."""
     if isinstance(own, dict):

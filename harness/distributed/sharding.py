@@ -1,6 +1,7 @@
 """Where a model lies: on one device, or in shards over the ranks (FSDP2)."""
 
 import functools
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -166,6 +167,12 @@ def resharded(module: torch.nn.Module) -> None:
     """Let go of the full parameters that a pass without gradient leaves at the root."""
     if isinstance(module, FSDPModule):
         module.reshard()
+
+
+def at_rest(module: torch.nn.Module) -> Iterable[Tensor]:
+    """Its parameters as they lie between two passes: in shards."""
+    resharded(module)
+    return module.parameters()
 
 
 def _types(precision: Precision) -> MixedPrecisionPolicy:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,18 @@ from torch.distributed.fsdp import register_fsdp_forward_method
 
 from harness import checks
 from harness.distributed.checksums import added, digest, sums
-from harness.distributed.moves import State, read_into
-from harness.distributed.sharding import Device, Layout, local, placed, resharded, whole
+from harness.distributed.moves import State, kept_by, read_into
+from harness.distributed.sharding import (
+    Device,
+    Layout,
+    at_rest,
+    local,
+    placed,
+    resharded,
+    whole,
+)
 from harness.learner.batching import Packed, packed, passes, row_lengths
+from harness.learner.finite import check_scored
 from harness.learner.scorer import Hidden, Scorer
 from harness.machine.progress import Unit, advance
 from harness.types import Rollout
@@ -69,6 +79,7 @@ class Optimizer:
 
     def __post_init__(self) -> None:
         checks.above("trainer.optimizer.learning_rate", self.learning_rate, 0)
+        checks.finite("trainer.optimizer.learning_rate", self.learning_rate)
         checks.above("trainer.optimizer.clip", self.clip, 0)
         checks.decay("trainer.optimizer.beta1", self.beta1)
         checks.decay("trainer.optimizer.beta2", self.beta2)
@@ -112,38 +123,36 @@ class Learner:
             self.optimizer = _optimizer(settings, self.parameters, layout.device)
         name = "reference" if settings is None else type(self).__name__.lower()
         add = layout.moves.add
-        self.weights_state = weights or add(f"{name}'s weights", self._at_rest)
-        self.moments_state = add(f"{name}'s optimizer", self._moments)
-
-    def _at_rest(self) -> Iterable[Tensor]:
-        """The weights as they lie between two passes."""
-        resharded(self.module)
-        return self.module.parameters()
-
-    def _moments(self) -> Iterable[Tensor]:
-        """What the optimizer keeps; nothing before its first step."""
-        kept = {} if self.optimizer is None else self.optimizer.state
-        return [x for own in kept.values() for x in own.values() if isinstance(x, Tensor)]
+        self.weights_state = weights or add(f"{name}'s weights", partial(at_rest, module))
+        self.moments_state = add(f"{name}'s optimizer", partial(kept_by, self.optimizer))
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
         for parameter in self.parameters:
             parameter.grad = None
 
-    def step(self, progress: float, held: bool = False) -> tuple[float, float]:
-        """One step on the gradients that are there; the norm before clipping, and the rate.
+    def hold(self) -> None:
+        """Put 0 in the place of the gradients that are there."""
+        for parameter in self.parameters:
+            if parameter.grad is not None:
+                parameter.grad.zero_()
+
+    def norm(self) -> Tensor:
+        """Of the gradients that are there; with shards, this rank's part of it (see `whole`)."""
+        found = [p.grad for p in self.parameters if p.grad is not None]
+        return torch.nn.utils.get_total_norm(found)
+
+    def step(self, progress: float, norm: Tensor, held: bool = False) -> float:
+        """One step on the gradients that are there, clipped; returns the learning rate.
 
         Args:
-            held: the optimizer counts the step, but its gradient and rate are 0 and nothing moves.
+            norm: theirs, as `norm` gives it.
+            held: the optimizer counts the step, but its rate is 0; see `hold` for its gradients.
         """
         assert self.optimizer is not None
         assert self.settings is not None
         self.layout.moves.at_hand(self.weights_state, self.moments_state)
-        if held:
-            for parameter in self.parameters:
-                if parameter.grad is not None:
-                    parameter.grad.zero_()
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip)
+        torch.nn.utils.clip_grads_with_norm_(self.parameters, self.settings.clip, norm)
         rate = 0.0 if held else self.settings.rate(progress)
         for group in self.optimizer.param_groups:
             if isinstance(group["lr"], Tensor):  # torchao compiles its step around it
@@ -154,7 +163,7 @@ class Learner:
         for state in (self.weights_state, self.moments_state):
             state.touched()
         self.version += 1
-        return float(whole(norm)), rate
+        return rate
 
     def state_dict(self) -> dict[str, Any]:
         """Weights and optimizer by name, in this rank's shards; with offload as they wait."""
@@ -184,7 +193,11 @@ class Learner:
         set_optimizer_state_dict(self.module, self.optimizer, state["optimizer"])
 
     def _scored(self, rollout: Rollout, names: tuple[str, ...]) -> list[Tensor]:
-        """Columns of the module for every row, (B,T), 0 off the mask; on every rank."""
+        """Columns of the module for every row, (B,T), 0 off the mask; on every rank.
+
+        Raises:
+            DivergedError: some are no numbers.
+        """
         self.layout.moves.at_hand(self.weights_state)
         columns: dict[str, Tensor] = {}
         rows_B = torch.arange(len(rollout.prompts))
@@ -198,7 +211,10 @@ class Learner:
                     column_BT[part.rows_b, : made[name].shape[1]] = made[name]
             advance(Unit.RESPONSES, part.counts * len(part.rows_b) * layout.ranks.count)
         resharded(self.module)
-        return [layout.ranks.added(columns[name]) for name in names]
+        found = [layout.ranks.added(columns[name]) for name in names]
+        for name, column_BT in zip(names, found, strict=True):
+            check_scored(name, column_BT, rollout.mask_BT, self.optimizer is not None)
+        return found
 
 
 class Policy(Learner):
