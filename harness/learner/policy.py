@@ -21,15 +21,7 @@ from torch.distributed.fsdp import register_fsdp_forward_method
 from harness import checks
 from harness.distributed.checksums import added, digest, sums
 from harness.distributed.moves import State, kept_by, read_into
-from harness.distributed.sharding import (
-    Device,
-    Layout,
-    at_rest,
-    local,
-    placed,
-    resharded,
-    whole,
-)
+from harness.distributed.sharding import Device, Layout, at_rest, local, placed, resharded, whole
 from harness.learner.batching import Packed, packed, passes, row_lengths
 from harness.learner.finite import check_scored
 from harness.learner.scorer import Hidden, Scorer

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -32,7 +33,7 @@ SIZES = {
     "0.2M": work.Size(hidden=96, layers=2, heads=3, feed_forward=256),
     "20M": work.Size(hidden=512, layers=6, heads=8, feed_forward=1536),
 }
-ENGINES: dict[str, Transformers | Vllm] = {
+ENGINES: dict[str, Any] = {
     "transformers": Transformers(max_new_tokens=work.NEW_TOKENS),
     "vllm": Vllm(max_new_tokens=work.NEW_TOKENS, cache_gb=0.5),
 }
