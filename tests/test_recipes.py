@@ -51,6 +51,7 @@ def test_every_recipe_is_typed_fits_its_gpus_and_says_what_was_not_run(
     parts = estimate(shape(config.model.path), config, torch.float32, prompt=256)
     assert sum(parts.values()) < 0.95 * GPU_GB * 1e9  # the rest is the device's own
     assert config.trainer.device.value == "cuda"
+    assert config.trainer.threads == config.ray.cpus_per_rank == 4
     head = (ROOT / "conf" / "recipe" / f"{name}.yaml").read_text().partition("defaults:")[0]
     assert "Not run on GPUs" in head
 
@@ -194,7 +195,7 @@ def test_two_small_trials_share_a_gpu(
     room.check(
         config, estimate(sizes, config, torch.float32, 256), on_host(sizes, config, torch.float32)
     )
-    assert bundle(config) == {"CPU": 1, "GPU": 0.5}
+    assert bundle(config) == {"CPU": 4, "GPU": 0.5}
 
 
 def test_ranks_of_one_trial_share_no_gpu(composed: Callable[..., Any]) -> None:
