@@ -8,6 +8,7 @@ the same phases (arXiv 2409.19256, section 5.4).
 On a CPU there is nowhere else to go, but all of it happens: that is how it is tested.
 """
 
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -194,6 +195,7 @@ def _locked(host: Tensor, pinned: bool) -> Tensor:
     if pinned and host.numel():
         runtime: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
         torch.cuda.check_error(int(runtime.cudaHostRegister(host.data_ptr(), host.numel(), 0)))
+        weakref.finalize(host, runtime.cudaHostUnregister, host.data_ptr())
     return host
 
 

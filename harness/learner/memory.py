@@ -1,8 +1,8 @@
 """How much memory a trial will take on each rank and its machine, from its config alone.
 
 On a CPU what is counted are tensors: Python and its libraries come on top. On a GPU all of it is,
-with round numbers for what no tensor is (GPU_PARTS, PROCESS): those are estimates until `pytest -m
-gpu` has been run on the card at hand, which compares the sum with the measured peak.
+with round numbers for what no tensor is (CONTEXT, COLLECTIVES, GRAPHS, PROCESS): they are estimates
+until `pytest -m gpu`, which compares the sum with the measured peak, has run on the card at hand.
 """
 
 from dataclasses import dataclass
