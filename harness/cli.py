@@ -195,18 +195,30 @@ def _show_end(console: Console, folder: Path, result: Mapping[str, float]) -> No
 def _show_memory(console: Console, config: TrialConfig) -> None:
     """What the trial will read first and what it will need, after all checks; nothing is run."""
     from harness.distributed.sharding import Device
-    from harness.preflight import memory, read
+    from harness.learner import room
+    from harness.preflight import memory, on_machine, read
     from harness.trial import prepare
 
     source = prepare(config)[1]
     reading = read(config, source)
     console.print(f"first prompt  {source.tokens.texts([reading.first])[0]!r}")
     console.print(f"its tokens    {' '.join(map(str, reading.first))}")
-    parts = memory(config, source, reading)
-    for name, size in (*parts.items(), ("together", sum(parts.values()))):
-        console.print(f"{name:26} {size / 1e9:8.2f} GB")
-    device = "GPU" if config.trainer.device is Device.CUDA else "process"
+    gpu = config.trainer.device is Device.CUDA
+    device, host = memory(config, source, reading), on_machine(config, source)
+    _show_parts(console, "per GPU" if gpu else "per process", device)
+    if gpu:
+        _show_parts(console, "per rank, of its machine", host)
     console.print(
-        f"per {device}, {config.trainer.ranks} of them; tensors only: the device's own context, "
-        f"Python and its libraries come on top"
+        f"{config.trainer.ranks} of them; estimated, on a GPU with round numbers for driver, NCCL "
+        f"and vLLM's graphs"
+        if gpu
+        else f"{config.trainer.ranks} of them; tensors only: Python and its libraries come on top"
     )
+    room.check(config, device, host)
+
+
+def _show_parts(console: Console, of: str, parts: Mapping[str, int]) -> None:
+    """Sizes in GB, and their sum."""
+    console.print(f"{of}:")
+    for name, size in (*parts.items(), ("together", sum(parts.values()))):
+        console.print(f"  {name:34} {size / 1e9:8.2f} GB")

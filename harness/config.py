@@ -131,6 +131,8 @@ class RayConfig:
     Attributes:
         address: of an existing cluster; null starts Ray on this machine.
         cpus_per_rank: cores that each rank of a trial reserves.
+        gpus_per_rank: GPUs that each rank reserves where trainer.device is cuda: 1, or less so that
+            several trials of one rank share a GPU; each may then take that share of its memory.
         retries: times that a failed trial is started again, from its last checkpoint; never after
             a failure that is certain to come again, such as a NaN.
         retry_seconds: before the first retry; doubled before each further one of the trial, at most
@@ -141,12 +143,14 @@ class RayConfig:
 
     address: str | None = None
     cpus_per_rank: int = 1
+    gpus_per_rank: float = 1.0
     retries: int = 1
     retry_seconds: float = 5.0
     price_per_device_hour: float = 0.0
 
     def __post_init__(self) -> None:
         checks.at_least("ray.cpus_per_rank", self.cpus_per_rank, 1)
+        checks.share("ray.gpus_per_rank", self.gpus_per_rank)
         checks.at_least("ray.retries", self.retries, 0)
         checks.at_least("ray.retry_seconds", self.retry_seconds, 0)
         checks.finite("ray.retry_seconds", self.retry_seconds)

@@ -52,7 +52,7 @@ def run_trial(config: TrialConfig, observe: Observer) -> dict[str, float]:
 
 def bundle(config: TrialConfig) -> dict[str, float]:
     """What a rank reserves."""
-    gpus = {"GPU": 1} if config.trainer.device is Device.CUDA else {}
+    gpus = {"GPU": config.ray.gpus_per_rank} if config.trainer.device is Device.CUDA else {}
     return {"CPU": config.ray.cpus_per_rank, **gpus}
 
 

@@ -1,19 +1,18 @@
 """What is checked of a whole config before a trial leaves a trace."""
 
 import importlib.util
-import os
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
 
 from harness.blame import blamed
 from harness.config import TrialConfig
 from harness.distributed import sharding
 from harness.distributed.sharding import Device, computed_in
 from harness.errors import ConfigError
-from harness.learner.memory import estimate, shape_of
+from harness.learner import room
+from harness.learner.memory import estimate, on_host, shape_of
 from harness.learner.policy import Kind
+from harness.machine import devices
 from harness.models import fits
 from harness.models.loading import Source
 from harness.types import Sampling
@@ -58,17 +57,37 @@ def check_with(config: TrialConfig, source: Source) -> None:
     check_context(config, source, reading)
     config.rollout.check(source, config.trainer.ranks, config.trainer.device.value)
     check_cache(config, source, reading)
-    check_memory(config, source, reading)
+    if not config.dry_run:  # which shows first what it is that does not fit
+        room.check(config, memory(config, source, reading), on_machine(config, source))
+
+
+def settle(config: TrialConfig) -> None:
+    """Make this process compute as the config says, as a rank of a trial or alone.
+
+    Raises:
+        ConfigError: it has no GPU and should.
+    """
+    sharding.check_there(config.trainer.device)
+    devices.settle(config.trainer.threads, config.trainer.deterministic)
 
 
 def check_layout(config: TrialConfig) -> None:
     """Refuse what the ranks and devices that are asked for cannot do.
 
     Raises:
-        ConfigError: settings of FSDP2 without it, no GPU, or an optimizer that is not installed.
+        ConfigError: settings of FSDP2 without it, no GPU where one is wanted, ranks that would
+            share one, or an optimizer that is not installed.
     """
     trainer = config.trainer
-    sharding.check(trainer.sharding, trainer.device, trainer.ranks)
+    sharding.check(trainer.sharding, trainer.ranks)
+    # On a cluster this may be the driver, on a machine without a GPU: see `settle`.
+    if config.ray.address is None and not config.dry_run:
+        sharding.check_there(trainer.device)
+    if trainer.device is Device.CUDA and trainer.ranks > 1 and config.ray.gpus_per_rank < 1:
+        raise ConfigError(
+            f"ray.gpus_per_rank={config.ray.gpus_per_rank:g} lets trials of one rank share a GPU, "
+            f"received trainer.ranks={trainer.ranks}; NCCL wants one for each: set it to 1"
+        )
     eight_bit = trainer.optimizer.kind is Kind.ADAMW_8BIT
     if eight_bit and importlib.util.find_spec("torchao") is None:
         raise ConfigError(
@@ -144,8 +163,13 @@ def check_context(config: TrialConfig, source: Source, reading: Reading) -> None
 
 
 def memory(config: TrialConfig, source: Source, reading: Reading) -> dict[str, int]:
-    """Bytes that each rank will need, part by part."""
+    """Bytes that each rank will need on its device, part by part."""
     return estimate(shape_of(source.config()), config, source.dtype, reading.longest)
+
+
+def on_machine(config: TrialConfig, source: Source) -> dict[str, int]:
+    """Bytes of its machine that each rank with a GPU will need, part by part."""
+    return on_host(shape_of(source.config()), config, source.dtype)
 
 
 def check_cache(config: TrialConfig, source: Source, reading: Reading) -> None:
@@ -167,24 +191,4 @@ def check_cache(config: TrialConfig, source: Source, reading: Reading) -> None:
             f"rollout.cache_gb must hold the keys and values of at least one response, "
             f"{needed / 1e9:.3g} GB for {context} tokens, received "
             f"{rollout.cache_bytes / 1e9:.3g}; raise it or lower rollout.max_new_tokens"
-        )
-
-
-def check_memory(config: TrialConfig, source: Source, reading: Reading) -> None:
-    """Refuse a trial whose tensors will not fit on its device.
-
-    Raises:
-        ConfigError: how much it needs, how much there is, and what makes it smaller.
-    """
-    needed = sum(memory(config, source, reading).values())
-    if config.trainer.device is Device.CUDA:
-        there = torch.cuda.get_device_properties(0).total_memory
-    else:
-        pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        there = pages // config.trainer.ranks
-    if needed > there:
-        raise ConfigError(
-            f"each rank needs about {needed / 1e9:.1f} GB and has {there / 1e9:.1f} (dry_run=true "
-            f"shows what for); raise trainer.ranks, lower trainer.token_budget, or set "
-            f"trainer.sharding.checkpointing=true"
         )

@@ -7,8 +7,6 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from harness import loop, preflight, standing
 from harness.config import TrialConfig, digest, resolved, trial_name
 from harness.distributed.ranks import Ranks
@@ -22,7 +20,7 @@ from harness.learner.policy import Policy
 from harness.learner.scorer import check_head
 from harness.learner.sync import Synced
 from harness.learner.update import Models
-from harness.machine import files
+from harness.machine import files, heap
 from harness.machine.process import log_file, log_name, terminable
 from harness.machine.progress import Unit, Wait, waiting
 from harness.machine.stall import guarded
@@ -133,7 +131,7 @@ def run_rank(config: TrialConfig, observe: Observer, ranks: Ranks) -> dict[str, 
         ConfigError: the request cannot be run; nothing was written.
     """
     folder = trial_folder(config)
-    torch.set_num_threads(config.trainer.threads)
+    preflight.settle(config)
     imported = code_now(config)
     runs, source = prepare(config)
     if ranks.first:
@@ -151,7 +149,8 @@ def run_rank(config: TrialConfig, observe: Observer, ranks: Ranks) -> dict[str, 
             parts = assemble(
                 config, source, folder, run, observe if ranks.first else _nothing, ranks
             )
-            with closing(parts.engine), closing(parts.collector.grader):
+            sleeps = config.rollout.cache_bytes is not None
+            with closing(parts.engine), closing(parts.collector.grader), heap.settled(sleeps):
                 loop.resume(parts)
                 result = loop.train(parts)
                 run.finish()  # before anything is closed, which takes a while
@@ -220,6 +219,7 @@ def _models(config: TrialConfig, source: Source, ranks: Ranks) -> Models:
     """What is trained, from the base model, and the base itself."""
     trainer, temperature = config.trainer, config.rollout.temperature
     layout = Layout(trainer.token_budget, trainer.sharding, trainer.device, ranks)
+    frozen = dataclasses.replace(source, dtype=computed_in(trainer.sharding, source.dtype))
     settings = getattr(config.algorithm, "critic", None)
     shared = settings is not None and settings.shared
     base = source.model()
@@ -233,7 +233,8 @@ def _models(config: TrialConfig, source: Source, ranks: Ranks) -> Models:
         critic = Critic(policy if shared else own.model(), layout, optimizer, settings.warmup)
     return Models(
         policy=policy,
-        reference=Policy(source.model(), temperature, layout),
+        # It is never trained: kept in the type that it computes in, it gives the same bits.
+        reference=Policy(frozen.model(), temperature, layout),
         critic=critic,
         importance_cap=trainer.importance_cap,
     )

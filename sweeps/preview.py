@@ -187,7 +187,9 @@ def _costs(planned: Plan, seen: Sequence[Seen]) -> str:
         room = at_once(first)
         text += f"; about {spoken(makespan(seconds, room))}, {room} at a time on this machine"
     hours = sum(seconds) * first.trainer.ranks / HOUR_S
-    kind = "GPU" if first.trainer.device is Device.CUDA else "process"
+    kind = "process"
+    if first.trainer.device is Device.CUDA:
+        kind, hours = "GPU", hours * first.ray.gpus_per_rank
     text += f"; {tokens:,.0f} tokens; {hours:.2f} {kind}-hours"
     price = first.ray.price_per_device_hour
     return text + ("" if price == 0 else f"; {hours * price:,.2f} at {price:g} an hour")
@@ -212,5 +214,5 @@ def at_once(job: TrialConfig) -> int:
     ranks = job.trainer.ranks
     room: int = (os.cpu_count() or 1) // (job.ray.cpus_per_rank * ranks)
     if job.trainer.device is Device.CUDA:
-        room = min(room, torch.cuda.device_count() // ranks)
+        room = min(room, int(torch.cuda.device_count() / job.ray.gpus_per_rank) // ranks)
     return max(1, room)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import Qwen2Config
 
-from harness.learner.memory import Shape, estimate, shape_of
+from harness.learner.memory import Shape, estimate, on_host, shape_of
 from harness.tasks.templates import TinyZeroInstruct
 from tests.conftest import ROOT
 
@@ -51,6 +51,7 @@ def test_every_recipe_is_typed_fits_its_gpus_and_says_what_was_not_run(
     parts = estimate(shape(config.model.path), config, torch.float32, prompt=256)
     assert sum(parts.values()) < 0.95 * GPU_GB * 1e9  # the rest is the device's own
     assert config.trainer.device.value == "cuda"
+    assert config.trainer.threads == config.ray.cpus_per_rank == 4
     head = (ROOT / "conf" / "recipe" / f"{name}.yaml").read_text().partition("defaults:")[0]
     assert "Not run on GPUs" in head
 
@@ -121,19 +122,125 @@ def test_a_model_that_cannot_fit_is_refused(
 ) -> None:
     from harness import preflight
     from harness.errors import ConfigError
+    from harness.machine import devices
     from harness.trial import prepare
     from tests.conftest import SMALL
 
     config = composed(*SMALL, f"runs={work / 'runs'}", "tracking=none")
     _, source = prepare(config)
     needed = sum(preflight.memory(config, source, preflight.read(config, source)).values())
-    page = 4096
-    for there, refused in ((needed + page, False), (needed - page, True)):
-        sizes = {"SC_PAGE_SIZE": page, "SC_PHYS_PAGES": there // page}
-        monkeypatch.setattr(preflight.os, "sysconf", sizes.__getitem__)
+    for free, refused in ((needed, False), (needed - 1, True)):
+        monkeypatch.setattr(devices, "host", lambda free=free: devices.Room(free, 10 * needed))
         if refused:
             with pytest.raises(ConfigError, match="each rank needs about") as refusal:
                 prepare(config)
             assert "\n" not in str(refusal.value)
         else:
             prepare(config)
+
+
+# --- a GPU and its machine, which are made up -----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("free", "host", "share", "message"),
+    [
+        (80.0, 200.0, 1.0, None),
+        (66.0, 200.0, 1.0, r"its GPU and has 62\.0: 66\.0 of 80\.0 are free, 5% stay so"),
+        (80.0, 90.0, 1.0, r"of its machine and has 90\.0 .* trainer\.sharding\.offload=false"),
+        (80.0, 200.0, 0.5, r"has 38\.0: .* of which a trial may take 0\.5 \(ray\.gpus_per_rank\)"),
+    ],
+    ids=["fits", "others are on it", "host", "share"],
+)
+def test_what_is_free_is_compared_with_what_is_needed(
+    composed: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    free: float,
+    host: float,
+    share: float,
+    message: str | None,
+) -> None:
+    """63.3 GB of the GPU and 97.6 of the machine for TinyZero's script on one GPU, with offload."""
+    from harness.errors import ConfigError
+    from harness.learner import room
+    from harness.machine import devices
+
+    config = composed("+recipe=tinyzero_3b_1gpu", f"ray.gpus_per_rank={share}")
+    sizes = shape(config.model.path)
+    on_gpu = estimate(sizes, config, torch.float32, prompt=256)
+    on_machine = on_host(sizes, config, torch.float32)
+    card, machine = (int(x * 1e9) for x in (free, host))
+    monkeypatch.setattr(devices, "gpu", lambda: devices.Room(card, 80 * 10**9))
+    monkeypatch.setattr(devices, "host", lambda: devices.Room(machine, machine))
+    if message is None:
+        room.check(config, on_gpu, on_machine)
+        return
+    with pytest.raises(ConfigError, match=message) as refusal:
+        room.check(config, on_gpu, on_machine)
+    assert "\n" not in str(refusal.value)
+
+
+def test_two_small_trials_share_a_gpu(
+    composed: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """30.0 GB each of 80: half of the card is 38.0 with its headroom."""
+    from harness.launch import bundle
+    from harness.learner import room
+    from harness.machine import devices
+
+    config = composed("+recipe=tinyzero_0_5b", "ray.gpus_per_rank=0.5")
+    monkeypatch.setattr(devices, "gpu", lambda: devices.Room(80 * 10**9, 80 * 10**9))
+    monkeypatch.setattr(devices, "host", lambda: devices.Room(10**11, 10**11))
+    sizes = shape(config.model.path)
+    room.check(
+        config, estimate(sizes, config, torch.float32, 256), on_host(sizes, config, torch.float32)
+    )
+    assert bundle(config) == {"CPU": 4, "GPU": 0.5}
+
+
+def test_ranks_of_one_trial_share_no_gpu(composed: Callable[..., Any]) -> None:
+    from harness import preflight
+    from harness.errors import ConfigError
+
+    asked = ("ray.gpus_per_rank=0.5", "ray.address=head:6379")
+    with pytest.raises(ConfigError, match=r"received trainer\.ranks=2; NCCL wants one for each"):
+        preflight.check_layout(composed("+recipe=tinyzero_3b", *asked))
+    with pytest.raises(ConfigError, match=r"ray\.gpus_per_rank is a share"):
+        composed("ray.gpus_per_rank=2")
+
+
+def test_a_driver_needs_no_gpu_where_the_ranks_are_elsewhere(composed: Callable[..., Any]) -> None:
+    """Here is none: the driver passes, a rank does not, nor whoever would start Ray here."""
+    from harness import preflight
+    from harness.errors import ConfigError
+
+    away = composed("trainer.device=cuda", "ray.address=head:6379")
+    preflight.check_layout(away)
+    preflight.check_layout(composed("trainer.device=cuda", "dry_run=true"))
+    for refused in (
+        lambda: preflight.settle(away),
+        lambda: preflight.check_layout(composed("trainer.device=cuda")),
+    ):
+        with pytest.raises(ConfigError, match="torch sees no GPU here"):
+            refused()
+
+
+def test_the_estimate_knows_what_is_alive_at_once(composed: Callable[..., Any]) -> None:
+    """A critic's own graph doubles what a pass keeps; bfloat16 halves the reference."""
+    sizes = shape("Qwen/Qwen2.5-3B")
+    ppo = composed("+recipe=tinyzero_3b", "trainer.token_budget=65536", "rollout.cache_gb=1")
+    shared = composed(
+        *("+recipe=tinyzero_3b", "trainer.token_budget=65536", "rollout.cache_gb=1"),
+        "algorithm.critic.shared=true",
+    )
+    one, two = (
+        estimate(sizes, config, torch.float32, 256)["one pass of learning"]
+        for config in (shared, ppo)
+    )
+    # Inputs of 36 blocks of width 2,048 in bfloat16, and the root's parameters, once more.
+    inputs, root = 65536 * 36 * 2048 * 2, (sizes.parameters - 36 * sizes.block) * 2
+    assert two - one == inputs + root
+    full = composed("+recipe=tinyzero_3b", "trainer.sharding.precision=weights")
+    reference = "reference"
+    half, whole = (estimate(sizes, c, torch.float32, 256)[reference] for c in (ppo, full))
+    assert (half, whole) == (sizes.parameters * 2 // 2, sizes.parameters * 4 // 2)

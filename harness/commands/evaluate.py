@@ -1,7 +1,8 @@
 """`python -m harness.evaluate CHECKPOINT [KEY=VALUE ...]`: measure a checkpoint, held out.
 
 Task, decoding, evaluation and seed are those of the checkpoint's trial unless a key says otherwise,
-so that `final` repeats its trial's last numbers.
+so that `final` repeats its trial's last numbers; so are device, numeric type, sharding and threads,
+and one process does what the trial's ranks did.
 
   prompt='TEXT'                samples for one prompt instead; graded where it is one of the task's
   prompt=3                     the same for the held-out prompt of that number, counted from 0
@@ -13,6 +14,7 @@ so that `final` repeats its trial's last numbers.
   task=gsm8k task.source=F     another task; accuracy of each difficulty and part is in the table
   task.eval_size=1000          and every other key of task.*
   seed=1                       other random numbers
+  trainer.device=cpu           other than the trial's; model.dtype, trainer.threads, ... as well
   json=FILE                    write the results there as well
   tracking=mlflow              and publish them, in the experiment `evaluations` (runs=FOLDER)
   trust=true                   what a received folder's config would import or read is allowed
@@ -34,21 +36,18 @@ from rich.table import Table
 from harness.cli import EXIT_TRIALS_FAILED, EXIT_USER_ERROR, changed, composed
 from harness.commands import results
 from harness.commands import trust as received
-from harness.commands.origin import differing, last_step
+from harness.commands.alone import alone, evaluator_of
+from harness.commands.origin import differing, last_step, unsaid
 from harness.config import Evaluation, Grading, TrialConfig
-from harness.distributed.ranks import ALONE
-from harness.distributed.sharding import Layout
 from harness.errors import ConfigError, HarnessError
 from harness.facts import declared_metrics
 from harness.launch import in_group
-from harness.learner.policy import Policy
+from harness.learner.trainer import Trainer
 from harness.machine import digests, terminal
 from harness.machine.progress import shown_on
-from harness.measure.evaluation import Evaluator
-from harness.preflight import check_context, read
+from harness.preflight import check_context, read, settle
 from harness.rehearsal import rehearse
 from harness.rollout.engine import Request, Stream
-from harness.rollout.grading import Grader
 from harness.schema import Metric
 from harness.tracking.none import NoTracking
 from harness.tracking.record import CONFIG as CONFIG_FILE
@@ -59,7 +58,9 @@ from harness.wording import unknown
 # What is kept of a checkpoint's trial, each with what such a plug-in has.
 MEASURED = {"task": "held_out", "rollout": "engine"}
 # The same of what is no plug-in, with its class; older trials may lack it.
-KEPT = {"evaluation": Evaluation, "grading": Grading}
+KEPT = {"evaluation": Evaluation, "grading": Grading, "trainer": Trainer}
+# Of the model, what its passes depend on; the trial's base itself is not kept.
+KEPT_OF_MODEL = ("dtype", "attention")
 # Keys of this command alone.
 OWN_KEYS = ("prompt", "samples", "json", "trust")
 HELP = ("--help", "-h", "help")
@@ -94,16 +95,16 @@ def config_of(checkpoint: Path, overrides: Sequence[str], trust: bool = False) -
     seed = [f"seed={stored['seed']}"] if type(stored.get("seed")) is int else []
     own = [o for o in overrides if re.split(r"[.=]", o.lstrip("+"))[0] in {*groups, *kept}]
     others = [o for o in overrides if o not in own]
-    config = composed(
-        ["model=hf", f"model.path={_quoted(checkpoint)}", "tracking=none", *seed, *others]
-    )
+    model = received.numeric(stored.get("model"), KEPT_OF_MODEL)
+    named = ["model=hf", f"model.path={_quoted(checkpoint)}", "tracking=none"]
+    config = composed([*named, *seed, *model, *others])
     nodes = changed(nodes, own)
     plug_ins = {group: nodes[group] for group in groups}
     received.ask(received.demands(plug_ins, checkpoint.parent), written, trust)
     made = {key: typed(nodes[key], key, KEPT[key]) for key in kept}
     made |= {group: _own(nodes, group) for group in groups}
     config = dataclasses.replace(config, **made)
-    return dataclasses.replace(config, rollout=config.rollout.alone())
+    return alone(config)
 
 
 def _own(nodes: Mapping[str, Any], group: str) -> Any:
@@ -128,34 +129,6 @@ def _check_whole(checkpoint: Path) -> None:
 def _quoted(path: Path) -> str:
     """As Hydra reads it whatever the folder's name."""
     return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-def evaluator_of(
-    config: TrialConfig, prompts: Sequence[Prompt], samples: int | None = None
-) -> Evaluator:
-    """An evaluator of the model that a config names.
-
-    Args:
-        prompts: all that it will sample for.
-        samples: per prompt, of which pass@k is estimated; None: as many as k.
-    """
-    config.model.check(config.task)
-    source = config.model.prepare(config.task, config.runs)
-    layout = Layout(config.trainer.token_budget, device=config.trainer.device)
-    policy, device = Policy(source.model(), config.rollout.temperature, layout), layout.device.value
-    config.rollout.check(source, ALONE.count, device)
-    return Evaluator(
-        engine=config.rollout.engine(source, source.tokens, prompts, device, ALONE),
-        rollout=config.rollout,
-        task=config.task,
-        grader=Grader(task=config.task, limits=config.grading, folder=Path(config.runs)),
-        policy=policy,
-        reference=policy,
-        temperature=config.evaluation.temperature,
-        pass_k=config.evaluation.pass_k,
-        seed=config.seed,
-        samples=samples,
-    )
 
 
 def measured(
@@ -227,7 +200,8 @@ def main() -> int:
             )
         checkpoint = Path(arguments[0])
         config = config_of(checkpoint, overrides, pairs.get("trust") == "true")
-        for line in differing(checkpoint, config):
+        settle(config)
+        for line in (*differing(checkpoint, config), *unsaid(checkpoint, config)):
             terminal.remark(line)
         with in_group(config, None, 0), shown_on(console):
             if "prompt" in pairs:

@@ -7,7 +7,7 @@ from harness.config import TrialConfig
 from harness.identity import code_now
 from harness.learner.checkpoint import ACCURACY, HIGHEST, RESULT
 from harness.tracking import record
-from harness.tracking.record import IDENTITY
+from harness.tracking.record import CONFIG, IDENTITY
 from harness.wording import few
 
 # Metric of a trial that says which step it is.
@@ -41,4 +41,17 @@ def differing(checkpoint: Path, config: TrialConfig) -> list[str]:
     return [
         f"note: the code of {few(edited)} changed since the trial ran, so that these numbers need "
         f"not be its own"
+    ]
+
+
+def unsaid(checkpoint: Path, config: TrialConfig) -> list[str]:
+    """A line where nothing beside a checkpoint says how its trial computed; else none."""
+    if "trainer" in received.mapping(checkpoint.parent / CONFIG):
+        return []
+    trainer = config.trainer
+    number = getattr(config.model, "dtype", None)
+    return [
+        f"note: no trial's config lies beside the checkpoint; it is measured in "
+        f"{number.value if number else 'its own type'} on {trainer.device.value}, with "
+        f"{trainer.threads} thread(s): choose with trainer.device=, model.dtype=, trainer.threads="
     ]

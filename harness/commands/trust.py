@@ -74,6 +74,13 @@ def stored(file: Path, groups: Sequence[str]) -> dict[str, Any]:
     return nodes
 
 
+def numeric(node: Any, keys: Sequence[str]) -> list[str]:
+    """Overrides `model.KEY=WORD` of what a trial's config says of its model; plain words alone."""
+    there = node if isinstance(node, Mapping) else {}
+    words = {key: there[key] for key in keys if isinstance(there.get(key), str)}
+    return [f"model.{key}={word}" for key, word in words.items() if word.isidentifier()]
+
+
 def demands(nodes: Mapping[str, Any], folder: Path) -> list[str]:
     """What typing and using some nodes would import and read, beyond our own and the folder's.
 

@@ -23,10 +23,11 @@ _MODULUS = 1 << 64
 def sums(x: Tensor) -> Sums:
     """Of one tensor or shard, of any floating type."""
     bits = x.detach().contiguous().flatten().view(BITS[x.dtype.itemsize])
-    first = second = 0
+    both = bits.new_zeros(2, dtype=torch.int64)  # on the tensor's device, which is asked once
     for part in torch.split(bits, CHUNK):
         whole = part.long()  # int64 overflows into what is wanted: the sum modulo 2^64
-        first, second = first + int(whole.sum()), second + int((whole * whole).sum())
+        both += torch.stack([whole.sum(), (whole * whole).sum()])
+    first, second = both.tolist()
     return first % _MODULUS, second % _MODULUS
 
 

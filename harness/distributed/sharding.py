@@ -1,6 +1,7 @@
 """Where a model lies: on one device, or in shards over the ranks (FSDP2)."""
 
 import functools
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -8,16 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import (
-    CPUOffloadPolicy,
-    FSDPModule,
-    MixedPrecisionPolicy,
-    OffloadPolicy,
-    fully_shard,
-)
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
 
+from harness.distributed.moves import Moves
 from harness.distributed.ranks import ALONE, Ranks
 from harness.errors import ConfigError
 
@@ -43,7 +39,8 @@ class Sharding:
     Attributes:
         fsdp: shard with FSDP2 on a single rank as well; several ranks always do.
         precision: `bfloat16` computes in it, from weights and with sums in their own type.
-        offload: parameters, gradients and optimizer state stay in CPU memory between their uses.
+        offload: weights and optimizer states wait in host memory while others work, a whole state
+            at a time (harness.distributed.moves); gradients stay on the device.
         checkpointing: keep only each block's input and compute the rest again for the gradient.
     """
 
@@ -55,16 +52,21 @@ class Sharding:
 
 @dataclass(frozen=True)
 class Layout:
-    """On what a model's passes run.
+    """On what a model's passes run; the models of a rank share one.
 
     Attributes:
         token_budget: padded tokens of one pass.
+        moves: of their states, where sharding.offload is set.
     """
 
     token_budget: int
     sharding: Sharding = field(default_factory=Sharding)
     device: Device = Device.CPU
     ranks: Ranks = ALONE
+    moves: Moves = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "moves", Moves(self.sharding.offload))
 
     @property
     def torch_device(self) -> torch.device:
@@ -72,8 +74,8 @@ class Layout:
         return torch.device(self.device.value)
 
 
-def check(settings: Sharding, device: Device, ranks: int) -> None:
-    """Raise ConfigError for what one unsharded rank cannot do, and for a device that is not there.
+def check(settings: Sharding, ranks: int) -> None:
+    """Raise ConfigError for what one unsharded rank cannot do.
 
     Args:
         ranks: of the trial.
@@ -86,6 +88,10 @@ def check(settings: Sharding, device: Device, ranks: int) -> None:
             raise ConfigError(
                 f"trainer.sharding.{name} is FSDP2's; with one rank set trainer.sharding.fsdp=true"
             )
+
+
+def check_there(device: Device) -> None:
+    """Raise ConfigError for a device that this process does not have."""
     if device is Device.CUDA and not torch.cuda.is_available():
         raise ConfigError(
             "trainer.device=cuda, but torch sees no GPU here; set trainer.device=cpu or install a "
@@ -120,7 +126,6 @@ def placed(module: torch.nn.Module, layout: Layout) -> torch.nn.Module:
     options: dict[str, Any] = {
         "mesh": init_device_mesh(layout.device.value, (ranks.count,)),
         "mp_policy": _types(settings.precision),
-        "offload_policy": _offload(settings, layout.device),
     }
     for block in blocks(module):
         fully_shard(block, **options)
@@ -164,13 +169,13 @@ def resharded(module: torch.nn.Module) -> None:
         module.reshard()
 
 
+def at_rest(module: torch.nn.Module) -> Iterable[Tensor]:
+    """Its parameters as they lie between two passes: in shards."""
+    resharded(module)
+    return module.parameters()
+
+
 def _types(precision: Precision) -> MixedPrecisionPolicy:
     if precision is Precision.WEIGHTS:
         return MixedPrecisionPolicy()
     return MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
-
-
-def _offload(settings: Sharding, device: Device) -> OffloadPolicy:
-    if not settings.offload:
-        return OffloadPolicy()
-    return CPUOffloadPolicy(pin_memory=device is Device.CUDA)

@@ -48,7 +48,8 @@ class Critic(Learner):
         if isinstance(model, Policy):
             head = model.module.value_head
             assert head is not None
-            super().__init__(model.module, layout, optimizer, head.parameters())
+            own = model.weights_state  # the head is one of the policy's weights
+            super().__init__(model.module, layout, optimizer, head.parameters(), own)
         else:
             module = placed(ValueModel(model, layout.torch_device), layout)
             super().__init__(module, layout, optimizer)

@@ -1,6 +1,8 @@
-"""How much memory a trial will take on each rank, from its config alone.
+"""How much memory a trial will take on each rank and its machine, from its config alone.
 
-What is counted are tensors: the device's own context, Python and its libraries come on top.
+On a CPU what is counted are tensors: Python and its libraries come on top. On a GPU all of it is,
+with round numbers for what no tensor is (CONTEXT, COLLECTIVES, GRAPHS, PROCESS): they are estimates
+until `pytest -m gpu`, which compares the sum with the measured peak, has run on the card at hand.
 """
 
 from dataclasses import dataclass
@@ -20,6 +22,16 @@ EIGHT_BIT_MOMENTS = 2.1
 """Bytes per parameter of two moments in 8 bits and their scales."""
 CHUNK_TENSORS = 4
 """Tensors of a chunk of logits alive at once: themselves, log-probs, and the gradients of both."""
+CONTEXT = 600_000_000
+"""Bytes of a GPU that a process takes before its first tensor: driver, kernels, cuBLAS."""
+COLLECTIVES = 700_000_000
+"""Bytes of NCCL's buffers and channels where ranks talk."""
+GRAPHS = 1_000_000_000
+"""Bytes of vLLM's recorded CUDA graphs and what they work in, which stay while it sleeps."""
+ENGINE_STEP = 8192
+"""Tokens that vLLM reads at once at most, in what it tries at its start."""
+PROCESS = 5_000_000_000
+"""Bytes of a machine that a rank with torch and vLLM for GPUs takes beside its tensors."""
 
 
 @dataclass(frozen=True)
@@ -84,70 +96,163 @@ def shape_of(model_config: Any) -> Shape:
 
 
 def estimate(shape: Shape, config: TrialConfig, dtype: torch.dtype, prompt: int) -> dict[str, int]:
-    """Bytes on each rank at the worst moment of a step, part by part.
+    """Bytes on each rank's device at the worst moment of a step, part by part.
 
     Args:
         dtype: of the weights.
         prompt: tokens of the longest prompt.
     """
     ranks, trainer = config.trainer.ranks, config.trainer
-    width, computed = dtype.itemsize, computed_in(trainer.sharding, dtype).itemsize
-    critic = getattr(config.algorithm, "critic", None)
-    own_critic = critic is not None and not critic.shared
-    trained = shape.parameters + (shape.parameters - shape.head if own_critic else 0)
-    moments = EIGHT_BIT_MOMENTS if trainer.optimizer.kind is Kind.ADAMW_8BIT else 2 * width
-    resident = {
-        "weights that are trained": trained * width // ranks,
-        "their gradients": trained * width // ranks,
-        "optimizer": int(trained * moments) // ranks,
-        "reference": shape.parameters * width // ranks,
-    }
-    if trainer.sharding.offload:
-        resident = {}
-    learning, sampling = (
-        _learning(shape, config, computed),
-        _sampling(shape, config, computed, prompt),
-    )
+    computed = computed_in(trainer.sharding, dtype).itemsize
+    states = _states(shape, config, dtype)
     engine = {"engine's weights": shape.parameters * computed // config.rollout.engine_ranks}
     cache = config.rollout.cache_bytes
     if cache is not None:
         engine["engine's keys and values"] = cache
-    if cache is None or trainer.device is Device.CPU:
-        resident |= engine
-    else:  # it sleeps while the trainer learns
-        sampling += sum(engine.values())
-    name, most = max(("one pass of learning", learning), ("sampling", sampling), key=_second)
-    return {**resident, name: most}
+    # Where it can it sleeps while the trainer learns.
+    stays = cache is None or trainer.device is Device.CPU
+    moments = {
+        "one pass of learning": (
+            states.learning | (engine if stays else {}),
+            _learning(shape, config, computed),
+        ),
+        "a step of the optimizer": (states.stepping | (engine if stays else {}), 0),
+        "sampling": (states.sampling | engine, _sampling(shape, config, computed, prompt)),
+    }
+    own: dict[str, int] = {}
+    if trainer.device is Device.CUDA:
+        own["the device's own"] = CONTEXT + (COLLECTIVES if ranks > 1 else 0)
+        if cache is not None:
+            own["engine's graphs"] = GRAPHS
+    each = [{**parts, **own, name: size} for name, (parts, size) in moments.items()]
+    worst = max(each, key=lambda parts: sum(parts.values()))
+    return {name: size for name, size in worst.items() if size}
 
 
-def _second(pair: tuple[str, int]) -> int:
-    return pair[1]
+def on_host(shape: Shape, config: TrialConfig, dtype: torch.dtype) -> dict[str, int]:
+    """Bytes of its machine that each rank with a GPU takes, part by part; none without a GPU.
+
+    Args:
+        dtype: of the weights.
+    """
+    if config.trainer.device is Device.CPU:
+        return {}
+    parts = {
+        "Python and its libraries": PROCESS,
+        "a model that is loaded or exported": shape.parameters * dtype.itemsize,
+    }
+    if config.trainer.sharding.offload:
+        states = _states(shape, config, dtype)
+        parts["states that wait"] = states.weights + states.optimizer + states.reference
+    return parts
+
+
+@dataclass(frozen=True)
+class States:
+    """Bytes of a rank's shards, and which of them are on its device when."""
+
+    policy: int
+    critic: int
+    optimizer: int
+    reference: int
+    offload: bool
+    full_kl: bool
+
+    @property
+    def weights(self) -> int:
+        """Of all that is trained; gradients take as much."""
+        return self.policy + self.critic
+
+    @property
+    def learning(self) -> dict[str, int]:
+        """In a forward and backward pass."""
+        found = {"weights that are trained": self.weights, "their gradients": self.weights}
+        if not self.offload:
+            found["optimizer"] = self.optimizer
+        if self.full_kl or not self.offload:
+            found["reference"] = self.reference
+        return found
+
+    @property
+    def stepping(self) -> dict[str, int]:
+        """When an optimizer steps; with offload one after the other, the larger model's first."""
+        if not self.offload:
+            return self.learning
+        largest = max(self.policy, self.critic)
+        return {
+            "weights that are trained": largest,
+            "their gradients": self.weights,
+            "optimizer": self.optimizer * largest // self.weights,
+        }
+
+    @property
+    def sampling(self) -> dict[str, int]:
+        """While responses are drawn, with the weights that the engine was given."""
+        if not self.offload:
+            return self.learning
+        largest = max(self.policy, self.reference)
+        return {"weights that are trained": largest, "their gradients": self.weights}
+
+
+def _states(shape: Shape, config: TrialConfig, dtype: torch.dtype) -> States:
+    ranks, trainer = config.trainer.ranks, config.trainer
+    width, computed = dtype.itemsize, computed_in(trainer.sharding, dtype).itemsize
+    critic = shape.parameters - shape.head if _own_critic(config) else 0
+    moments = EIGHT_BIT_MOMENTS if trainer.optimizer.kind is Kind.ADAMW_8BIT else 2 * width
+    return States(
+        policy=shape.parameters * width // ranks,
+        critic=critic * width // ranks,
+        optimizer=int((shape.parameters + critic) * moments) // ranks,
+        reference=shape.parameters * computed // ranks,
+        offload=trainer.sharding.offload,
+        full_kl="kl_full_BT" in config.algorithm.columns,
+    )
+
+
+def _own_critic(config: TrialConfig) -> bool:
+    critic = getattr(config.algorithm, "critic", None)
+    return critic is not None and not critic.shared
 
 
 def _learning(shape: Shape, config: TrialConfig, computed: int) -> int:
-    """Activations of one forward and backward pass, and the parameters gathered for it."""
+    """Forward and backward: what the graphs keep, parameters gathered, gradients on their way.
+
+    The graph of a critic of its own is alive beside the policy's: one loss has both.
+    """
     trainer = config.trainer
-    tokens = trainer.token_budget
-    kept = shape.saved_per_layer * shape.layers
+    tokens, graphs = trainer.token_budget, 1 + _own_critic(config)
+    # Norms keep their input in float32 whatever they compute in: counted with torch's hooks.
+    block = shape.saved_per_layer * computed + 2 * shape.hidden * max(0, FLOAT - computed)
+    kept = graphs * block * shape.layers
     if trainer.sharding.checkpointing:
-        kept = shape.hidden * shape.layers + shape.saved_per_layer
-    gathered = 0
+        kept = graphs * shape.hidden * shape.layers * computed + block
+    outside = shape.parameters - shape.layers * shape.block
+    moving = 0
     if trainer.ranks > 1 or trainer.sharding.fsdp:
-        outside = shape.parameters - shape.layers * shape.block
-        gathered = (outside + 2 * shape.block) * computed
+        # The root's parameters stay whole from forward to backward, of each model; blocks do not.
+        frozen = "kl_full_BT" in config.algorithm.columns
+        moving = ((graphs + frozen) * outside + 2 * shape.block) * computed
+        # Whole gradients (the output layer's twice: it comes chunk by chunk and is summed), and the
+        # buffer in which the ranks add them.
+        moving += (outside + shape.block) * (computed + max(FLOAT, computed)) + outside * computed
     chunk = min(CHUNK_LOGITS, tokens * shape.vocabulary) * CHUNK_TENSORS * FLOAT
-    total: int = tokens * kept * computed + gathered + chunk
+    total: int = tokens * kept + moving + chunk
     return total
 
 
 def _sampling(shape: Shape, config: TrialConfig, width: int, prompt: int) -> int:
-    """Keys and values of the responses that are decoded at once, and their logits."""
+    """What decoding and the sync before it take beside the engine's weights and cache."""
     rollout, plan = config.rollout, config.algorithm.rollout_plan(0.0)
     rows = -(-config.trainer.prompts_per_step // config.trainer.ranks) * plan.group_size
     rows = min(rows, rollout.max_rows)
     context = prompt + rollout.max_new_tokens
     logits: int = CHUNK_TENSORS * rows * shape.vocabulary * FLOAT
-    if rollout.cache_bytes is not None:
+    if rollout.cache_bytes is None:
+        total: int = logits + rows * context * shape.cached_per_token * width
+        return total
+    if config.trainer.device is Device.CPU:
         return logits
-    total: int = logits + rows * context * shape.cached_per_token * width
-    return total
+    read = ENGINE_STEP * (4 * shape.hidden + 3 * shape.feed_forward) * width
+    # A sync holds its largest tensors twice, once from the trainer and once as they are loaded.
+    reload = 2 * (shape.parameters - shape.layers * shape.block) * width
+    return max(logits, read, reload)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from torch.distributed.fsdp import register_fsdp_forward_method
 
 from harness import checks
 from harness.distributed.checksums import added, digest, sums
-from harness.distributed.sharding import Device, Layout, local, placed, resharded, whole
+from harness.distributed.moves import State, kept_by, read_into
+from harness.distributed.sharding import Device, Layout, at_rest, local, placed, resharded, whole
 from harness.learner.batching import Packed, packed, passes, row_lengths
 from harness.learner.finite import check_scored
 from harness.learner.scorer import Hidden, Scorer
@@ -98,6 +100,7 @@ class Learner:
         layout: Layout,
         settings: Optimizer | None,
         parameters: Iterable[Tensor] | None = None,
+        weights: State | None = None,
     ) -> None:
         self.module = module
         self.layout = layout
@@ -110,6 +113,10 @@ class Learner:
                 parameter.requires_grad_(False)
         else:
             self.optimizer = _optimizer(settings, self.parameters, layout.device)
+        name = "reference" if settings is None else type(self).__name__.lower()
+        add = layout.moves.add
+        self.weights_state = weights or add(f"{name}'s weights", partial(at_rest, module))
+        self.moments_state = add(f"{name}'s optimizer", partial(kept_by, self.optimizer))
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -136,6 +143,7 @@ class Learner:
         """
         assert self.optimizer is not None
         assert self.settings is not None
+        self.layout.moves.at_hand(self.weights_state, self.moments_state)
         torch.nn.utils.clip_grads_with_norm_(self.parameters, self.settings.clip, norm)
         rate = 0.0 if held else self.settings.rate(progress)
         for group in self.optimizer.param_groups:
@@ -144,21 +152,33 @@ class Learner:
             else:
                 group["lr"] = rate
         self.optimizer.step()
+        for state in (self.weights_state, self.moments_state):
+            state.touched()
         self.version += 1
         return rate
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights and optimizer by name, in this rank's shards."""
+        """Weights and optimizer by name, in this rank's shards; with offload as they wait."""
         assert self.optimizer is not None
+        moves = self.layout.moves
+        moves.at_hand(self.weights_state, self.moments_state)
         resharded(self.module)
-        return {
+        made = {
             "model": get_model_state_dict(self.module),
             "optimizer": get_optimizer_state_dict(self.module, self.optimizer),
         }
+        moves.at_hand()
+        waiting: dict[str, Any] = moves.waiting(made)
+        return waiting
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a state_dict."""
         assert self.optimizer is not None
+        if self.layout.moves.active:  # the host's copies are what comes back to the device
+            own = self.state_dict()
+            read_into({name: own[name] for name in state}, state)
+            self.version += 1
+            return
         if "model" in state:
             set_model_state_dict(self.module, state["model"])
             self.version += 1
@@ -170,6 +190,7 @@ class Learner:
         Raises:
             DivergedError: some are no numbers.
         """
+        self.layout.moves.at_hand(self.weights_state)
         columns: dict[str, Tensor] = {}
         rows_B = torch.arange(len(rollout.prompts))
         layout = self.layout
@@ -218,8 +239,8 @@ class Policy(Learner):
         Args:
             dtype: what they are cast to before the ranks exchange them; None: their own.
         """
-        for name, parameter in self._shards():
-            yield name, whole(parameter.detach().to(dtype or parameter.dtype))
+        shards = self._shards()  # now, not when the first is asked for: the engine needs the room
+        return ((name, whole(x.detach().to(dtype or x.dtype))) for name, x in shards)
 
     def checksum(self, dtype: torch.dtype) -> str:
         """Of the weights as that type, from the ranks' own shards."""
@@ -234,6 +255,7 @@ class Policy(Learner):
         A pass without gradient leaves the root's whole on every rank, where each would be counted
         once per rank.
         """
+        self.layout.moves.at_hand(self.weights_state)
         resharded(self.module)
         named: Iterable[tuple[str, Tensor]] = self.module.model.named_parameters()
         return named

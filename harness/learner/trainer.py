@@ -24,6 +24,8 @@ class Trainer:
         threads: of torch, in each rank; another number rounds differently.
         ranks: processes that share the work of a trial; prompts_per_step is a multiple of them.
         device: cpu, or cuda with one GPU per rank.
+        deterministic: only kernels that repeat to the bit, which on a GPU are slower; on a CPU all
+            that is used here do.
         sharding: how the models lie on it.
         mismatch: how far the sampler's log-probs may be from the trainer's.
         importance_cap: truncated importance sampling: policy losses are weighted by the ratio of
@@ -40,6 +42,7 @@ class Trainer:
     threads: int = 1
     ranks: int = 1
     device: Device = Device.CPU
+    deterministic: bool = False
     sharding: Sharding = field(default_factory=Sharding)
     mismatch: Mismatch = field(default_factory=Mismatch)
     importance_cap: float | None = None

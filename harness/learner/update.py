@@ -88,7 +88,10 @@ class Models:
 
     def current(self, inputs: Packed, columns: frozenset[str]) -> dict[str, Tensor]:
         """What moves with the policy, of some rows: (b,t) columns, logprobs_BT among them."""
-        reference = self.reference.hidden(inputs) if "kl_full_BT" in columns else None
+        exact = "kl_full_BT" in columns
+        working = (*self.trained, self.reference) if exact else self.trained
+        self.policy.layout.moves.at_hand(*(learner.weights_state for learner in working))
+        reference = self.reference.hidden(inputs) if exact else None
         made: dict[str, Tensor] = self.policy.module(inputs, columns, reference)
         if self.critic is not None and not self.critic.shared:
             made["values_BT"] = self.critic.values(inputs)

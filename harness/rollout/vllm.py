@@ -25,6 +25,7 @@ from harness.machine.progress import Unit, advance
 from harness.maths import streams
 from harness.models.loading import Source
 from harness.models.tokens import Tokens
+from harness.rollout import vllm_gpu
 from harness.rollout import vllm_library as library
 from harness.rollout.engine import Engine, Receipt, Request, Settings, Stream, rollout_of
 from harness.types import Prompt, Rollout, Sampling
@@ -278,4 +279,5 @@ def _arguments(settings: Vllm, source: Source, context: int, device: str) -> dic
         "block_size": BLOCK[device],
         "enable_sleep_mode": device == "cuda",
         "enforce_eager": device == "cpu",  # compiling takes 25 s and gains nothing there
+        **vllm_gpu.arguments(device, settings.tensor_parallel, int(settings.cache_gb * 1e9)),
     }

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from harness.errors import ConfigError, EngineError
+from harness.rollout import vllm_gpu
 
 # Releases whose interfaces are those that are used here.
 TESTED = "0.32."
@@ -22,6 +23,7 @@ ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",  # no report leaves the machine
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # trials share the cores
     "LOCAL_RANK": "0",  # a rank sees no GPU but its own
+    **vllm_gpu.ENVIRONMENT,
 }
 
 

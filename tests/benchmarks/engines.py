@@ -10,7 +10,9 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,7 +21,7 @@ from harness.distributed.sharding import Layout
 from harness.learner.policy import Policy
 from harness.learner.sync import Synced
 from harness.models.loading import Source
-from harness.rollout.engine import Request, RolloutConfig, Stream
+from harness.rollout.engine import Request, Stream
 from harness.rollout.spread import Spread
 from harness.rollout.transformers import Transformers
 from harness.rollout.vllm import Vllm
@@ -31,7 +33,7 @@ SIZES = {
     "0.2M": work.Size(hidden=96, layers=2, heads=3, feed_forward=256),
     "20M": work.Size(hidden=512, layers=6, heads=8, feed_forward=1536),
 }
-ENGINES: dict[str, RolloutConfig] = {
+ENGINES: dict[str, Any] = {
     "transformers": Transformers(max_new_tokens=work.NEW_TOKENS),
     "vllm": Vllm(max_new_tokens=work.NEW_TOKENS, cache_gb=0.5),
 }
@@ -71,7 +73,7 @@ def measured(engine: str, path: str) -> dict[str, list[float]]:
             return synced.generate(requests, sampling, Stream(seed=0, name="rollout", step=step))
 
         found["first rollout"] = [timed(lambda: rollout(0))]
-        found["rollout"] = [timed(lambda i=i: rollout(i)) for i in range(1, REPEATS + 1)]
+        found["rollout"] = [timed(partial(rollout, i)) for i in range(1, REPEATS + 1)]
         found["sync, checked"] = [timed(lambda: synced.load(policy)) for _ in range(REPEATS)]
         weights = [
             timed(lambda: own.load_weights(policy.weights(torch.float32))) for _ in range(REPEATS)

@@ -27,11 +27,13 @@ from harness.commands.evaluate import (
     measured,
     sampled,
 )
-from harness.commands.origin import differing
+from harness.commands.origin import differing, unsaid
 from harness.config import resolved
+from harness.distributed.sharding import Device, Precision, Sharding
 from harness.errors import ConfigError
 from harness.identity import code_now
 from harness.launch import run_trial
+from harness.learner.trainer import Trainer
 from harness.machine import digests
 from harness.models.loading import Source
 from harness.rollout.transformers import Transformers
@@ -493,3 +495,85 @@ def test_a_mistyped_key_of_the_command_itself_is_named(
     monkeypatch.setattr(sys, "argv", ["evaluate", str(tmp_path), "promt=0"])
     assert evaluate.main() == 2
     assert "unknown key 'promt'; did you mean prompt?" in capsys.readouterr().err
+
+
+# --- device, numeric type and layout --------------------------------------------------------------
+
+
+def test_the_layout_is_the_trials_in_one_process(received: Path) -> None:
+    """A trial of two ranks with bfloat16 passes, offload and two threads."""
+    sharding = Sharding(precision=Precision.BFLOAT16, offload=True, checkpointing=True)
+    trainer = Trainer(ranks=2, threads=2, device=Device.CUDA, sharding=sharding, token_budget=512)
+    model = {"_target_": "harness.models.hf.HuggingFace", "path": "x", "dtype": "bfloat16"}
+    tell(received, trainer=resolved(trainer), model=model)
+    config = config_of(received / "final", [])
+    kept = config.trainer
+    assert (kept.device, kept.threads, kept.ranks) == (Device.CUDA, 2, 1)
+    assert (kept.sharding, kept.token_budget) == (Sharding(precision=Precision.BFLOAT16), 512)
+    assert config.model.dtype.value == "bfloat16"
+    assert unsaid(received / "final", config) == []
+    other = config_of(received / "final", ["trainer.device=cpu", "model.dtype=float32"])
+    assert (other.trainer.device, other.model.dtype.value) == (Device.CPU, "float32")
+    assert other.trainer.threads == 2, "the rest is the trial's"
+
+
+def test_a_stored_layout_is_data_and_imports_nothing(received: Path, hostile: Path) -> None:
+    model = {"dtype": "${oc.env:SECRET}", "attention": "sdpa model.path=x"}
+    tell(received, trainer={"optimizer": STRANGE}, model=model)
+    assert "trainer.optimizer._target_ must be" in refusal(received, trusted=True)
+    assert not hostile.exists()
+    tell(received, model=model)
+    assert config_of(received / "final", []).model.dtype.value == "float32"
+
+
+def test_what_says_nothing_of_its_layout_is_not_measured_in_silence(received: Path) -> None:
+    tell(received)
+    config = config_of(received / "final", [])
+    (line,) = unsaid(received / "final", config)
+    assert "measured in float32 on cpu, with 1 thread(s): choose with trainer.device=" in line
+
+
+def test_a_checkpoint_of_a_gpu_is_not_scored_on_a_cpu_unless_asked(received: Path) -> None:
+    """Here is no GPU: the command says so before it loads anything."""
+    tell(received, trainer=resolved(Trainer(device=Device.CUDA)))
+    done = subprocess.run(
+        [sys.executable, "-m", "harness.evaluate", str(received / "final")],
+        **{k: v for k, v in command().items() if k != "args"},
+        cwd=received,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 2
+    assert "torch sees no GPU here; set trainer.device=cpu" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_bfloat16_repeats_its_trial_to_the_bit_and_the_engine_comes_first(
+    work: Path, composed: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights in bfloat16 give what float32 shards give that are cast for each pass."""
+    sharding = "trainer.sharding={fsdp:true,precision:bfloat16}"
+    few = ("budget.amount=2", "evaluation.every=1.0", sharding)
+    config = composed(*SMALL, *few, f"runs={work / 'runs'}", "tracking=none")
+    result = run_trial(config, lambda step, progress, metrics: None)
+    folder = trial_folder(config) / "final"
+    again = config_of(folder, [])
+    assert again.trainer.sharding == Sharding(precision=Precision.BFLOAT16)
+    order: list[str] = []
+    engine, model = Transformers.engine, Source.model
+
+    def engine_made(self: Transformers, source: Source, *rest: Any) -> Any:
+        order.append(f"engine in {source.dtype}")
+        return engine(self, source, *rest)
+
+    def model_made(self: Source) -> Any:
+        order.append("model")
+        return model(self)
+
+    monkeypatch.setattr(Transformers, "engine", engine_made)
+    monkeypatch.setattr(Source, "model", model_made)
+    metrics, _ = measured(again, last_step(folder))
+    assert order[0] == "engine in torch.bfloat16"
+    assert order[-1] == "model"
+    assert metrics.items() <= result.items()

@@ -32,12 +32,12 @@ def test_what_is_not_the_tested_vllm_is_refused(
     installed: dict[str, type],
     message: str,
 ) -> None:
+    config = composed("rollout=vllm")
     monkeypatch.setattr(
         importlib.metadata,
         "distributions",
         lambda name: [installed[name]] if name in installed else [],
     )
-    config = composed("rollout=vllm")
     with pytest.raises(ConfigError, match=message):
         config.rollout.check(source, 1, "cpu")
 
