@@ -43,7 +43,7 @@ use_sweeper_plugin()
 def pytest_runtest_setup() -> None:
     """A new store costs a second of migrations: MLflow makes its tables once in a process, and
     each further store of the process begins as a copy of those."""
-    utils = sys.modules.get("mlflow.store.db.utils")
+    utils: Any = sys.modules.get("mlflow.store.db.utils")
     if utils is None or hasattr(utils, "_made_by_migrations"):
         return
     real = utils._made_by_migrations = utils._initialize_tables
