@@ -22,6 +22,7 @@ ENVIRONMENT = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a step without an evaluation has no objective
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # silences a warning about trials without a GPU
     "RAY_AIR_NEW_OUTPUT": "0",  # the display is ours
+    "TUNE_MAX_PENDING_TRIALS_PG": "8",  # trials that start at once; with a search of one's own 1
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # its pages about a dead process: they stand in its own logs
 }
 # How often the processes of our own cluster are looked at, and how long the main thread may take to

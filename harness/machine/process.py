@@ -33,11 +33,15 @@ class Log(logging.FileHandler):
         """Nothing: what must be written there fails as well, and says so once."""
 
 
+def log_name(ranks: Ranks) -> str:
+    """Of the log of a rank."""
+    return "trial.log" if ranks.first else f"trial.rank{ranks.rank}.log"
+
+
 @contextmanager
 def log_file(folder: Path, ranks: Ranks) -> Iterator[None]:
     """Everything that is logged goes to the rank's plain log file."""
-    name = "trial.log" if ranks.first else f"trial.rank{ranks.rank}.log"
-    handler = Log(folder / name, encoding="utf-8")
+    handler = Log(folder / log_name(ranks), encoding="utf-8")
     handler.setFormatter(_Entry("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logger = logging.getLogger("harness")
     logger.setLevel(logging.INFO)
