@@ -1,4 +1,4 @@
-"""The report's evidence: unfinished trials, every seed, sample responses, versions."""
+"""The report's evidence: every seed, sample responses, versions."""
 
 import math
 from typing import Any
@@ -7,7 +7,6 @@ import polars as pl
 
 from analysis import names, text
 from analysis.drawing import bright
-from analysis.gates import unfinished
 from analysis.study import Study
 from analysis.tables import SIDE_BY_SIDE
 from harness.machine import shown
@@ -15,31 +14,6 @@ from harness.machine import shown
 SAMPLES = 10  # prompts shown; enough to see habits, few enough to be read
 # Longer responses are cut in the middle of the report, not in the store.
 SHOWN_CHARACTERS = 1500
-
-
-def failures(study: Study) -> str:
-    """Planned trials without a result; they are in no number of the report."""
-    rows = [
-        [
-            text.code(r["trial"]),
-            text.prose(r["variant"]),
-            str(r["seed"]),
-            text.prose(r["status"]),
-            _run(r),
-        ]
-        for r in unfinished(study).iter_rows(named=True)
-    ]
-    title = "## Failed or missing trials"
-    if not rows:
-        return f"{title}\n\nnone"
-    return "\n\n".join(
-        [
-            title,
-            text.table(["trial", "variant", "seed", "status", "run"], rows),
-            "They are in no number above. If they failed because of what the variant does, the "
-            "results flatter it. The sweep's command runs them again.",
-        ]
-    )
 
 
 def _run(row: dict[str, Any]) -> str:

@@ -31,35 +31,24 @@ def runs(study: Study, trial: str) -> list[dict[str, Any]]:
     return study.attempts.filter(pl.col("trial") == trial).select(columns).to_dicts()
 
 
-def section(study: Study) -> str:
-    """Every run of trials that have several, and every finished trial without a result."""
-    parts = ["## Attempts"]
+def shown(study: Study) -> list[str]:
+    """Every run of the trials that have several; nothing where none has."""
     several = repeated(study)
-    if several:
-        header = ["trial", "run", "status", "attempt", "store", "counts"]
-        rows = [
-            [
-                text.code(trial),
-                text.code(run["run_id"]),
-                text.prose(run["status"]),
-                str(run["attempt"]),
-                text.prose(run["lifecycle"]),
-                "yes" if run["counts"] else "no",
-            ]
-            for trial in several
-            for run in runs(study, trial)
+    header = ["trial", "run", "status", "attempt", "store", "counts"]
+    rows = [
+        [
+            text.code(trial),
+            text.code(run["run_id"]),
+            text.prose(run["status"]),
+            str(run["attempt"]),
+            text.prose(run["lifecycle"]),
+            "yes" if run["counts"] else "no",
         ]
-        parts += [text.table(header, rows), f"{tidy.RULE}."]
-    else:
-        parts.append("Each trial has one run at most.")
-    ended = no_results(study)
-    if ended:
-        rows = [[text.code(trial), text.prose(reason)] for trial, reason in ended.items()]
-        parts += [
-            f"Finished, and without a result on {text.code(study.primary)}:",
-            text.table(["trial", "because"], rows),
-        ]
-    return "\n\n".join(parts)
+        for trial in several
+        for run in runs(study, trial)
+    ]
+    table = ["### Several runs of one trial", text.table(header, rows), f"{tidy.RULE}."]
+    return table if several else []
 
 
 def no_results(study: Study) -> dict[str, str]:

@@ -1,8 +1,10 @@
 """Reproducibility checklist, filled in from the record (after Pineau et al. 2021)."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from analysis import cost, stats, text
+from analysis.fixed import plain
 from analysis.study import Study
 
 # What a cell says where the record has it and where it has not; the page colours them.
@@ -92,3 +94,8 @@ def section(study: Study) -> str:
     ]
     found = text.table(["what", "in the record", "which"], rows)
     return f"## Reproducibility checklist\n\n{found}"
+
+
+def data(study: Study) -> list[dict[str, Any]]:
+    """The list for programs; evidence as the page has it, in Markdown."""
+    return [plain(item) for item in items(study)]

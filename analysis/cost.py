@@ -2,10 +2,12 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
 from analysis import text
+from analysis.fixed import plain
 from analysis.study import Study
 
 SECONDS, TOKENS = "budget/seconds", "budget/tokens"
@@ -101,3 +103,12 @@ def _row(name: str, c: Cost) -> list[str]:
 def _hours(hours: float) -> str:
     """Three significant digits: a tiny model takes seconds."""
     return text.NONE if math.isnan(hours) else f"{hours:.3g}"
+
+
+def data(study: Study) -> dict[str, Any]:
+    """The table for programs."""
+    known = costs(study)
+    return {
+        "variants": [{"variant": label, **plain(known[label])} for label in study.labels],
+        "all": plain(known[None]),
+    }

@@ -1,4 +1,4 @@
-"""Failures count: how often seeds fail, and what the verdicts are if failures are results."""
+"""What failed: how often seeds do, which ones, and the verdicts if failures are results."""
 
 import math
 from dataclasses import dataclass
@@ -7,13 +7,14 @@ from typing import Any
 import polars as pl
 from scipy.stats import binomtest
 
-from analysis import oddities, stats, text
+from analysis import attempts, oddities, stats, text
 from analysis.findings import Finding, Findings, expected
+from analysis.gates import unfinished
 from analysis.handling import Handled, Handling, handled
 from analysis.stats import Outcome
 from analysis.study import Study
 
-TITLE = "## Failures count"
+TITLE = "## Failures"
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,40 @@ def bound(lost: int, n: int) -> float:
 
 
 def section(study: Study, found: Findings) -> str:
-    """Rates of failure always; the three handlings where a trial failed; warnings."""
+    """Rates of failure always, and warnings; where there are any: trials without a result, the
+    three handlings of a failure, trials with several runs."""
     lost = losses(study)
-    parts = [TITLE, "\n".join(f"- {_rate(loss)}" for loss in lost)]
-    if any(loss.lost for loss in lost):
-        parts += [_warning(), _table(study, found), _method()]
-    return "\n\n".join([*parts, *oddities.shown(study)])
+    parts = [TITLE, "\n".join(f"- {_rate(loss)}" for loss in lost), *_without(study)]
+    some = any(loss.lost for loss in lost)
+    parts += [_warning()] if some else []
+    parts += oddities.shown(study)
+    if some:
+        parts += ["### If failures are results", _table(study, found), _method()]
+    return "\n\n".join([*parts, *attempts.shown(study)])
+
+
+def _without(study: Study) -> list[str]:
+    """Planned trials without a result; they are in no number of the report."""
+    because = attempts.no_results(study)
+    rows = [
+        [
+            text.code(r["trial"]),
+            text.prose(r["variant"]),
+            str(r["seed"]),
+            text.prose(r["status"]),
+            text.prose(because.get(r["trial"], "")),
+            text.code(r["run_id"] or ""),
+        ]
+        for r in unfinished(study).iter_rows(named=True)
+    ]
+    if not rows:
+        return []
+    header = ["trial", "variant", "seed", "status", "because", "run"]
+    note = (
+        "These have no result and are in no number above. If they failed because of what the "
+        "variant does, the results flatter it. The sweep's command runs them again."
+    )
+    return [text.table(header, rows), note]
 
 
 def _rate(loss: Loss) -> str:

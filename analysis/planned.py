@@ -1,5 +1,6 @@
 """A planned ablation as frames and figures, for notebooks: what its report shows, to go on with."""
 
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -143,4 +144,7 @@ def read(runs: str | Path, name: str) -> Planned:
         ConfigError: no manifest, no store, or no such experiment.
         StoreError: the store is damaged, of another MLflow, or cannot be written.
     """
-    return Planned(read_study(Path(runs), name))
+    with warnings.catch_warnings():
+        # MLflow imports progress bars, which in a notebook ask for ipywidgets; it draws none here.
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        return Planned(read_study(Path(runs), name))

@@ -6,6 +6,8 @@ from typing import Any
 
 from analysis import (
     attempts,
+    checklist,
+    cost,
     derived,
     evidence,
     exploratory,
@@ -54,6 +56,8 @@ def written(study: Study, found: Findings) -> str:
         "comparisons": [_finding(f) for f in found.compared],
         "failures": failures.data(study, found),
         "selftest": selftest.data(study),
+        "cost": cost.data(study),
+        "checklist": checklist.data(study),
         "evidence": evidence.data(study, found),
         "exploratory": {} if found.barred else exploratory.plain(study),
     }

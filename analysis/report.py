@@ -11,7 +11,6 @@ from rich.console import RenderableType
 from analysis import (
     answer,
     appendix,
-    attempts,
     checklist,
     cost,
     derived,
@@ -146,8 +145,6 @@ def write(study: Study, found: Findings, shown: Sequence[Panel]) -> str:
         selftest.section(study),
         evidence.section(study, found),
         tuning.section(study),
-        appendix.failures(study),
-        attempts.section(study),
         appendix.every_seed(study),
         sections.methods(study),
         appendix.samples(study),

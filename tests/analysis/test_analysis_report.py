@@ -256,7 +256,7 @@ def test_before_and_after_has_the_base_in_four_ways(markdown: str) -> None:
 
 
 def test_unfinished_trials_are_listed_and_left_out(markdown: str) -> None:
-    table = rows(section(markdown, "Failed or missing trials"), "`")
+    table = rows(section(markdown, "Failures"), "`")
 
     assert [(row[0], row[3]) for row in table] == [
         ("`reinforce__s3__abababab`", "FAILED"),
@@ -353,7 +353,7 @@ def test_one_variant_without_predictions(runs: Path) -> None:
 
     assert "there is no other variant to compare it with" in text
     assert "No predictions were written down before the run." in text
-    assert section(text, "Failed or missing trials").strip() == "none"
+    assert "without a result" not in section(text, "Failures")
 
 
 def test_nothing_finished_still_makes_a_report(runs: Path) -> None:
@@ -364,7 +364,7 @@ def test_nothing_finished_still_makes_a_report(runs: Path) -> None:
     assert main(["report", DEAD.name, "--runs", str(runs)]) == 1, "a planned arm is empty"
     assert "held-out accuracy no result." in text
     assert "0 of 2 trials have a result" in text
-    assert "KILLED" in section(text, "Failed or missing trials")
+    assert "KILLED" in section(text, "Failures")
     assert "No evaluation table is stored." in text
 
 
@@ -549,6 +549,20 @@ def test_checklist_is_filled_in_from_the_record(markdown: str, sound: Report) ->
     assert bad["Every planned trial has a result"] == "MISSING"
     assert good["The code's commit is known"] == "OK"
     assert good["At least 5 seeds per variant"] == "MISSING"
+    written = json.loads(sound.html.with_name("report.json").read_text("utf-8"))
+    told = {item["question"]: "OK" if item["there"] else "MISSING" for item in written["checklist"]}
+    assert told == good
+
+
+def test_cost_is_the_same_in_the_page_and_in_report_json(sound: Report) -> None:
+    """Three trials of 30 steps of half a second; 9,000 and 10,500 tokens a step."""
+    written = json.loads(sound.html.with_name("report.json").read_text("utf-8"))["cost"]
+    assert [v["variant"] for v in written["variants"]] == ["reinforce", "grpo"]
+    assert [v["tokens"] for v in written["variants"]] == [810_000, 945_000]
+    assert written["all"]["device_hours"] == pytest.approx(3 * 2 * 15 / 3600)
+    assert written["all"]["price"] is None
+    table = rows(section(sound.markdown.read_text("utf-8"), "Cost"), "")
+    assert [row[3] for row in table[2:]] == ["810,000", "945,000", "1,755,000"]
 
 
 def test_only_methods_that_were_used_are_cited(runs: Path, sound: Report) -> None:

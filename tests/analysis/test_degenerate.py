@@ -102,7 +102,7 @@ def test_its_report_is_written_and_names_what_is_missing(
     assert "Traceback" not in capsys.readouterr().err
     markdown = (runs / "reports" / name / "report.md").read_text("utf-8")
     trials = STUDIES[name][0].trials
-    failures = markdown.split("## Failed or missing trials")[1].split("\n## ")[0]
+    failures = markdown.split("\n## Failures\n")[1].split("\n## ")[0]
     assert len(re.findall(r"^\| `", failures, re.MULTILINE)) == len(trials) - sum(STUDIES[name][2])
     if name != "nothing_ran":
         because = {"half": "not there", "all_nan": "nan"}[name]

@@ -143,7 +143,7 @@ def test_collapsed_trials_count_as_lost_and_keep_their_result(sound: Study) -> N
 
 def test_without_a_failure_only_the_rates_are_said(sound: Study) -> None:
     page = failures.section(sound, findings(sound))
-    assert page.startswith("## Failures count\n\n- `reinforce`: 0 of 3 seeds failed or collapsed;")
+    assert page.startswith("## Failures\n\n- `reinforce`: 0 of 3 seeds failed or collapsed;")
     assert page.count("the rate may be up to 71 %") == 2
     assert "as planned" not in page
     assert "Warning" not in page

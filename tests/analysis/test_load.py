@@ -20,7 +20,7 @@ from polars.testing import assert_frame_equal
 from synthetic_store import Plan, Trial
 
 import analysis
-from analysis import attempts, frame, record
+from analysis import attempts, failures, frame, record
 from analysis.ablation import Primary
 from analysis.findings import findings
 from analysis.reading import cache, columns, database, server, tidy
@@ -219,7 +219,7 @@ def test_a_trial_that_ends_in_nan_has_no_result_and_is_told(runs: Path) -> None:
     """It had a finite accuracy at steps 0 and 10; the result is that of step 20 or none."""
     sql(runs, "UPDATE metrics SET is_nan = 1, value = 0 WHERE key = 'eval/accuracy' AND step = 20")
     study = read_study(runs, NAME)
-    section = attempts.section(study)
+    section = failures.section(study, findings(study))
 
     assert dict(study.trials.select("trial", "status").iter_rows()) == {
         "reinforce__s0__abababab": "FINISHED",
@@ -227,7 +227,7 @@ def test_a_trial_that_ends_in_nan_has_no_result_and_is_told(runs: Path) -> None:
         "grpo__s1__abababab": "FAILED",
     }
     assert len(study.values("eval/accuracy", "grpo")) == 0
-    assert "| `grpo__s0__abababab` | at its final step, 20, it is nan |" in section
+    assert "| grpo | 0 | NO RESULT | at its final step, 20, it is nan |" in section
     assert any("1 of 3 planned trials" in rule for rule in attempts.rules(study))
 
 
@@ -250,13 +250,14 @@ def test_a_later_finished_run_is_listed_and_does_not_replace_the_first(runs: Pat
     study = read_study(runs, NAME)
 
     assert study.values("eval/accuracy", "grpo").tolist() == pytest.approx([0.9])
-    lines = [line for line in attempts.section(study).splitlines() if "`grpo__s0" in line]
+    shown = "\n".join(attempts.shown(study))
+    lines = [line for line in shown.splitlines() if "`grpo__s0" in line]
     assert [line.rsplit("|", 2)[1].strip() for line in lines] == ["yes", "no"]
     assert later in lines[1]
     data = json.loads(record.written(study, findings(study)))
     assert [run["counts"] for run in data["attempts"]["grpo__s0__abababab"]] == [True, False]
     assert data["no_result"] == {}
-    assert tidy.RULE in attempts.section(study)
+    assert tidy.RULE in shown
 
 
 # --- the cache ------------------------------------------------------------------------------------

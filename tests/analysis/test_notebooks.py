@@ -15,7 +15,7 @@ import analysis
 from tests.conftest import ROOT, SMALL, harness
 
 BOOKS = sorted((ROOT / "analysis" / "notebooks").glob("*.ipynb"))
-LIMIT = 60  # seconds of one notebook, its kernel's start included
+PATIENCE = 600  # seconds until a kernel is taken for dead; each notebook takes ten or so
 TAG = "parameters"  # of the cell that a reader changes
 
 
@@ -42,7 +42,8 @@ def executed(name: str, folder: Path, values: Mapping[str, object]) -> list[str]
     known = set(re.findall(r"^(\w+) = ", own.source, re.MULTILINE))
     assert set(values) <= known
     own.source += "".join(f"\n{key} = {value!r}" for key, value in values.items())
-    client = NotebookClient(book, timeout=LIMIT, resources={"metadata": {"path": str(folder)}})
+    where = {"metadata": {"path": str(folder)}}
+    client = NotebookClient(book, timeout=PATIENCE, startup_timeout=PATIENCE, resources=where)
     client.execute()
     outputs = [output for cell in book.cells for output in cell.get("outputs", [])]
     assert all(output.get("name") != "stderr" for output in outputs), outputs
@@ -63,7 +64,8 @@ def swept(tmp_path_factory: pytest.TempPathFactory, small_base: Path) -> Path:
     work = tmp_path_factory.mktemp("swept")
     (work / "runs").mkdir()
     (work / "runs" / "models").symlink_to(small_base / "models")
-    done = harness(work, "-m", "+ablation=length_bias", *SMALL, "budget.amount=2")
+    request = ("-m", "+ablation=length_bias", *SMALL, "budget.amount=2")
+    done = harness(work, *request, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     return work
 
