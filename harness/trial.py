@@ -146,9 +146,8 @@ def run_rank(config: TrialConfig, observe: Observer, ranks: Ranks) -> dict[str, 
             _record(config, source, runs, folder, ranks) as run,
             guarded(config.guard.stall_seconds, run.stop, folder / log_name(ranks)),
         ):
-            parts = assemble(
-                config, source, folder, run, observe if ranks.first else _nothing, ranks
-            )
+            seen = observe if ranks.first else _nothing
+            parts = assemble(config, source, folder, run, seen, ranks)
             sleeps = config.rollout.cache_bytes is not None
             with closing(parts.engine), closing(parts.collector.grader), heap.settled(sleeps):
                 loop.resume(parts)

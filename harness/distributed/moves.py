@@ -55,9 +55,7 @@ class State:
         """Give the device's memory back; what it held is kept on the host."""
         if not self.here:
             return
-        tensors = list(self._tensors())
-        if self._stale:
-            self._reserve(tensors)
+        if self._reserved(self._tensors()) or self._stale:
             for slot, host in self._pairs():
                 host.copy_(_bytes(slot.storage), non_blocking=True)
             _wait()
@@ -89,18 +87,22 @@ class State:
             assert self._host is not None
             yield slot, self._host[slot.start : slot.start + slot.size]
 
-    def _reserve(self, tensors: Iterable[Tensor]) -> None:
-        """Host memory for what it has now; an optimizer's is there after its first step."""
+    def _reserved(self, tensors: Iterable[Tensor]) -> bool:
+        """Have host memory for what it has now; whether that is new.
+
+        An optimizer has nothing before its first step.
+        """
         plain = [inner.untyped_storage() for x in tensors for inner in _plain(x)]
         found = {storage._cdata: storage for storage in plain if storage.nbytes()}
         if found.keys() == self._slots.keys():
-            return
+            return False
         self._slots, end = {}, 0
         for key, storage in found.items():
             self._slots[key] = _Slot(storage, end, storage.nbytes())
             end += -(-storage.nbytes() // ALIGNED) * ALIGNED
         pinned = any(storage.device.type == "cuda" for storage in found.values())
         self._host = _locked(torch.empty(end, dtype=torch.uint8), pinned)
+        return True
 
 
 @dataclass

@@ -112,6 +112,19 @@ def test_what_was_touched_is_copied_again_and_nothing_else_is() -> None:
     assert x.tolist() == [1, 1, 1]
 
 
+def test_what_is_new_leaves_as_well() -> None:
+    """An optimizer's state is there after its first step, whoever took that."""
+    kept: list[torch.Tensor] = []
+    state = State("mine", lambda: kept)
+    state.leave()
+    state.enter()
+    kept.append(torch.ones(3))
+    state.leave()
+    assert kept[0].untyped_storage().nbytes() == 0
+    state.enter()
+    assert kept[0].tolist() == [1, 1, 1]
+
+
 def test_those_at_hand_are_here_and_no_others() -> None:
     tensors = [torch.full((2,), float(i)) for i in range(3)]
     moves = Moves(active=True)

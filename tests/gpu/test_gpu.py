@@ -18,6 +18,7 @@ from tests.gpu.world import World
 
 pytestmark = [
     pytest.mark.gpu,
+    pytest.mark.filterwarnings("default"),  # a driver's warning is no fault of what is checked
     pytest.mark.skipif(not torch.cuda.is_available(), reason=ABSENT),
 ]
 HAS_VLLM = importlib.util.find_spec("vllm") is not None
