@@ -1,0 +1,154 @@
+"""Looks at accumulating data, and how much of a test's level is spent at each of them.
+
+A hypothesis with one side is tested at several looks; `crossing` gives the p-value below which each
+look rejects it, so that its chance to be rejected at any look, where it holds, is its level. The
+levels are those of a Brownian motion seen at the shares of information. They are used as p-values,
+also of t tests ("significance level approach"; Pocock 1977; Jennison and Turnbull 2000, chapter 3),
+which `tests/README.md` shows to hold from 3 seeds on.
+
+Own code, since Python has no kept library of it; it is held to the published boundaries.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+
+import numpy as np
+from scipy import optimize, special
+
+from analysis.stats.intervals import FloatArray
+
+# Points of Gauss and Legendre's rule between a boundary and REACH standard deviations on its other
+# side; what lies beyond has a chance below 1e-18. More of them for more looks, which are closer:
+# the levels are then exact to 1e-12, also at 60 looks.
+NODES, NODES_A_LOOK, REACH = 48, 4, 9.0
+# A level is looked for between these, and is no more than the one and no less than the other.
+LEAST, MOST = 1e-13, 1 - 1e-6
+
+
+class Spending(Enum):
+    """How a level is spent over the share of information t (Lan and DeMets 1983).
+
+    OBRIEN_FLEMING: 2 - 2 Phi(z(level / 2) / sqrt(t)), next to nothing early.
+    POCOCK: level * log(1 + (e - 1) t), nearly as much early as late.
+    """
+
+    OBRIEN_FLEMING = "obrien_fleming"
+    POCOCK = "pocock"
+
+
+@dataclass(frozen=True)
+class Looks:
+    """When a test is looked at, and how its level is spent.
+
+    Attributes:
+        fractions: of the planned information at each look, rising to 1.
+    """
+
+    fractions: tuple[float, ...]
+    spending: Spending
+
+
+def spent(level: float, fraction: float, spending: Spending) -> float:
+    """What of a one-sided level may have been spent at a share of the information.
+
+    Args:
+        level: in (0, 1].
+        fraction: in (0, 1].
+    """
+    if spending is Spending.POCOCK:
+        return level * math.log1p((math.e - 1) * fraction)
+    return float(2 * special.ndtr(special.ndtri(level / 2) / math.sqrt(fraction)))
+
+
+@lru_cache(maxsize=4096)
+def crossing(looks: Looks, level: float) -> tuple[float, ...]:
+    """One-sided p-value below which each look rejects, together at a one-sided level.
+
+    By recursive integration over the paths that no look before has stopped (Armitage, McPherson
+    and Rowe 1969; Jennison and Turnbull 2000, section 19.2).
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(NODES + NODES_A_LOOK * len(looks.fractions))
+    found: list[float] = []
+    before, gone = 0.0, 0.0  # information and level so far
+    # Paths so far: where they are, and with what weight; all begin at 0.
+    places, mass = np.zeros(1), np.ones(1)
+    for fraction in looks.fractions:
+        now = spent(level, fraction, looks.spending)
+        root = math.sqrt(fraction - before)
+        bound = _bound(places, mass, root, now - gone, math.sqrt(fraction))
+        found.append(float(special.ndtr(-bound / math.sqrt(fraction))))
+        low = -REACH * math.sqrt(fraction)
+        half = max(bound - low, 0.0) / 2
+        new = low + half * (nodes + 1)
+        steps = np.exp(-(((new[:, None] - places[None, :]) / root) ** 2) / 2)
+        density = steps @ mass / (root * math.sqrt(2 * math.pi))
+        places, mass = new, density * weights * half
+        before, gone = fraction, now
+    return tuple(found)
+
+
+def _bound(places: FloatArray, mass: FloatArray, root: float, chance: float, scale: float) -> float:
+    """The value above which the paths come next with a chance."""
+
+    def excess(log_p: float) -> float:
+        bound = -scale * float(special.ndtri_exp(log_p))
+        return math.log(max(over(bound), 1e-300)) - math.log(max(chance, 1e-300))
+
+    def over(bound: float) -> float:
+        return float(mass @ special.ndtr((places - bound) / root))
+
+    # The p-value of a look is at least what is spent there; a little less is room for rounding.
+    low, high = math.log(max(chance, 1e-300)) - 1, math.log(MOST)
+    if excess(high) < 0:
+        return -scale * float(special.ndtri_exp(high))
+    return -scale * float(special.ndtri_exp(_root(excess, low, high)))
+
+
+def _root(excess: Callable[[float], float], low: float, high: float) -> float:
+    return float(optimize.brentq(excess, low, high, xtol=1e-11, rtol=1e-11))
+
+
+def needed(looks: Looks, number: int, p: float) -> float:
+    """The least one-sided level at which a look rejects by a one-sided p-value.
+
+    It is a p-value itself: where the hypothesis holds, it is below any level at any look, however
+    many there are, with no more than that chance (Liu and Anderson 2008).
+
+    Args:
+        number: of the look, from 0.
+    """
+
+    def excess(log_level: float) -> float:
+        return math.log(crossing(looks, math.exp(log_level))[number]) - math.log(p)
+
+    low, high = math.log(LEAST), math.log(MOST)
+    if p <= 0 or excess(low) >= 0:
+        return LEAST
+    if excess(high) <= 0:
+        return 1.0
+    return math.exp(_root(excess, low, high))
+
+
+@dataclass(frozen=True)
+class At:
+    """One look of several.
+
+    Attributes:
+        number: from 0.
+    """
+
+    looks: Looks
+    number: int
+
+    def level(self, p: float, one_sided: bool) -> float:
+        """`needed` by a p-value, two-sided (both sides spend half of a level each) or one-sided."""
+        sides = 1 if one_sided else 2
+        return min(1.0, sides * needed(self.looks, self.number, p / sides))
+
+    def nominal(self, level: float, one_sided: bool) -> float:
+        """The p-value below which the look rejects, at a level spent over all looks."""
+        sides = 1 if one_sided else 2
+        return sides * crossing(self.looks, level / sides)[self.number]
