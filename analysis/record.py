@@ -10,6 +10,7 @@ from analysis import (
     evidence,
     exploratory,
     failures,
+    growth,
     multiverse,
     selftest,
     stats,
@@ -32,7 +33,8 @@ def written(study: Study, found: Findings) -> str:
         "primary": plain(manifest.ablation.primary),
         "baseline": study.baseline,
         "test": "paired t" if study.paired else "Welch t",
-        "adjustment": "Holm within predictions, and within comparisons",
+        "adjustment": "Holm within predictions, and within comparisons"
+        + ", at each look by alpha spending" * bool(manifest.looks),
         "alpha": stats.ALPHA,
         "withheld": found.barred,
         "gates": [plain(gate) for gate in found.gates],
@@ -54,6 +56,7 @@ def written(study: Study, found: Findings) -> str:
         "comparisons": [_finding(f) for f in found.compared],
         "failures": failures.data(study, found),
         "selftest": selftest.data(study),
+        "looks": growth.data(study),
         "evidence": evidence.data(study, found),
         "exploratory": {} if found.barred else exploratory.plain(study),
     }
@@ -64,7 +67,7 @@ def _finding(f: Finding) -> dict[str, Any]:
     verdict = plain(f.verdict)
     shown = {"metric": f.metric, "variant": f.variant, "baseline": f.baseline, "verdict": f.word}
     claimed = {"quantity": Kind.RESULT.value} | (plain(f.prediction) if f.prediction else {})
-    keys = ("reason", "p", "alone", "difference", "resolution")
+    keys = ("reason", "p", "alone", "difference", "resolution", "look")
     return claimed | shown | {key: verdict[key] for key in keys} | {"pairing": plain(f.pairing)}
 
 

@@ -25,15 +25,11 @@ TITLE = "## The report tests itself"
 
 def selftest(study: Study) -> SelfTest:
     """The study's design, at the seeds, spreads and correlations that its results have."""
-    ablation = study.manifest.ablation
     rows = study.results.sort("trial").select("metric", "variant", "seed", "value").iter_rows()
     results: dict[tuple[str, str], dict[int, float]] = {}
     for metric, variant, seed, value in rows:
         results.setdefault((metric, variant), {})[seed] = value
-    design = of_results(
-        ablation.on_results, results, study.paired, lambda m: ablation.primary.ends(m)[0]
-    )
-    return simulated(design)
+    return simulated(of_results(study.manifest.ablation, results))
 
 
 def section(study: Study) -> str:

@@ -45,6 +45,8 @@ class SweepConfig:
 
     Attributes:
         require_clean: refuse to start while the code's git tree has uncommitted changes.
+        show_looks: where seeds are added until the predictions are decided, show each difference at
+            every look; otherwise only how many are decided, and never in which direction.
         stage: what it is for; all keys below are read where it is tune.
         trials: that each variant gets.
         searcher: what proposes their values.
@@ -59,6 +61,7 @@ class SweepConfig:
     """
 
     require_clean: bool = False
+    show_looks: bool = False
     stage: Stage = Stage.ABLATE
     trials: int = 20
     searcher: Searcher = Searcher.TPE

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from analysis.changes import Change, changes
+from analysis.deciding import design
 from analysis.fixed import Leaf, plain
 from analysis.manifest import Job, Manifest
 from analysis.revisions import SHORT, History, line, manifest_path, read_history, sealed
+from analysis.until import Look
 from harness.config import TrialConfig, config_hash, digest, group_hash, trial_name
 from harness.errors import ConfigError
 from harness.identity import Identity, at_seed
@@ -47,8 +49,11 @@ def write_manifest(
         history = read_history(path)
         before = history.revisions[-1] if history.revisions else None
         _refuse(plan, path, history)
-        jobs = [_job(plan, c, before, contents, homes) for c in whole_plan(plan, before)]
-        manifest = _manifest(plan, jobs, sources, contents)
+        configs = whole_plan(plan, before)
+        _refuse_other_seeds(plan, path, {config.seed for config in configs})
+        jobs = [_job(plan, c, before, contents, homes) for c in configs]
+        looks = looks_so_far(plan, before, jobs)
+        manifest = dataclasses.replace(_manifest(plan, jobs, sources, contents), looks=looks)
         made = changes(before, manifest) if before else []
         if before is not None and not made:
             manifest = before
@@ -62,6 +67,42 @@ def write_manifest(
     if made:
         say(_change_line(manifest, made))
     say(_seal_line(manifest))
+    return manifest
+
+
+def looks_so_far(plan: Plan, before: Manifest | None, jobs: Sequence[Job]) -> list[Look]:
+    """The looks of a plan, with what was decided at them while it was what it is now.
+
+    Otherwise none is taken yet: the trials that are there are looked at again.
+
+    Args:
+        jobs: of the plan.
+    """
+    designed = design(plan.ablation)
+    if before is None or any(job.fresh for job in plan.jobs) or len(before.looks) != len(designed):
+        return designed
+    groups = [{(job.variant, job.group_hash) for job in own} for own in (before.jobs, jobs)]
+    keys = ("until", "predictions", "primary", "paired", "seeds")
+    same = all(getattr(before.ablation, key) == getattr(plan.ablation, key) for key in keys)
+    return before.looks if same and groups[0] == groups[1] else designed
+
+
+def write_looks(runs: Path, name: str, looks: list[Look]) -> Manifest:
+    """The newest revision of a plan with these looks; a new line where they were others.
+
+    Raises:
+        ConfigError: the file is damaged, or cannot be written.
+    """
+    path = manifest_path(runs, name)
+    with files.locked(path.with_name("lock"), LOCK_WAIT_S):
+        history = read_history(path)
+        before = history.revisions[-1]
+        if before.looks == looks:
+            return before
+        created = datetime.now(UTC).isoformat(timespec="milliseconds")
+        manifest = dataclasses.replace(before, looks=looks, created=created)
+        manifest = _sealed(manifest, before, _known(runs, history, manifest))
+        _append(path, history.end, manifest)
     return manifest
 
 
@@ -100,6 +141,17 @@ def _refuse(plan: Plan, path: Path, history: History) -> None:
         raise ConfigError(
             f"{path} holds the plan of {kinds[not plan.grid]} of that name, received "
             f"{kinds[plan.grid]}; give one of them another name than {name!r}"
+        )
+
+
+def _refuse_other_seeds(plan: Plan, path: Path, seeds: set[int]) -> None:
+    """Looks are planned for the declared seeds, so a plan of them can get no others."""
+    ablation = plan.ablation
+    if ablation.until is not None and seeds != set(ablation.seeds):
+        raise ConfigError(
+            f"{path} plans seeds {sorted(seeds - set(ablation.seeds))} beside those up to max "
+            f"{ablation.until.max}, which are added until the predictions are decided; declare "
+            f"them all, or begin anew: python -m sweeps rm {ablation.name}"
         )
 
 

@@ -19,7 +19,7 @@ from harness.preflight import memory, read
 from harness.tracking import record
 from harness.tracking.record import Record, Status
 from harness.trial import looked_at
-from sweeps import evidence
+from sweeps import evidence, looks
 from sweeps.estimate import Estimate, estimate, makespan, past
 from sweeps.overview import has_checkpoint
 from sweeps.plan import Plan, differences
@@ -73,10 +73,13 @@ def preview(planned: Plan, console: Console, before: set[str]) -> None:
     ]
     before.update(trial_name(each.job) for each in seen)
     ablation = planned.ablation
+    most = "at most " * (ablation.until is not None)
     console.print(
-        f"{ablation.name}: {len(seen)} trials ({len(ablation.labels)} variants x "
+        f"{ablation.name}: {most}{len(seen)} trials ({len(ablation.labels)} variants x "
         f"{len(ablation.seeds)} seeds); dry_run=true, so nothing is started or written"
     )
+    for line in looks.previewed(ablation):
+        console.print(line)
     console.print(_table(planned, seen))
     for label in ablation.labels:
         changed = differences(planned.variants[ablation.baseline], planned.variants[label])

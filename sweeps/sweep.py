@@ -20,7 +20,7 @@ from harness.stages import Stage
 from harness.tracking import record
 from harness.tracking.none import NoTracking
 from harness.trial import check, clear, made, trial_folder
-from sweeps import comparable, overview
+from sweeps import comparable, looks, overview
 from sweeps.driver import driving
 from sweeps.manifest import write_manifest
 from sweeps.plan import Plan, plans
@@ -85,12 +85,24 @@ def _driven(questions: Sequence[Plan], console: Console) -> Iterator[dict[str, E
 
 
 def _run(runs: Path, planned: Plan, homes: Mapping[str, Path], console: Console) -> None:
-    """The trials of one plan that have no result yet, and its report."""
+    """The trials of one plan that have no result yet, look by look if it has some; its report."""
+    jobs, failures = planned.jobs, list[Failure]()
+    for part in looks.parts(runs, planned, homes, console):
+        jobs, failures = part.jobs, _trials(runs, part, homes, console)
+    empty = _report(planned, runs, console)
+    if failures:
+        _show(failures, jobs, console)
+    _refuse_gaps(jobs, homes, empty)
+
+
+def _trials(
+    runs: Path, planned: Plan, homes: Mapping[str, Path], console: Console
+) -> list[Failure]:
+    """Run the trials of a plan that have no result yet; those that did not finish."""
     pending = [job for job in planned.jobs if standing.result(homes[trial_name(job)]) is None]
     done = len(planned.jobs) - len(pending)
     console.print(
-        f"{planned.ablation.name}: {len(planned.jobs)} trials "
-        f"({len(planned.ablation.labels)} variants x {len(planned.ablation.seeds)} seeds), "
+        f"{planned.ablation.name}: {len(planned.jobs)} trials ({looks.size(planned)}), "
         f"{done} finished before"
     )
     failures: list[Failure] = []
@@ -103,10 +115,7 @@ def _run(runs: Path, planned: Plan, homes: Mapping[str, Path], console: Console)
             failures = run_jobs(pending, runs, name, watch)
         if watch.interrupted:
             _refuse_stopped(runs, name, homes, console)
-    empty = _report(planned, runs, console)
-    if failures:
-        _show(failures, planned.jobs, console)
-    _refuse_gaps(planned.jobs, homes, empty)
+    return failures
 
 
 def _refuse_stopped(runs: Path, name: str, homes: Mapping[str, Path], console: Console) -> None:

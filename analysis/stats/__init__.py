@@ -43,7 +43,7 @@ from analysis.stats.intervals import (
 )
 from analysis.stats.power import POWER, Resolution, attainable, detectable, expected_detectable
 from analysis.stats.simultaneous import Simultaneous, dunnett, games_howell
-from analysis.stats.spending import At, Looks, Spending, crossing, needed, spent
+from analysis.stats.spending import At, Looks, crossing, needed, spent
 from analysis.stats.stopping import decide_in_looks
 from analysis.stats.studies import decided, decided_in_looks
 from analysis.stats.survival import Times, restricted_mean, survival
@@ -81,7 +81,6 @@ __all__ = [
     "Rule",
     "Sign",
     "Simultaneous",
-    "Spending",
     "Terms",
     "Times",
     "VarianceSplit",

@@ -12,31 +12,23 @@ Own code, since Python has no kept library of it; it is held to the published bo
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
 from functools import lru_cache
 
 import numpy as np
 from scipy import optimize, special
+from scipy.interpolate import PchipInterpolator
 
+from analysis.stats.families import ALPHA
 from analysis.stats.intervals import FloatArray
+from analysis.until import Spending, Until
 
 # Points of Gauss and Legendre's rule between a boundary and REACH standard deviations on its other
 # side; what lies beyond has a chance below 1e-18. More of them for more looks, which are closer:
 # the levels are then exact to 1e-12, also at 60 looks.
 NODES, NODES_A_LOOK, REACH = 48, 4, 9.0
-# A level is looked for between these, and is no more than the one and no less than the other.
-LEAST, MOST = 1e-13, 1 - 1e-6
-
-
-class Spending(Enum):
-    """How a level is spent over the share of information t (Lan and DeMets 1983).
-
-    OBRIEN_FLEMING: 2 - 2 Phi(z(level / 2) / sqrt(t)), next to nothing early.
-    POCOCK: level * log(1 + (e - 1) t), nearly as much early as late.
-    """
-
-    OBRIEN_FLEMING = "obrien_fleming"
-    POCOCK = "pocock"
+# Levels that are told apart lie between these; KNOTS of them are computed, and those of Holm's
+# procedure for up to SHARES claims.
+LEAST, MOST, KNOTS, SHARES = 1e-13, 1 - 1e-6, 48, 30
 
 
 @dataclass(frozen=True)
@@ -49,6 +41,11 @@ class Looks:
 
     fractions: tuple[float, ...]
     spending: Spending
+
+    @classmethod
+    def of(cls, until: Until) -> "Looks":
+        """Those of a plan."""
+        return cls(tuple(until.fractions), until.spending)
 
 
 def spent(level: float, fraction: float, spending: Spending) -> float:
@@ -111,25 +108,32 @@ def _root(excess: Callable[[float], float], low: float, high: float) -> float:
     return float(optimize.brentq(excess, low, high, xtol=1e-11, rtol=1e-11))
 
 
+@lru_cache(maxsize=64)
+def _levels(looks: Looks) -> list[PchipInterpolator]:
+    """Of each look: logarithm of a one-sided p-value -> that of the level which it needs.
+
+    Monotone, and exact at the levels of Holm's procedure, so that p-values and boundaries agree.
+    """
+    holm = {ALPHA / left / sides for left in range(1, SHARES + 1) for sides in (1, 2)}
+    high = np.linspace(0.1, 0.95, KNOTS // 3)  # where the logarithms of levels lie close
+    levels = np.array(sorted({*np.geomspace(LEAST, MOST, KNOTS), *high, *holm}))
+    table = np.log([crossing(looks, float(level)) for level in levels])
+    return [PchipInterpolator(column, np.log(levels)) for column in table.T]
+
+
 def needed(looks: Looks, number: int, p: float) -> float:
     """The least one-sided level at which a look rejects by a one-sided p-value.
 
     It is a p-value itself: where the hypothesis holds, it is below any level at any look, however
-    many there are, with no more than that chance (Liu and Anderson 2008).
+    many there are, with no more than that chance (Liu and Anderson 2008). To 1 in 1,000.
 
     Args:
         number: of the look, from 0.
     """
-
-    def excess(log_level: float) -> float:
-        return math.log(crossing(looks, math.exp(log_level))[number]) - math.log(p)
-
-    low, high = math.log(LEAST), math.log(MOST)
-    if p <= 0 or excess(low) >= 0:
+    known = _levels(looks)[number]
+    if p <= math.exp(known.x[0]):
         return LEAST
-    if excess(high) <= 0:
-        return 1.0
-    return math.exp(_root(excess, low, high))
+    return 1.0 if p >= math.exp(known.x[-1]) else math.exp(float(known(math.log(p))))
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,9 @@ from analysis.stats.intervals import FloatArray, no_spread
 from analysis.stats.power import Resolution, attainable, detectable
 from analysis.stats.spending import At
 from analysis.stats.survival import Times, ratio, slower
+from analysis.until import FEWEST
 
-# At n = 2 Welch has about one degree of freedom, and one of two seeds is half of the evidence.
-MIN_SEEDS_VERDICT = 3
+MIN_SEEDS_VERDICT = FEWEST
 
 
 class Outcome(Enum):
