@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 import yaml
 
-from analysis.ablation import Ablation
 from analysis.changes import Kind, changes
 from analysis.manifest import Manifest
 from analysis.revisions import read_revisions
 from analysis.stats import Outcome
-from analysis.until import Look
+from analysis.until import Look, Spending, Stop, Until
+from harness.config import Budget
 from harness.errors import ConfigError
+from harness.tracking.none import NoTracking
 from sweeps import comparable, looks
 from sweeps.__main__ import main as sweeps
 from sweeps.manifest import write_looks
@@ -63,12 +64,25 @@ def file(folder: Path, **changed: Any) -> str:
     return f"hydra.searchpath=[file://{folder}]"
 
 
-@pytest.fixture
-def plan(tmp_path: Path) -> Callable[..., Plan]:
-    def made(*arguments: str, **changed: Any) -> Plan:
-        return planned(f"+ablation={NAME}", file(tmp_path, **changed), *arguments)
+def plan(folder: Path, *arguments: str, **changed: Any) -> Plan:
+    return planned(f"+ablation={NAME}", file(folder, **changed), *arguments)
 
-    return made
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    """The plan of the file as it is, composed once."""
+    return plan(tmp_path_factory.mktemp("whole"))
+
+
+def asking(whole: Plan, **changed: Any) -> Plan:
+    """The same plan with another question."""
+    ablation = dataclasses.replace(whole.ablation, **changed)
+    jobs = [job for job in whole.jobs if job.seed in ablation.seeds]
+    return dataclasses.replace(whole, ablation=ablation, jobs=jobs)
+
+
+def until(**changed: Any) -> Until:
+    return dataclasses.replace(Until(3, 12, Stop.DECIDED), **changed)
 
 
 @pytest.fixture
@@ -77,13 +91,13 @@ def folder(tmp_path: Path) -> Folder:
 
 
 def test_every_declared_seed_is_planned_and_the_looks_with_them(
-    plan: Callable[..., Plan], folder: Folder
+    whole: Plan, folder: Folder
 ) -> None:
     """Two predictions, four looks. O'Brien-Fleming type: at the last, of .05 two-sided, z = 2.014
     (K = 4), so p below 2 sf(2.014) = .0440."""
-    whole = plan()
     manifest = folder.write(whole)
 
+    assert whole.ablation.until == until()
     assert whole.ablation.seeds == list(range(12))
     assert len(manifest.jobs) == len(whole.jobs) == 3 * 12
     assert [look.seeds for look in manifest.looks] == [3, 6, 9, 12]
@@ -96,13 +110,13 @@ def test_every_declared_seed_is_planned_and_the_looks_with_them(
     }
 
 
-def test_other_seeds_steps_and_spending(plan: Callable[..., Plan]) -> None:
+def test_other_seeds_steps_and_spending(tmp_path: Path) -> None:
     seeds = {**SEEDS, "max": 8, "every": 2, "spending": "pocock"}
-    shifted = plan(f"seed={','.join(map(str, range(20, 28)))}", seeds=seeds)
+    shifted = plan(tmp_path, f"seed={','.join(map(str, range(20, 28)))}", seeds=seeds)
 
     assert shifted.ablation.seeds == list(range(20, 28))
-    assert shifted.ablation.until is not None
-    assert shifted.ablation.until.at == [3, 5, 7, 8]
+    assert shifted.ablation.until == until(max=8, every=2, spending=Spending.POCOCK)
+    assert until(max=8, every=2).at == [3, 5, 7, 8]
     assert shifted.departures(shifted.ablation.seeds)
 
 
@@ -126,24 +140,23 @@ def refused(made: Callable[[], Any]) -> str:
         ({"seeds": [0, 1, 2], "until": SEEDS}, "unknown key 'until'"),
     ],
 )
-def test_a_wrong_design_is_refused(
-    plan: Callable[..., Plan], changed: dict[str, Any], words: str
-) -> None:
-    assert words in refused(lambda: plan(**changed))
+def test_a_wrong_design_is_refused(tmp_path: Path, changed: dict[str, Any], words: str) -> None:
+    assert words in refused(lambda: plan(tmp_path, **changed))
 
 
-def test_a_command_names_all_seeds_or_none(plan: Callable[..., Plan]) -> None:
-    assert "name 12 seeds" in refused(lambda: plan("seed=0,1,2"))
+def test_a_command_names_all_seeds_or_none(tmp_path: Path) -> None:
+    assert "name 12 seeds" in refused(lambda: plan(tmp_path, "seed=0,1,2"))
 
 
-def test_looks_need_published_results(plan: Callable[..., Plan]) -> None:
-    untracked = plan("tracking=none")
+def test_looks_need_published_results(whole: Plan) -> None:
+    jobs = [dataclasses.replace(job, tracking=NoTracking()) for job in whole.jobs[:1]]
+    untracked = dataclasses.replace(whole, jobs=jobs)
     assert "received tracking=none" in refused(lambda: comparable.check(untracked))
 
 
-def test_a_tuning_has_one_seed_and_no_looks(plan: Callable[..., Plan]) -> None:
+def test_a_tuning_has_one_seed_and_no_looks(tmp_path: Path) -> None:
     rate = "trainer.optimizer.learning_rate=interval(1e-4,1e-2)"
-    tuning = plan("sweep.stage=tune", rate)
+    tuning = plan(tmp_path, "sweep.stage=tune", rate)
     assert (tuning.ablation.seeds, tuning.ablation.until) == ([0], None)
 
 
@@ -155,10 +168,7 @@ def seeds_of(manifest: Manifest) -> dict[str, list[int]]:
     return {label: manifest.called(label) for label in manifest.ablation.labels}
 
 
-def test_a_look_is_a_revision_and_the_same_command_keeps_it(
-    plan: Callable[..., Plan], folder: Folder
-) -> None:
-    whole = plan()
+def test_a_look_is_a_revision_and_the_same_command_keeps_it(whole: Plan, folder: Folder) -> None:
     first = folder.write(whole)
     one = taken(first.looks[0], [1], ["dr_grpo"])
     second = write_looks(folder.runs, NAME, [one, *first.looks[1:]])
@@ -175,8 +185,8 @@ def test_a_look_is_a_revision_and_the_same_command_keeps_it(
     assert not {"supported", "refuted"} & set(json.dumps([dataclasses.asdict(one)]).split('"'))
 
 
-def test_the_last_looks_end_what_is_called_for(plan: Callable[..., Plan], folder: Folder) -> None:
-    planned_looks = folder.write(plan()).looks
+def test_the_last_looks_end_what_is_called_for(whole: Plan, folder: Folder) -> None:
+    planned_looks = folder.write(whole).looks
     one = taken(planned_looks[0], [1], ["dr_grpo"])
     two = taken(planned_looks[1], [1, 2], ["grpo", "dr_grpo", "rloo"])
     ended = write_looks(folder.runs, NAME, [one, two, *planned_looks[2:]])
@@ -189,48 +199,45 @@ def test_the_last_looks_end_what_is_called_for(plan: Callable[..., Plan], folder
     assert len(full.called("rloo")) == 12
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"predictions": [prediction("dr_grpo", 0.9), prediction("rloo", 0.5)]},
-        {"seeds": {**SEEDS, "every": 1}},
-        {"budget": {"unit": "updates", "amount": 3}},
-    ],
-)
-def test_another_question_is_looked_at_anew(
-    plan: Callable[..., Plan], folder: Folder, changed: dict[str, Any]
-) -> None:
-    first = folder.write(plan())
+def test_another_question_is_looked_at_anew(whole: Plan, folder: Folder) -> None:
+    first = folder.write(whole)
+    looked = [taken(first.looks[0], [1], ["dr_grpo"]), *first.looks[1:]]
+    longer = {
+        label: dataclasses.replace(config, budget=Budget(amount=3))
+        for label, config in whole.variants.items()
+    }
+    others = [
+        asking(whole, predictions=whole.ablation.predictions[:1] * 2),
+        asking(whole, until=until(spending=Spending.POCOCK)),
+        dataclasses.replace(whole, variants=longer, jobs=list(longer.values())),
+    ]
+    for other in others:
+        folder.write(whole)
+        write_looks(folder.runs, NAME, looked)
+        assert folder.revisions[-1].taken == 1
+        assert folder.write(other).taken == 0
+        made = [change.text for change in changes(*folder.revisions[-2:])]
+        assert "look 1 of 4 taken back" in made
+
+
+def test_trials_that_are_thrown_away_are_looked_at_anew(whole: Plan, folder: Folder) -> None:
+    first = folder.write(whole)
     write_looks(folder.runs, NAME, [taken(first.looks[0], [1], ["dr_grpo"]), *first.looks[1:]])
-    other = folder.write(plan(**changed))
-
-    assert other.taken == 0
-    assert "look 1 of 4 taken back" in [c.text for c in changes(folder.revisions[1], other)] or (
-        len(other.looks) > 4
-    )
+    jobs = [dataclasses.replace(job, fresh=True) for job in whole.jobs]
+    assert folder.write(dataclasses.replace(whole, jobs=jobs)).taken == 0
 
 
-def test_trials_that_are_thrown_away_are_looked_at_anew(
-    plan: Callable[..., Plan], folder: Folder
-) -> None:
-    first = folder.write(plan())
-    write_looks(folder.runs, NAME, [taken(first.looks[0], [1], ["dr_grpo"]), *first.looks[1:]])
-    assert folder.write(plan("fresh=true")).taken == 0
-
-
-def test_seeds_that_are_planned_already_cannot_be_left_out(
-    plan: Callable[..., Plan], folder: Folder
-) -> None:
-    folder.write(plan())
-    fewer = plan(seeds={**SEEDS, "max": 6})
+def test_seeds_that_are_planned_already_cannot_be_left_out(whole: Plan, folder: Folder) -> None:
+    folder.write(whole)
+    fewer = asking(whole, seeds=[*range(6)], until=until(max=6))
     assert f"python -m sweeps rm {NAME}" in refused(lambda: folder.write(fewer))
 
 
-def test_how_seeds_end_is_part_of_the_claim(plan: Callable[..., Plan], folder: Folder) -> None:
+def test_how_seeds_end_is_part_of_the_claim(whole: Plan, folder: Folder) -> None:
     """Looks beside results that were to be fixed, or more of them, are another claim."""
-    folder.write(plan(seeds=[*range(12)]))
-    folder.write(plan())
-    folder.write(plan(seeds={**SEEDS, "spending": "pocock"}))
+    folder.write(asking(whole, until=None))
+    folder.write(whole)
+    folder.write(asking(whole, until=until(spending=Spending.POCOCK)))
     fixed, growing, pocock = folder.revisions
 
     claims = [[c.text for c in changes(*pair) if c.kind is Kind.CLAIM] for pair in (
@@ -246,10 +253,8 @@ class Said:
         self.outcome = outcome
 
 
-def test_what_stops_is_what_no_undecided_prediction_speaks_of(
-    plan: Callable[..., Plan], folder: Folder
-) -> None:
-    manifest = folder.write(plan())
+def test_what_stops_is_what_no_undecided_prediction_speaks_of(whole: Plan, folder: Folder) -> None:
+    manifest = folder.write(whole)
 
     def stopped(*outcomes: Outcome) -> list[str]:
         return looks.decided(manifest, 0, [Said(each) for each in outcomes]).stopped  # type: ignore[misc]
@@ -259,8 +264,8 @@ def test_what_stops_is_what_no_undecided_prediction_speaks_of(
     assert stopped(Outcome.SUPPORTED, Outcome.REFUTED) == ["grpo", "dr_grpo", "rloo"]
 
 
-def test_a_preview_tells_looks_levels_and_trials_to_expect(plan: Callable[..., Plan]) -> None:
-    ablation: Ablation = plan().ablation
+def test_a_preview_tells_looks_levels_and_trials_to_expect(whole: Plan) -> None:
+    ablation = whole.ablation
     lines = list(looks.previewed(ablation))
 
     assert lines[0].startswith("seeds until decided: 4 looks, obrien_fleming spending")
