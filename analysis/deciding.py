@@ -22,7 +22,8 @@ def decide(
     """A verdict on every claim of a family.
 
     A claim counts at a look if both its variants had that many seeds called for: data that did not
-    grow is not tested again.
+    grow is not tested again. A variant of which nothing was predicted has the seeds of the first
+    look, whatever comes, and is compared by these alone, as if they were fixed.
 
     Args:
         pairs: variant and baseline of each claim.
@@ -40,7 +41,9 @@ def decide(
         ]
         for n in ablation.until.at[: max(taken or study.manifest.taken, 1)]
     ]
-    return stats.decide_in_looks(Looks.of(ablation.until), stages)
+    spoken = {label for p in ablation.predictions for label in (p.variant, p.baseline)}
+    once = [i for i, pair in enumerate(pairs) if not spoken.issuperset(pair)]
+    return stats.decide_in_looks(Looks.of(ablation.until), stages, once)
 
 
 def verdicts(study: Study, taken: int) -> list[Verdict]:

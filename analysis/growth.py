@@ -17,9 +17,10 @@ METHOD = (
     "that are still undecided; so the chance of any false verdict at any look is at most .05. The "
     "interval is the look's repeated confidence interval, p the least level that would have "
     "decided. A difference at which a study stopped early is larger than the truth on average, and "
-    "seeds that were added after a verdict, for other predictions, are not in it. Variants of "
-    "which nothing was predicted have the seeds of the first look. Results and tables below use "
-    "all seeds, each alone at 95 %, without a correction for looks."
+    "seeds that were added after a verdict, for other predictions, are not in it. A variant of "
+    "which nothing was predicted has the seeds of the first look, and is compared by these alone, "
+    "whose number was fixed. Results and tables below use all seeds, each alone at 95 %, without a "
+    "correction for looks."
 )
 
 

@@ -142,7 +142,7 @@ def directed_p(
     return np.where(one_sided, tail, 2 * tail), agrees
 
 
-def decide(claims: Sequence[Claim], at: At | None = None) -> list[Verdict]:
+def decide(claims: Sequence[Claim], at: Sequence[At | None] = ()) -> list[Verdict]:
     """A verdict on every claim of one family, in the given order.
 
     Holm's procedure over all claims holds the chance of any false verdict at ALPHA. A claim that
@@ -151,21 +151,23 @@ def decide(claims: Sequence[Claim], at: At | None = None) -> list[Verdict]:
 
     Args:
         claims: the family, as it was planned.
-        at: the look, where there are several (`decide_in_looks`). p-values are then the levels
-            that would have decided, and the interval is the look's repeated confidence interval.
+        at: the look of each claim that has several (`decide_in_looks`). Its p-value is then the
+            level that would have decided, and its interval the look's repeated confidence interval.
     """
     if not claims:
         return []
+    places = list(at) or [None] * len(claims)
     found = [_difference(c) for c in claims]
     reasons = ["; ".join(filter(None, [c.barred, _lacking(c)])) for c in claims]
     sides = [
-        (1.0, False) if reason else tested(c, at) for c, reason in zip(claims, reasons, strict=True)
+        (1.0, False) if reason else tested(c, place)
+        for c, reason, place in zip(claims, reasons, places, strict=True)
     ]
     alone = np.array([p for p, _ in sides])
     adjusted, alphas = holm(alone), local_alphas(alone)
     return [
-        _verdict(claim, found[i], reasons[i], sides[i], float(adjusted[i]), float(alphas[i]), at)
-        for i, claim in enumerate(claims)
+        _verdict(claim, found[i], reasons[i], sides[i], float(adjusted[i]), float(alphas[i]), place)
+        for i, (claim, place) in enumerate(zip(claims, places, strict=True))
     ]
 
 

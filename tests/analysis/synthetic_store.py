@@ -18,7 +18,7 @@ from analysis.fixed import plain
 from analysis.manifest import Job, Manifest
 from analysis.revisions import line, manifest_path, sealed
 from analysis.tuned import Tuned
-from analysis.until import Until
+from analysis.until import Look, Until
 from harness.config import Budget, digest
 from harness.tracking.record import RECORD
 from harness.tracking.store import open_store
@@ -95,7 +95,9 @@ class Plan:
     """Variants that differ from the baseline in something else; in nothing: an A/A."""
     created: str = CREATED
     until: Until | None = None
-    """Then trials are those of all seeds; no look is taken."""
+    """Then trials are those of all seeds, started or not."""
+    looks: list[Look] = field(default_factory=list)
+    """Looks that were taken."""
 
 
 def prediction(relation: Relation, metric: str, margin: float) -> Prediction:
@@ -145,7 +147,7 @@ def manifest(plan: Plan) -> Manifest:
         command=f"python -m harness -m ablation={plan.name}",
         deviations=plan.deviations,
         versions=VERSIONS,
-        looks=deciding.design(ablation),
+        looks=[*plan.looks, *deciding.design(ablation)[len(plan.looks) :]],
     )
     return seal(written)
 

@@ -160,7 +160,7 @@ def test_a_repeated_interval_is_at_the_looks_level() -> None:
     """One claim, two looks, Pocock type: the first decides at a two-sided p below 2 sf(2.157) =
     .0310, so its interval is one of 96.90 %; n = 4 and 4 here."""
     x, y = np.array([1.0, 2.0, 3.0, 4.0]), np.array([0.5, 1.5, 3.0, 4.5])
-    (verdict,) = stats.decide([Claim(GREATER, 0.0, x, y)], At(evenly(2, POCOCK), 0))
+    (verdict,) = stats.decide([Claim(GREATER, 0.0, x, y)], [At(evenly(2, POCOCK), 0)])
 
     assert verdict.difference.level == pytest.approx(1 - 0.0310, abs=1e-4)
     exact = reference.ttest_ind(x, y, equal_var=False).confidence_interval(1 - 0.031005)
