@@ -62,12 +62,12 @@ def design(ablation: Ablation) -> list[Look]:
     until = ablation.until
     if until is None:
         return []
-    count, planned = len(ablation.predictions), Looks.of(until)
+    count, planned = len(ablation.predictions), Looks.of(until).on(ablation.paired)
     return [
         Look(
             n,
             fraction,
-            _rounded(2 * stats.spent(ALPHA / 2, fraction, until.spending)),
+            _rounded(2 * stats.spent(ALPHA / 2 * planned.share, fraction, until.spending)),
             [
                 _rounded(At(planned, number).nominal(ALPHA / left, one_sided=False))
                 for left in range(1, count + 1)

@@ -31,7 +31,15 @@ def section(study: Study, found: Findings) -> str:
         return ""
     until = study.manifest.ablation.until
     spending = until.spending.value.replace("_", " ") if until else ""
-    header = ["look", "seeds", "information", "level spent", "p below", "decided", "went on with"]
+    header = [
+        "look",
+        "seeds",
+        "information",
+        "level spent",
+        "p below",
+        "decided by then",
+        "went on with",
+    ]
     rows = [_row(study, number, look) for number, look in enumerate(looks, start=1)]
     lines = [
         f"- {text.prose(f.claim)}: {f.word} at look {f.verdict.look}."
@@ -59,7 +67,7 @@ def _row(study: Study, number: int, look: Look) -> list[str]:
         f"{look.spent:.2g}",
         levels if len(look.levels) > 1 else f"{look.levels[0]:.2g}",
         text.prose(decided) if look.taken else "not taken",
-        text.codes(going) if look.taken and going else text.NONE,
+        text.codes(going) if look.taken and not look.ends else text.NONE,
     ]
 
 

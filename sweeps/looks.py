@@ -94,11 +94,12 @@ def previewed(ablation: Ablation) -> Iterator[str]:
             f"undecided{last}"
         )
     means = ", ".join(
-        f"{spared.mean_trials(ablation, size):.0f} if {size:g} sd" for size in spared.SIZES
+        f"{spared.mean_trials(ablation, size):.0f} at {size:g}" for size in spared.SIZES
     )
     yield (
-        f"  trials to be expected, of {len(ablation.labels) * ablation.until.max}: {means} lie "
-        f"between each truth and its margin (for equal: margin that wide, no difference)"
+        f"  trials to be expected, of {len(ablation.labels) * ablation.until.max}, by how many "
+        f"standard deviations over seeds each truth lies beyond its margin (of equal: inside): "
+        f"{means}"
     )
 
 

@@ -49,11 +49,8 @@ def write_manifest(
         history = read_history(path)
         before = history.revisions[-1] if history.revisions else None
         _refuse(plan, path, history)
-        configs = whole_plan(plan, before)
-        _refuse_other_seeds(plan, path, {config.seed for config in configs})
-        jobs = [_job(plan, c, before, contents, homes) for c in configs]
-        looks = looks_so_far(plan, before, jobs)
-        manifest = dataclasses.replace(_manifest(plan, jobs, sources, contents), looks=looks)
+        jobs = [_job(plan, c, before, contents, homes) for c in whole_plan(plan, before)]
+        manifest = _manifest(plan, before, jobs, sources, contents)
         made = changes(before, manifest) if before else []
         if before is not None and not made:
             manifest = before
@@ -115,6 +112,9 @@ def whole_plan(plan: Plan, before: Manifest | None) -> list[TrialConfig]:
 
     Args:
         before: the newest revision; None without one.
+
+    Raises:
+        ConfigError: seeds are added until decided, and others are planned than it declares.
     """
     named = {trial_name(job): job for job in plan.jobs}
     seeds = set(plan.ablation.seeds)
@@ -122,6 +122,7 @@ def whole_plan(plan: Plan, before: Manifest | None) -> list[TrialConfig]:
         groups = {(job.variant, job.group_hash) for job in before.jobs}
         if groups & {(label, group_hash(config)) for label, config in plan.variants.items()}:
             seeds |= set(before.ablation.seeds)
+    _refuse_other_seeds(plan, seeds)
     configs = [
         dataclasses.replace(plan.variants[label], seed=seed)
         for seed in sorted(seeds)
@@ -144,14 +145,14 @@ def _refuse(plan: Plan, path: Path, history: History) -> None:
         )
 
 
-def _refuse_other_seeds(plan: Plan, path: Path, seeds: set[int]) -> None:
+def _refuse_other_seeds(plan: Plan, seeds: set[int]) -> None:
     """Looks are planned for the declared seeds, so a plan of them can get no others."""
     ablation = plan.ablation
     if ablation.until is not None and seeds != set(ablation.seeds):
         raise ConfigError(
-            f"{path} plans seeds {sorted(seeds - set(ablation.seeds))} beside those up to max "
-            f"{ablation.until.max}, which are added until the predictions are decided; declare "
-            f"them all, or begin anew: python -m sweeps rm {ablation.name}"
+            f"{ablation.name}: seeds are added until decided, up to max {ablation.until.max}, but "
+            f"{sorted(seeds - set(ablation.seeds))} are planned already; declare them all, or "
+            f"begin anew: python -m sweeps rm {ablation.name}"
         )
 
 
@@ -184,7 +185,11 @@ def _leaf(value: Any) -> Leaf:
 
 
 def _manifest(
-    plan: Plan, jobs: list[Job], sources: Mapping[str, Source], contents: Mapping[str, Identity]
+    plan: Plan,
+    before: Manifest | None,
+    jobs: list[Job],
+    sources: Mapping[str, Source],
+    contents: Mapping[str, Identity],
 ) -> Manifest:
     commit, dirty = provenance.git_state()
     seeds = sorted({job.seed for job in jobs})
@@ -203,6 +208,7 @@ def _manifest(
         deviations=plan.departures(seeds),
         versions=provenance.versions(),
         tuned=plan.tuned,
+        looks=looks_so_far(plan, before, jobs),
     )
 
 

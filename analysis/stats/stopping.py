@@ -28,7 +28,7 @@ def decide_in_looks(
     undecided = list(range(len(stages[0])))
     for number, family in enumerate(stages):
         asked = [(i, claim) for i in undecided if (claim := family[i]) is not None]
-        at = [None if i in once else At(looks, number) for i, _ in asked]
+        at = [None if i in once else At(looks.on(c.paired), number) for i, c in asked]
         taken = decide([claim for _, claim in asked], at)
         verdicts |= {i: verdict for (i, _), verdict in zip(asked, taken, strict=True)}
         undecided = [i for i in undecided if verdicts[i].outcome not in DECIDED]

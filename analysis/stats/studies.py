@@ -38,7 +38,8 @@ def decided_in_looks(
     """What `decide_in_looks` says of one family in each of many studies.
 
     Args:
-        stages: the family at each look; arms are (..., n) and (..., m), the leading axes studies.
+        stages: the family at each look, paired or not as a whole; arms are (..., n) and (..., m),
+            the leading axes studies.
 
     Returns:
         As `decided`, and the number from 0 of the look that decided, or how many there were.
@@ -51,7 +52,7 @@ def decided_in_looks(
     for number, family in enumerate(stages):
         p, agrees = (np.stack(part, axis=-1) for part in zip(*columns[number], strict=True))
         equal = np.array([claim.relation is Relation.EQUAL for claim in family])
-        crossed = _crossed(At(looks, number), p, agrees & equal)
+        crossed = _crossed(At(looks.on(family[0].paired), number), p, agrees & equal)
         for _ in range(count):  # Holm's steps: whoever falls leaves the others more of the level
             undecided = when == len(stages)
             left = undecided.sum(axis=-1)[None, ..., None]

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable
@@ -270,7 +271,10 @@ def test_a_preview_tells_looks_levels_and_trials_to_expect(whole: Plan) -> None:
 
     assert lines[0].startswith("seeds until decided: 4 looks, obrien_fleming spending")
     assert "look 2 at 6 seeds (50% of the information" in lines[2]
-    assert "trials to be expected, of 36: 36 if 0 sd" in lines[-1]
+    assert "trials to be expected, of 36, by how many" in lines[-1]
+    few = [int(word) for word in re.findall(r"(\d+) at \d", lines[-1])]
+    assert few[0] > few[-1] >= 9
+    assert few == sorted(few, reverse=True)
     assert not list(looks.previewed(dataclasses.replace(ablation, until=None)))
 
 
