@@ -24,6 +24,11 @@ METHOD = (
 )
 
 
+def adjusted(study: Study) -> str:
+    """What is to be added where a page says how verdicts are adjusted; "" for a fixed number."""
+    return ", at looks that share the level (alpha spending)" * bool(study.manifest.looks)
+
+
 def section(study: Study, found: Findings) -> str:
     """What was looked at when, at which level, and what it decided; "" where seeds were fixed."""
     looks = study.manifest.looks

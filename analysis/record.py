@@ -33,8 +33,7 @@ def written(study: Study, found: Findings) -> str:
         "primary": plain(manifest.ablation.primary),
         "baseline": study.baseline,
         "test": "paired t" if study.paired else "Welch t",
-        "adjustment": "Holm within predictions, and within comparisons"
-        + ", at each look by alpha spending" * bool(manifest.looks),
+        "adjustment": f"Holm within predictions, and within comparisons{growth.adjusted(study)}",
         "alpha": stats.ALPHA,
         "withheld": found.barred,
         "gates": [plain(gate) for gate in found.gates],

@@ -1,6 +1,6 @@
 """The report's first half: answer, predictions, methods, trust. Each function is one section."""
 
-from analysis import attempts, stats, text
+from analysis import attempts, growth, stats, text
 from analysis.ablation import Checkpoint
 from analysis.findings import Finding, Findings
 from analysis.gates import Gate
@@ -17,7 +17,7 @@ def predictions(study: Study, found: Findings) -> str:
     method = (
         f"Difference: variant minus its baseline over seeds, {tested_by(study)} interval of the "
         f"level at which the verdict was taken. Holm's procedure over the {len(rows)} predictions "
-        f"holds the chance of any false verdict at .05. Supported: the interval lies wholly on the "
+        f"holds the chance of any false verdict at .05{growth.adjusted(study)}. Supported: the interval lies wholly on the "
         f"predicted side of the margin; refuted: wholly on the other. An *equal* with its estimate "
         f"inside the margin is two one-sided tests, hence the narrower interval. p: of the "
         f"direction decided, or of the nearer one, adjusted; below .05 exactly where there is a "

@@ -31,7 +31,7 @@ NODES, NODES_A_LOOK, REACH = 48, 4, 9.0
 # successive looks are less alike than those of a Brownian motion: unreduced, looks at each of 3 to
 # 12 seeds err in .057 of studies (Pocock's type .060), which this makes .052 (.054). Welch's, which
 # has about twice as many, errs in .052 (.047) as it is.
-OF_PAIRS = 0.9
+OF_PAIRS = 0.85
 # Levels that are told apart lie between these; KNOTS of them are computed, and those of Holm's
 # procedure for up to SHARES claims.
 LEAST, MOST, KNOTS, SHARES = 1e-13, 1 - 1e-6, 48, 30

@@ -5,12 +5,12 @@
 
 import numpy as np
 import pytest
+import test_calibration as calibration
 
 from analysis import stats
 from analysis.ablation import Relation
 from analysis.stats import ALPHA, Claim, FloatArray, Looks
 from analysis.until import Spending, Stop, Until
-from tests.analysis import test_calibration as calibration
 
 DRAWS = 20_000
 EFFECTS = (0.0, 0.5, 1.0, 1.5, 2.0)

@@ -2,10 +2,13 @@
 
 import dataclasses
 from functools import cache
+from io import StringIO
+from pathlib import Path
 
 import in_memory
 import pytest
 import synthetic_store as store
+from rich.console import Console
 from synthetic_store import Plan, Trial
 
 from analysis import deciding, growth, looks, stats
@@ -17,6 +20,7 @@ from analysis.selftest import selftest
 from analysis.stats import Outcome
 from analysis.study import Study
 from analysis.until import Look, Spending, Stop, Until
+from sweeps import looks as sweeps_looks
 
 BASE = [0.50, 0.52, 0.48, 0.51, 0.49, 0.50]
 BETTER = [0.90, 0.91, 0.89]
@@ -195,3 +199,26 @@ def test_the_self_test_simulates_the_looks() -> None:
     assert all(chance.false[0] < 0.05 for chance in chances)
     # The two spend differently, so that they find differently.
     assert chances[0].found[0] > other[0].found[0] > 0.3
+
+
+def test_a_look_is_taken_from_the_store_once_and_tells_no_direction(tmp_path: Path) -> None:
+    """A real store with the first look's results; the second time nothing new is written."""
+    runs = tmp_path / "runs"
+    store.write(runs, [planned([])])
+    said = StringIO()
+    console = Console(file=said, width=160, soft_wrap=True)
+    manifest = sweeps_looks.take(runs, "grown", 0, console, shows=False)
+    again = sweeps_looks.take(runs, "grown", 0, console, shows=False)
+
+    assert manifest.looks == took([1]) + store.manifest(planned([])).looks[1:]
+    assert (manifest.revision, again.seal) == (2, manifest.seal)
+    line = "grown: look 1 of 2 at 3 seeds: 1 of 2 predictions decided, goes on"
+    assert said.getvalue().splitlines() == [line, line]
+    assert {label: len(manifest.called(label)) for label in manifest.ablation.labels} == {
+        "reinforce": 6,
+        "rloo": 6,
+        "grpo": 3,
+        "remax": 3,
+    }
+    sweeps_looks.take(runs, "grown", 0, console, shows=True)
+    assert "grpo - reinforce on eval/accuracy: +0.400 [+0." in said.getvalue()
