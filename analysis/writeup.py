@@ -49,13 +49,15 @@ def _methods(study: Study) -> str:
     plan = study.manifest.ablation
     changed = sorted({key for job in study.manifest.jobs for key in job.differs})
     tests = "paired" if plan.paired else "Welch"
-    most = f"up to {text.seeds(len(plan.seeds))} each until decided" if plan.until else ""
+    size = f"{text.seeds(len(plan.seeds))} each"
+    size = f"up to {size} until decided" if plan.until else size
     return (
         f"{len(plan.variants)} {'variant' if len(plan.variants) == 1 else 'variants'} at "
-        f"{most or text.seeds(len(plan.seeds)) + ' each'}, {plan.budget.amount:,.0f} {plan.budget.unit.value} "
-        f"per trial; changed: {text.codes(changed)}. Result: {names.name(plan.primary.metric)} at "
+        f"{size}, {plan.budget.amount:,.0f} {plan.budget.unit.value} per trial; changed: "
+        f"{text.codes(changed)}. Result: {names.name(plan.primary.metric)} at "
         f"the {plan.primary.checkpoint.value} evaluation, on held-out prompts; {tests} t tests "
-        f"over seeds, Holm's procedure over the predictions{growth.adjusted(study)}. {cost.sentence(study)}."
+        f"over seeds, Holm's procedure over the predictions{growth.adjusted(study)}. "
+        f"{cost.sentence(study)}."
     )
 
 
