@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from harness.errors import ContractError, HarnessError, Interrupted, Terminated
+from harness.errors import HarnessError, Interrupted, PlugInError, Terminated
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def blamed(kind: str, plugin: object, method: str) -> Iterator[None]:
         method: which of its methods is called.
 
     Raises:
-        ContractError: kind, class, method and exception in one line; the traceback is logged.
+        PlugInError: kind, class, method and exception in one line; the traceback is logged.
     """
     try:
         yield
@@ -52,4 +52,4 @@ def blamed(kind: str, plugin: object, method: str) -> Iterator[None]:
         raise
     except BaseException as error:
         log.exception("%s %s.%s raised", kind, named(plugin), method)
-        raise ContractError(f"{kind} {named(plugin)}: {method} raised {said(error)}") from error
+        raise PlugInError(f"{kind} {named(plugin)}: {method} raised {said(error)}") from error

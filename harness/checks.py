@@ -1,5 +1,6 @@
 """Range checks of config fields: rule, received value, remedy, in one line."""
 
+import math
 import re
 
 from harness.errors import ConfigError
@@ -17,6 +18,12 @@ def above(name: str, value: float | None, bound: float) -> None:
     """Raise ConfigError unless value > bound; None is a switch that is off."""
     if value is not None and not value > bound:
         raise ConfigError(f"{name} must be above {bound}, received {value}")
+
+
+def finite(name: str, value: float) -> None:
+    """Raise ConfigError for an infinite value."""
+    if math.isinf(value):
+        raise ConfigError(f"{name} must be finite, received {value}")
 
 
 def share(name: str, value: float) -> None:

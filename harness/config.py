@@ -11,15 +11,18 @@ from typing import Any
 
 from harness import checks
 from harness.errors import ConfigError
-from harness.stages import SweepConfig
+from harness.guard import Guard
+from harness.stages import Only, SweepConfig
 from harness.typed import TARGET, import_path
 
 # What a trial is called, where it writes and who watches it: none of it changes a number.
 IDENTITY_IRRELEVANT = (
     *("labels", "tracking", "runs", "name", "fresh", "accept_stale", "dry_run", "ray", "hydra"),
-    *("ablation", "sweep"),
+    *("ablation", "sweep", "guard"),
 )
 MAX_SEED = 2**63 - 1
+# Longest wait before a retry: an outage that lasts longer is not waited for with an idle slot.
+RETRY_LIMIT_S = 300.0
 
 
 class BudgetUnit(Enum):
@@ -109,6 +112,7 @@ class Labels:
     Attributes:
         ablation: name of the ablation or grid that the trial belongs to; "" for a single run.
         seal: of the manifest's revision that planned the trial; "" for a single run.
+        differing: keys in which the plan's variants differ; null without a plan.
     """
 
     variant: str = ""
@@ -117,6 +121,7 @@ class Labels:
     model: str = ""
     ablation: str = ""
     seal: str = ""
+    differing: list[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,10 @@ class RayConfig:
     Attributes:
         address: of an existing cluster; null starts Ray on this machine.
         cpus_per_rank: cores that each rank of a trial reserves.
-        retries: times that a crashed trial is started again, from its last checkpoint.
+        retries: times that a failed trial is started again, from its last checkpoint; never after
+            a failure that is certain to come again, such as a NaN.
+        retry_seconds: before the first retry; doubled before each further one of the trial, at most
+            RETRY_LIMIT_S. Trials that wait to be started go first.
         price_per_device_hour: of a GPU, or of a process without one, in any currency; a multirun's
             dry_run=true then says what it will cost. 0 for what costs nothing.
     """
@@ -134,11 +142,14 @@ class RayConfig:
     address: str | None = None
     cpus_per_rank: int = 1
     retries: int = 1
+    retry_seconds: float = 5.0
     price_per_device_hour: float = 0.0
 
     def __post_init__(self) -> None:
         checks.at_least("ray.cpus_per_rank", self.cpus_per_rank, 1)
         checks.at_least("ray.retries", self.retries, 0)
+        checks.at_least("ray.retry_seconds", self.retry_seconds, 0)
+        checks.finite("ray.retry_seconds", self.retry_seconds)
         checks.at_least("ray.price_per_device_hour", self.price_per_device_hour, 0)
 
 
@@ -168,6 +179,7 @@ class TrialConfig:
     budget: Budget = dataclasses.field(default_factory=Budget)
     evaluation: Evaluation = dataclasses.field(default_factory=Evaluation)
     grading: Grading = dataclasses.field(default_factory=Grading)
+    guard: Guard = dataclasses.field(default_factory=Guard)
     labels: Labels = dataclasses.field(default_factory=Labels)
     ray: RayConfig = dataclasses.field(default_factory=RayConfig)
     sweep: SweepConfig = dataclasses.field(default_factory=SweepConfig)
@@ -182,6 +194,17 @@ class TrialConfig:
             raise ConfigError(f"seed must be in 0..2^63-1, received {self.seed}; 0 is a seed")
         if self.name:
             checks.name("name", self.name)
+        if self.fresh and self.sweep.only is Only.FAILED:
+            raise ConfigError(
+                "fresh=true throws away all that is there, sweep.only=failed runs again what has "
+                "failed, received both; leave one out"
+            )
+        stall, slow = self.guard.stall_seconds, self.grading.wall_seconds
+        if stall is not None and stall <= slow:
+            raise ConfigError(
+                f"guard.stall_seconds must be above grading.wall_seconds={slow:g}, which a single "
+                f"response may take, received {stall:g}; raise it, or null switches it off"
+            )
 
 
 def resolved(value: Any) -> Any:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from harness.blame import blamed, line, named
 from harness.errors import ContractError
+from harness.machine.stall import within
 from harness.maths.tensor_ops import Reduction
 from harness.protocols import Algorithm, Controller, Curriculum, Reward, Window
 from harness.types import (
@@ -55,7 +56,8 @@ class _Call:
     def made(self, **inputs: Tensor) -> Iterator[None]:
         """Its exceptions are the plug-in's, and so is a change of what it was given."""
         versions = {name: _version(x) for name, x in inputs.items()}
-        with blamed(self.kind, self.plugin, self.method):
+        where = f"{self.kind} {named(self.plugin)}.{self.method}"
+        with within(where), blamed(self.kind, self.plugin, self.method):
             yield
         for name, x in inputs.items():
             if _version(x) != versions[name]:
@@ -86,11 +88,13 @@ class _Call:
         return value
 
     def numbers(self, value: object, what: str = "") -> dict[str, float]:
-        """The value, if it maps names to numbers."""
+        """The value, if it maps names to finite numbers."""
         found = self.mapping(value, what)
         for name, number in found.items():
             if not isinstance(number, Real):
                 self.fault(f"returned {what}{name}={_shown(number)}, no number")
+            if not math.isfinite(number):
+                self.fault(f"returned {what}{name}={_shown(number)}, no finite number")
         return {name: float(number) for name, number in found.items()}
 
     def floats(self, value: object, shapes: Sequence[torch.Size], what: str) -> Tensor:
@@ -168,7 +172,7 @@ def accepted(accept: Callable[[Any], Tensor], sampled: Any, when: str) -> Tensor
 
 
 def estimated(algorithm: Algorithm, batch: Batch) -> Estimates:
-    """Advantages of a batch: floats (B,T), finite, without a gradient; columns and metrics."""
+    """Advantages of a batch: floats (B,T) without a gradient; columns, metrics. All are finite."""
     call = _Call("algorithm", algorithm, "advantages", _at(batch.progress))
     inputs = {"mask_BT": batch.mask_BT, "rewards_BT": batch.rewards_BT, "group_B": batch.group_B}
     with call.made(**inputs, **batch.columns):
@@ -182,6 +186,8 @@ def estimated(algorithm: Algorithm, batch: Batch) -> Estimates:
         what = f"columns[{name!r}]"
         if call.a(Tensor, column, f"{what}=").shape[:1] != rows:
             call.fault(f"returned {what} of shape {tuple(column.shape)}, not of {rows[0]} rows")
+        tokens = column.shape == batch.mask_BT.shape
+        call.finite(column, f"{what}=", "responses", batch.mask_BT.bool() if tokens else None)
     call.numbers(found.metrics, "metrics ")
     return found
 
@@ -201,7 +207,9 @@ def lost(algorithm: Algorithm, mini: Minibatch, names: Collection[str]) -> Loss:
     if not any(term.values.requires_grad for term in terms):
         call.fault("returned no term with a gradient; compute it from logprobs_BT, not detached")
     for name, x in call.mapping(loss.diagnostics, "diagnostics=").items():
-        call.floats(x, (mini.mask_BT.shape,), f"diagnostics[{name!r}]")
+        what = f"diagnostics[{name!r}]"
+        shown_BT = call.floats(x, (mini.mask_BT.shape,), what)
+        call.finite(shown_BT, f"{what}=", "responses", mini.mask_BT.bool())
     return loss
 
 

@@ -1,9 +1,13 @@
 """Errors that users see.
 
 HarnessError
-├── ConfigError        the request is wrong: one line, exit code 2
-├── ContractError      a plug-in breaks the contract of its kind: exit code 1
-├── DivergedError      weights or gradients have left the range of numbers: exit code 1
+├── ConfigError        the request is wrong: one line, exit code 2; so is one that names a plug-in
+│                      or a grader which fails before anything is made
+├── ContractError      a plug-in breaks the contract of its kind while it runs: exit code 1
+│   └── PlugInError    it raises, as anything may that depends on more than the trial
+├── DivergedError      weights, gradients or metrics are no longer numbers: exit code 1
+├── StalledError       nothing got on in a trial for too long: exit code 1
+├── CollapsedError     a trial has nothing left to learn from, and was to be stopped: exit code 1
 ├── CheckpointError    a checkpoint cannot be written or does not fit: exit code 1
 ├── RankError          one of a trial's processes failed: exit code 1
 ├── EngineError        the rollout engine failed, or has not the trainer's weights: exit code 1
@@ -30,8 +34,20 @@ class ContractError(HarnessError):
     """A plug-in does something its contract forbids; the message names the plug-in's fault."""
 
 
+class PlugInError(ContractError):
+    """A plug-in raised an exception; the message names both."""
+
+
 class DivergedError(HarnessError):
-    """Weights or gradients of a model are no longer numbers; the message says since when."""
+    """Weights, gradients or metrics are no longer numbers; the message says which, and when."""
+
+
+class StalledError(HarnessError):
+    """Nothing got on for too long; the message says where the trial stands."""
+
+
+class CollapsedError(HarnessError):
+    """A trial has nothing left to learn from; the message says why, and what to change."""
 
 
 class CheckpointError(HarnessError):

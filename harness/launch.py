@@ -18,6 +18,7 @@ from harness.distributed.sharding import Device
 from harness.errors import ConfigError, HarnessError, RankError
 from harness.identity import identity_of
 from harness.machine.cluster import check_address, check_alive, ray_cluster, set_environment
+from harness.machine.stall import ended_by
 from harness.standing import finished_before
 from harness.trial import Observer, prepare, run_rank, trial_folder
 
@@ -206,6 +207,8 @@ def _blamed(config: TrialConfig, runs: Sequence[Any]) -> HarnessError:
     to_blame = {rank: error for rank, error in errors.items() if not _bereft(error)} or errors
     rank, first = next(iter(to_blame.items()))
     if not isinstance(first, RayTaskError):
+        if stalled := ended_by(trial_folder(config)):
+            return stalled
         reason = f"its process was killed or crashed ({type(first).__name__})"
     elif isinstance(first.cause, HarnessError):
         return first.cause

@@ -24,13 +24,15 @@ from harness.learner.sync import Synced
 from harness.learner.update import Models, estimates, update
 from harness.machine.clock import IMPORTED_S
 from harness.machine.progress import Unit, waiting
+from harness.machine.stall import within
 from harness.maths.tensor_ops import on_last_token
+from harness.measure.collapse import Lookout
 from harness.measure.evaluation import Evaluator
 from harness.models.tokens import Tokens
 from harness.protocols import Controller, Curriculum, Window
 from harness.rollout.collect import Collector
 from harness.rollout.metrics import Clock, mean_of, step_metrics
-from harness.schema import Metric, check_declared
+from harness.schema import Metric, check_declared, check_finite
 from harness.tracking import Run
 from harness.types import Batch, Outcome, Prompt, Scores
 
@@ -88,6 +90,7 @@ class Parts:
     curriculum: Curriculum
     kl: KlController
     run: Run
+    lookout: Lookout
     folder: Path
     declared: Mapping[str, Metric]
     observe: Callable[[int, float, Mapping[str, float]], None]
@@ -164,6 +167,7 @@ def train(parts: Parts) -> dict[str, float]:
             "perf/throughput": metrics["perf/total_num_tokens"] / clock.elapsed(),
         }
         _record(parts, metrics)
+        parts.lookout(state.step, metrics)
         if _due(progress, reached, trainer.save_every) and reached < 1:
             _save(parts)
     _export(parts, checkpoint.FINAL, metrics)
@@ -247,7 +251,8 @@ def _save(parts: Parts) -> None:
         "record": ranks.agreed(parts.run.id),
     }
     folder = parts.folder / f"step_{parts.state.step}"
-    checkpoint.save(folder, parts.models.state_dict(), plain, ranks)
+    with within("saving"):
+        checkpoint.save(folder, parts.models.state_dict(), plain, ranks)
     if ranks.first:
         checkpoint.prune(parts.folder, parts.config.trainer.keep_checkpoints, folder)
 
@@ -275,9 +280,11 @@ def _record(parts: Parts, metrics: dict[str, float]) -> None:
     state = parts.state
     metrics |= state.metrics(len(parts.pool))
     check_declared(metrics, parts.declared)
+    check_finite(metrics, parts.declared, state.step)
     log.info("step %d %s", state.step, json.dumps(metrics))
     if state.step > parts.run.logged_step:
-        parts.run.log(state.step, metrics)
+        with within("recording"):
+            parts.run.log(state.step, metrics)
     parts.observe(state.step, state.progress(parts.config.budget), metrics)
 
 

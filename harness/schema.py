@@ -5,12 +5,13 @@ and is exempt from the bitwise contract. Logging a key that is not declared is a
 Names follow verl's where verl has one.
 """
 
+import math
 import posixpath
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from harness.errors import ContractError
+from harness.errors import ContractError, DivergedError
 
 # What MLflow takes as a metric's name (mlflow.utils.validation), on every system.
 NAMES, MAX_NAME = r"[\w\-.:/ ]+", 250
@@ -62,6 +63,7 @@ STEP = {
     **_spread("critic/advantages", "reward", "advantage over response tokens"),
     **_spread("response_length", "tokens", "response length"),
     "response_length/clip_ratio": Metric("1", "share of responses cut by the window"),
+    "response_length/empty": Metric("1", "share of responses with nothing but white space"),
     **_spread("prompt_length", "tokens", "prompt length"),
     "reward/accuracy": Metric("1", "share of training responses graded correct"),
     "reward/error_rate": Metric("1", "share of training responses on which the grader failed"),
@@ -163,3 +165,17 @@ def check_declared(keys: Iterable[str], declared: Mapping[str, Metric]) -> None:
             f"metric {', '.join(map(repr, unknown))} is not declared; add it to harness/schema.py "
             f"or to the plug-in's METRICS with unit and meaning"
         )
+
+
+def check_finite(metrics: Mapping[str, float], declared: Mapping[str, Metric], step: int) -> None:
+    """Raise DivergedError for a metric that is no number, which no report could read.
+
+    What plug-ins and models give is looked at where it is received; this is for what is computed
+    of it.
+    """
+    for key, value in metrics.items():
+        if not math.isfinite(value):
+            raise DivergedError(
+                f"the metric {key} ({declared[key].meaning}) is {value:g} at step {step}, although "
+                f"all that it is made of was finite: a value is too large, or nothing was measured"
+            )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from harness import checks
+from harness.errors import ConfigError
 
 
 class Stage(Enum):
@@ -39,6 +40,13 @@ class Goal(Enum):
     MIN = "min"
 
 
+class Only(Enum):
+    """Which of the planned trials that have no result are run."""
+
+    ALL = "all"
+    FAILED = "failed"
+
+
 @dataclass(frozen=True)
 class SweepConfig:
     """What a multirun asks for beside its trials.
@@ -47,6 +55,8 @@ class SweepConfig:
         require_clean: refuse to start while the code's git tree has uncommitted changes.
         show_looks: where seeds are added until the predictions are decided, show each difference at
             every look; otherwise only how many are decided, and never in which direction.
+        fail_fast: the first trial that fails for good, after its retries, stops the sweep.
+        only: all planned trials without a result, or those alone that have failed.
         stage: what it is for; all keys below are read where it is tune.
         trials: that each variant gets.
         searcher: what proposes their values.
@@ -62,6 +72,8 @@ class SweepConfig:
 
     require_clean: bool = False
     show_looks: bool = False
+    fail_fast: bool = False
+    only: Only = Only.ALL
     stage: Stage = Stage.ABLATE
     trials: int = 20
     searcher: Searcher = Searcher.TPE
@@ -76,3 +88,9 @@ class SweepConfig:
         checks.share("sweep.grace", self.grace)
         checks.above("sweep.reduction", self.reduction, 1)
         checks.at_least("sweep.at_once", self.at_once, 1)
+        if self.stage is Stage.TUNE and (self.fail_fast or self.only is Only.FAILED):
+            raise ConfigError(
+                f"sweep.stage=tune counts failed trials as such and goes on, received "
+                f"sweep.fail_fast={str(self.fail_fast).lower()} sweep.only={self.only.value}; "
+                f"leave both out"
+            )

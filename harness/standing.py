@@ -13,11 +13,14 @@ from harness.config import TrialConfig, resolved, trial_name
 from harness.errors import ConfigError
 from harness.identity import Identity, changes, from_plain, identity_of, to_plain
 from harness.learner import checkpoint
-from harness.machine.files import remove
+from harness.machine import files
 from harness.models.loading import Source
 from harness.tracking import Names
-from harness.tracking.record import CONFIG, IDENTITY, read
+from harness.tracking.record import CONFIG, IDENTITY, LOCK, Status, read
 from harness.tracking.writer import Writer
+
+# A dead process's lock is free within seconds.
+LOCK_WAIT_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,37 @@ def finished_before(config: TrialConfig, folder: Path, now: Identity) -> dict[st
     return done
 
 
+def failed(config: TrialConfig, folder: Path, reason: str) -> None:
+    """Say in a trial's record that it has failed, where its own process could not.
+
+    Raises:
+        ConfigError: some process still writes it.
+    """
+    with files.locked(folder / LOCK, LOCK_WAIT_S):
+        found = read(folder)
+        if found is not None and found.status in (Status.FAILED, Status.FINISHED):
+            return
+        writer = Writer(folder)
+        if found is None:  # it died before it had a record
+            writer.text(CONFIG, json.dumps(resolved(config), indent=1))
+            writer.start({}, config.labels.seal)
+        writer.end(Status.FAILED, reason)
+
+
+def ended(config: TrialConfig, folder: Path) -> None:
+    """Let the copy of a trial say what became of it that was stopped from outside.
+
+    Raises:
+        ConfigError: some process still writes its record.
+        StoreError: the copy cannot be made.
+    """
+    if read(folder) is None:
+        return
+    with files.locked(folder / LOCK, LOCK_WAIT_S):
+        pass  # its process is gone; whoever holds the lock counts as running
+    config.tracking.publish(folder, folder.parents[1], names(config))
+
+
 def entered(
     config: TrialConfig, source: Source, folder: Path, imported: dict[str, str]
 ) -> dict[str, float] | None:
@@ -132,7 +166,7 @@ def entered(
 def _clear_leftovers(folder: Path) -> None:
     """Checkpoints without a record are another life's: nothing says what they were made of."""
     for path in (*folder.glob("step_*"), folder / checkpoint.FINAL, folder / checkpoint.BEST):
-        remove(path)
+        files.remove(path)
 
 
 def _changed(folder: Path, now: Identity) -> list[str]:

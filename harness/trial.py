@@ -13,7 +13,8 @@ from harness import loop, preflight, standing
 from harness.config import TrialConfig, digest, resolved, trial_name
 from harness.distributed.ranks import Ranks
 from harness.distributed.sharding import Layout, computed_in
-from harness.facts import facts
+from harness.errors import ConfigError, ContractError, GraderError
+from harness.facts import declared_metrics, facts
 from harness.identity import code_now, code_of
 from harness.kl import KlController, KlInReward
 from harness.learner.critic import Critic
@@ -22,9 +23,11 @@ from harness.learner.scorer import check_head
 from harness.learner.sync import Synced
 from harness.learner.update import Models
 from harness.machine import files
-from harness.machine.process import log_file, terminable
+from harness.machine.process import log_file, log_name, terminable
 from harness.machine.progress import Unit, Wait, waiting
-from harness.measure.evaluation import Evaluator, kinds
+from harness.machine.stall import guarded
+from harness.measure.collapse import Lookout
+from harness.measure.evaluation import Evaluator
 from harness.models.loading import Source
 from harness.models.tokens import Tokens
 from harness.rehearsal import rehearse
@@ -32,7 +35,7 @@ from harness.rollout.collect import Collector
 from harness.rollout.grading import Grader
 from harness.rollout.reference import ReferenceScores
 from harness.rollout.spread import Spread
-from harness.schema import METRICS, Metric, check_names
+from harness.schema import check_names
 from harness.tracking import Run
 from harness.tracking.record import IDENTITY, LOCK, RECORD
 from harness.tracking.recording import NoRun, recording
@@ -82,12 +85,17 @@ def looked_at(config: TrialConfig) -> Source | None:
 def check(config: TrialConfig) -> None:
     """All that can be checked without a base model; nothing is written.
 
+    Nothing was made yet, so that a plug-in's fault is the request's.
+
     Raises:
-        ConfigError: the trial cannot be run.
+        ConfigError: a setting is wrong, or a plug-in that the config names does not do its part.
     """
-    preflight.check(config)
-    check_names(declared_metrics(config))
-    rehearse(config)
+    try:
+        preflight.check(config)
+        check_names(declared_metrics(config))
+        rehearse(config)
+    except (ContractError, GraderError) as error:
+        raise ConfigError(str(error)) from error
 
 
 def trial_folder(config: TrialConfig) -> Path:
@@ -135,7 +143,10 @@ def run_rank(config: TrialConfig, observe: Observer, ranks: Ranks) -> dict[str, 
         )
         if done is not None:
             return done
-        with _record(config, source, runs, folder, ranks) as run:
+        with (
+            _record(config, source, runs, folder, ranks) as run,
+            guarded(config.guard.stall_seconds, run.stop, folder / log_name(ranks)),
+        ):
             parts = assemble(
                 config, source, folder, run, observe if ranks.first else _nothing, ranks
             )
@@ -150,13 +161,12 @@ def assemble(
     config: TrialConfig, source: Source, folder: Path, run: Run, observe: Observer, ranks: Ranks
 ) -> loop.Parts:
     """The parts of a trial, each built from its own piece of the config."""
-    tokens = source.tokens
     pool, held_out = config.task.pool(), config.task.held_out()
     sampler = dataclasses.replace(source, dtype=computed_in(config.trainer.sharding, source.dtype))
     grader = Grader(task=config.task, limits=config.grading, folder=folder, ranks=ranks)
     grader.start()  # it imports the task while the models are loaded
     with _loading(config, source):
-        started = _engines(config, sampler, tokens, pool + held_out, ranks)
+        started = _engines(config, sampler, source.tokens, pool + held_out, ranks)
         models = _models(config, source, ranks)
     engine = Synced(started, models.policy, sampler.dtype, config.rollout, pool)
     evaluator = Evaluator(
@@ -175,13 +185,14 @@ def assemble(
         pool=pool,
         engine=engine,
         models=models,
-        tokens=tokens,
+        tokens=source.tokens,
         collector=_collector(config, source, engine, grader, models),
         evaluator=evaluator,
         window=copy.deepcopy(config.window),  # controllers move; a config stays as it is
         curriculum=copy.deepcopy(config.curriculum),
         kl=KlController(getattr(config.algorithm, "kl", None) or KlInReward()),
         run=run,
+        lookout=Lookout(config.guard, run),
         folder=folder,
         declared=declared_metrics(config),
         observe=observe,
@@ -257,17 +268,6 @@ def _collector(
         reference=reference,
         seed=config.seed,
     )
-
-
-def declared_metrics(config: TrialConfig) -> dict[str, Metric]:
-    """The core's metrics and those that the plug-ins declare in `METRICS`."""
-    plugins = (
-        *(config.algorithm, config.reward, config.window, config.curriculum, config.task),
-        *(KlController, ReferenceScores),
-    )
-    own = [getattr(plugin, "METRICS", {}) for plugin in plugins]
-    own.append(kinds(config.task.held_out()))
-    return {key: metric for metrics in (METRICS, *own) for key, metric in metrics.items()}
 
 
 @contextmanager

@@ -3,11 +3,14 @@
 list                what was planned here, and what became of it
 status NAME         every trial of a sweep: step, accuracy, speed, what is left, why it failed
 cancel NAME         what Ctrl-C does in the sweep's own terminal
+retry NAME          what has no result, with --failed what has failed alone: the sweep's own command
+                    again, in this folder, from the last checkpoints
 rm NAME|TRIAL       a sweep with its trials, plan and report, or one trial; asks first
 du                  what takes room, and what can go
 """
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -16,9 +19,9 @@ from rich.table import Table
 
 from analysis import deciding
 from harness.errors import ConfigError, StoreError
-from harness.machine import terminal
+from harness.machine import shown, terminal
 from harness.tracking.address import address, store_path
-from sweeps import driver, overview, screen
+from sweeps import again, driver, overview, screen
 from sweeps.removal import removal, remove, usage
 
 USER_ERROR = 2
@@ -30,22 +33,9 @@ PREPARED = "being prepared: base model, checks, plan"
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code of the command; errors of the user are one line on stderr."""
-    parser = terminal.Parser(
-        prog="python -m sweeps",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name in ("list", "status", "cancel", "rm", "du"):
-        each = commands.add_parser(name)
-        each.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all output")
-        if name in ("status", "cancel", "rm"):
-            each.add_argument("name", help="of a sweep" + " or a trial" * (name == "rm"))
-        if name == "rm":
-            each.add_argument("--yes", action="store_true", help="do not ask")
     console = terminal.console()
     try:
-        options = parser.parse_args(arguments)
+        options = _options(arguments)
         runs = options.runs.expanduser().absolute()
         match options.command:
             case "list":
@@ -54,6 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
                 _status(runs, options.name, console)
             case "cancel":
                 _cancel(runs, options.name, console)
+            case "retry":
+                _retry(runs, options.name, options.failed, console)
             case "rm":
                 _rm(runs, options.name, options.yes, console)
             case "du":
@@ -65,6 +57,26 @@ def main(arguments: list[str] | None = None) -> int:
         terminal.complain(error)
         return FAILED
     return 0
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    """What the command line asks for."""
+    parser = terminal.Parser(
+        prog="python -m sweeps",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in ("list", "status", "cancel", "retry", "rm", "du"):
+        each = commands.add_parser(name)
+        each.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all output")
+        if name in ("status", "cancel", "retry", "rm"):
+            each.add_argument("name", help="of a sweep" + " or a trial" * (name == "rm"))
+        if name == "retry":
+            each.add_argument("--failed", action="store_true", help="what has failed alone")
+        if name == "rm":
+            each.add_argument("--yes", action="store_true", help="do not ask")
+    return parser.parse_args(arguments)
 
 
 def _list(runs: Path, console: Console) -> None:
@@ -104,6 +116,12 @@ def _cancel(runs: Path, name: str, console: Console) -> None:
         console.print(f"{name}: process {process} is told to end as by Ctrl-C, its trials with it")
     if running:
         console.print(overview.cancelled(running))
+
+
+def _retry(runs: Path, name: str, failed: bool, console: Console) -> None:
+    arguments = again.again(runs, name, failed)
+    console.print(shown.line(shlex.join(["harness", *arguments])))
+    again.run(arguments)
 
 
 def _rm(runs: Path, name: str, sure: bool, console: Console) -> None:

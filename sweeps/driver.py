@@ -15,6 +15,7 @@ from pathlib import Path
 
 from harness.errors import ConfigError
 from harness.machine import files
+from harness.machine.process import as_ctrl_c
 from harness.tracking.record import held
 
 PREFIX = "driver-"
@@ -48,7 +49,7 @@ def driving(runs: Path, name: str, say: Callable[[str], None]) -> Iterator[None]
     """
     folder = runs / "sweeps" / name
     own = folder / f"{PREFIX}{socket.gethostname()}-{os.getpid()}"
-    with files.locked(own, LOOKED_AT_S):
+    with files.locked(own, LOOKED_AT_S), as_ctrl_c():
         try:
             own.write_text(WAITS)
             if held(folder / TURN):
@@ -90,6 +91,8 @@ def told(found: Sequence[Driver]) -> str:
 def interrupt(runs: Path, name: str) -> list[int]:
     """What Ctrl-C does, for every driver of a sweep on this machine; returns their processes.
 
+    By SIGTERM: one that a script has put in the background ignores SIGINT.
+
     Those that wait are ended first, so that none takes the place of the one that drives.
 
     Raises:
@@ -103,7 +106,7 @@ def interrupt(runs: Path, name: str) -> list[int]:
             f"python -m sweeps list shows what is"
         )
     for process in own:
-        os.kill(process, signal.SIGINT)
+        os.kill(process, signal.SIGTERM)
     return own
 
 

@@ -1,6 +1,7 @@
 """What a sweep planned, written down before its first trial starts, and only ever added to."""
 
 import dataclasses
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -184,6 +185,11 @@ def _leaf(value: Any) -> Leaf:
     return str(value) if isinstance(value, (list, dict)) else value
 
 
+def command() -> str:
+    """This process's command, as a shell reads it."""
+    return shlex.join(["harness", *sys.argv[1:]])
+
+
 def _manifest(
     plan: Plan,
     before: Manifest | None,
@@ -203,7 +209,7 @@ def _manifest(
         git_dirty=dirty,
         model_hash=sources[baseline].hash,
         task_digest=plan.variants[baseline].task.digest,
-        command=" ".join(["harness", *sys.argv[1:]]),
+        command=command(),
         grid=plan.grid,
         deviations=plan.departures(seeds),
         versions=provenance.versions(),

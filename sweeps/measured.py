@@ -6,9 +6,9 @@ report.
 
 from analysis.quantity import Kind, Quantity
 from harness.config import TrialConfig
+from harness.facts import declared_metrics
 from harness.measure.evaluation import AT_AN_END
 from harness.schema import KINDS
-from harness.trial import declared_metrics
 
 
 def lacking(config: TrialConfig, metric: str, quantity: Quantity) -> str:

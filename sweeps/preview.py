@@ -16,6 +16,7 @@ from harness.identity import at_seed, identity_of
 from harness.machine.progress import spoken
 from harness.models.loading import Source
 from harness.preflight import memory, read
+from harness.stages import Only
 from harness.tracking import record
 from harness.tracking.record import Record, Status
 from harness.trial import looked_at
@@ -26,12 +27,12 @@ from sweeps.plan import Plan, differences
 from sweeps.words import HOUR_S, counted, ranges
 
 # States of a trial, in the order of the table's columns.
-NEW, RESUME, RUNNING, FAILED, CHANGED, FINISHED, ELSEWHERE, SHARED = STATES = (
+NEW, RESUME, RUNNING, FAILED, CHANGED, FINISHED, ELSEWHERE, SHARED, LEFT = STATES = (
     *("new", "to resume", "running", "failed", "changed since", "finished", "finished elsewhere"),
-    "in an ablation above",
+    *("in an ablation above", "left as it is"),
 )
 # What the command would not run, or has counted before.
-DONE = (FINISHED, ELSEWHERE, SHARED)
+DONE = (FINISHED, ELSEWHERE, SHARED, LEFT)
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,7 @@ def preview(planned: Plan, console: Console, before: set[str]) -> None:
         for path in sorted((runs / "checkpoints").glob(f"*/{record.RECORD}"))
         if (found := record.read(path.parent)) is not None
     ]
-    seen = [
-        replace(each, state=SHARED)
-        if trial_name(each.job) in before and each.state not in DONE
-        else each
-        for each in _seen(planned, bases, runs, records)
-    ]
+    seen = [_asked(each, before) for each in _seen(planned, bases, runs, records)]
     before.update(trial_name(each.job) for each in seen)
     ablation = planned.ablation
     most = "at most " * (ablation.until is not None)
@@ -89,6 +85,15 @@ def preview(planned: Plan, console: Console, before: set[str]) -> None:
     console.print(_memory(planned, bases))
     for line in evidence.lines(planned, records):
         console.print(line)
+
+
+def _asked(seen: Seen, before: set[str]) -> Seen:
+    """The trial, marked where this command or this plan would not run it."""
+    if seen.state in DONE:
+        return seen
+    if seen.job.sweep.only is Only.FAILED and seen.state != FAILED:
+        return replace(seen, state=LEFT)
+    return replace(seen, state=SHARED) if trial_name(seen.job) in before else seen
 
 
 def _seen(
@@ -124,7 +129,7 @@ def _seen(
 
 
 def _state(look: standing.Standing, kept: Record | None, own: bool) -> str:
-    if kept is None or kept.last < 0:
+    if kept is None or (kept.last < 0 and kept.status is not Status.FAILED):
         return NEW
     if look.changed and not look.accepted:
         return CHANGED

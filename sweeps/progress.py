@@ -17,7 +17,6 @@ from harness.machine.cluster import check_alive
 from harness.machine.progress import spoken
 from sweeps import screen
 from sweeps.overview import FINISHED, RUNNING, Look, Seen
-from sweeps.schedule import last_line
 
 # Between two looks at the records, which may take this share of the driver's time at most.
 LOOK_S, LOOK_SHARE = 1.0, 0.1
@@ -99,11 +98,8 @@ class Watch(TrialProgressCallback):  # type: ignore[misc]
         if name in {shown.line(row.job.trial) for row in seen.of(FINISHED)}:  # and was not stopped
             self._say(f"{name}  finished; {screen.headline(seen)}; {seen.counts}")
 
-    def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        self._say(f"{self._name(trial)}  failed: {_reason(trial)}; it starts again")
-
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        self._say(f"{self._name(trial)}  failed: {_reason(trial)}")
+        """Nothing: `sweeps.schedule` says why, and what is done about it."""
 
     def _interrupt(self, number: int, frame: Any) -> None:
         self.interrupted = True
@@ -137,8 +133,3 @@ def _bar(seen: Seen, width: int) -> Text:
     bar.append("━" * filled, style="green")
     bar.append("━" * (BAR - filled), style="bright_black")
     return bar.append(f"  {seen.share:4.0%}{about}")
-
-
-def _reason(trial: Any) -> str:
-    error = trial.get_pickled_error()
-    return "" if error is None else shown.line(last_line(error))

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
@@ -11,21 +12,22 @@ from rich.console import Console
 
 from harness import standing
 from harness.config import TrialConfig, trial_name
-from harness.errors import ConfigError, Interrupted, TrialsFailedError
+from harness.errors import ConfigError, Interrupted, StoreError, TrialsFailedError
 from harness.identity import Identity, at_seed, identity_of
 from harness.machine import shown, terminal
 from harness.machine.cluster import check_address, set_environment
 from harness.machine.progress import shown_on
-from harness.stages import Stage
+from harness.stages import Only, Stage
 from harness.tracking import record
 from harness.tracking.none import NoTracking
+from harness.tracking.record import Status
 from harness.trial import check, clear, made, trial_folder
 from sweeps import comparable, looks, overview
 from sweeps.driver import driving
 from sweeps.manifest import write_manifest
 from sweeps.plan import Plan, plans
 from sweeps.preview import preview
-from sweeps.schedule import Failure, run_jobs
+from sweeps.retries import Failure
 from sweeps.tune import tune
 
 
@@ -58,16 +60,26 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
         for config in planned.variants.values():
             check(config)
     with _driven(questions, console) as ends:
-        failed = []
-        for runs, planned, homes in [_prepared(planned, console) for planned in questions]:
-            try:
-                _run(runs, planned, homes, console)
-            except TrialsFailedError as error:
-                name = planned.ablation.name
-                failed.append(f"{name}: {error}" if len(questions) > 1 else str(error))
-            ends[planned.ablation.name].close()
+        failed = _failed(questions, ends, console)
     if failed:
         raise TrialsFailedError("; ".join(failed))
+
+
+def _failed(
+    questions: Sequence[Plan], ends: Mapping[str, ExitStack], console: Console
+) -> list[str]:
+    """Run every question; what did not finish of each, in a line."""
+    failed = []
+    for runs, planned, homes in [_prepared(planned, console) for planned in questions]:
+        name = planned.ablation.name
+        try:
+            _run(runs, planned, homes, console)
+        except TrialsFailedError as error:
+            failed.append(f"{name}: {error}" if len(questions) > 1 else str(error))
+            if planned.jobs[0].sweep.fail_fast:
+                break
+        ends[name].close()
+    return failed
 
 
 @contextmanager
@@ -86,36 +98,62 @@ def _driven(questions: Sequence[Plan], console: Console) -> Iterator[dict[str, E
 
 def _run(runs: Path, planned: Plan, homes: Mapping[str, Path], console: Console) -> None:
     """The trials of one plan that have no result yet, look by look if it has some; its report."""
-    jobs, failures = planned.jobs, list[Failure]()
+    asked, failures = planned.jobs, list[Failure]()
     for part in looks.parts(runs, planned, homes, console):
-        jobs, failures = part.jobs, _trials(runs, part, homes, console)
+        asked, failures = _trials(runs, part, homes, console)
     empty = _report(planned, runs, console)
     if failures:
-        _show(failures, jobs, console)
-    _refuse_gaps(jobs, homes, empty)
+        _show(failures, planned.jobs, console)
+    _refuse_gaps(asked, homes, empty)
 
 
 def _trials(
     runs: Path, planned: Plan, homes: Mapping[str, Path], console: Console
-) -> list[Failure]:
-    """Run the trials of a plan that have no result yet; those that did not finish."""
-    pending = [job for job in planned.jobs if standing.result(homes[trial_name(job)]) is None]
-    done = len(planned.jobs) - len(pending)
+) -> tuple[list[TrialConfig], list[Failure]]:
+    """Run the trials of a plan that have no result yet; which those were, and what failed."""
+    missing = [job for job in planned.jobs if standing.result(homes[trial_name(job)]) is None]
+    done = len(planned.jobs) - len(missing)
+    pending = [job for job in missing if _asked_for(job, homes)]
     console.print(
         f"{planned.ablation.name}: {len(planned.jobs)} trials ({looks.size(planned)}), "
         f"{done} finished before"
     )
+    if len(pending) < len(missing):
+        console.print(
+            f"{planned.ablation.name}: {len(pending)} failed trials run again, "
+            f"{len(missing) - len(pending)} others without a result stay as they are"
+        )
     failures: list[Failure] = []
     if pending:
         set_environment()
-        from sweeps.progress import Watch  # imports ray
+        from sweeps.progress import Watch  # both import ray
+        from sweeps.schedule import run_jobs
 
         name = planned.ablation.name
         with Watch(runs, name, [trial_name(job) for job in pending], console) as watch:
-            failures = run_jobs(pending, runs, name, watch)
+            failures = run_jobs(pending, runs, name, watch, console.print)
+        if watch.interrupted or pending[0].sweep.fail_fast:
+            _end(pending, console)
         if watch.interrupted:
             _refuse_stopped(runs, name, homes, console)
-    return failures
+    return pending, failures
+
+
+def _asked_for(job: TrialConfig, homes: Mapping[str, Path]) -> bool:
+    """Whether a trial without a result is one of those that the command runs (sweep.only)."""
+    if job.sweep.only is Only.ALL:
+        return True
+    found = record.read(homes[trial_name(job)])
+    return found is not None and found.status is Status.FAILED
+
+
+def _end(jobs: Sequence[TrialConfig], console: Console) -> None:
+    """No copy of a trial that was stopped says that it runs."""
+    for job in jobs:
+        try:
+            standing.ended(job, trial_folder(job))
+        except (ConfigError, StoreError) as error:  # the others' are made all the same
+            console.print(f"{trial_name(job)}: {error}")
 
 
 def _refuse_stopped(runs: Path, name: str, homes: Mapping[str, Path], console: Console) -> None:
@@ -131,11 +169,12 @@ def _refuse_stopped(runs: Path, name: str, homes: Mapping[str, Path], console: C
 def _refuse_gaps(
     jobs: Sequence[TrialConfig], homes: Mapping[str, Path], empty: Sequence[str]
 ) -> None:
-    """Say at the end what was planned and is not there."""
+    """Say at the end what was to be run and is not there."""
     missing = [job for job in jobs if standing.result(homes[trial_name(job)]) is None]
     if missing:
         raise TrialsFailedError(
-            f"{len(missing)} of {len(jobs)} trials did not finish; "
+            f"{len(missing)} of {len(jobs)} trials did not finish"
+            f"{' (sweep.fail_fast=true)' if jobs[0].sweep.fail_fast else ''}; "
             f"the same command continues from their last checkpoints"
         )
     if empty:
@@ -161,8 +200,8 @@ def _prepared(planned: Plan, console: Console) -> tuple[Path, Plan, dict[str, Pa
     homes = _homes(jobs, runs, found, console)
     jobs[0].tracking.prepare(runs, planned.ablation.name)
     manifest = write_manifest(planned, runs, models, contents, homes, console.print)
-    seal = manifest.seal
-    jobs = [dataclasses.replace(j, labels=dataclasses.replace(j.labels, seal=seal)) for j in jobs]
+    told: dict[str, Any] = {"seal": manifest.seal, "differing": manifest.differing}
+    jobs = [dataclasses.replace(j, labels=dataclasses.replace(j.labels, **told)) for j in jobs]
     for job in jobs:  # after the plan, which notes down what was known
         if job.fresh:
             clear(job)
@@ -212,10 +251,10 @@ def _report(planned: Plan, runs: Path, console: Console) -> list[str]:
             f"python -m analysis report {planned.ablation.name}"
         )
         return []
-    from analysis.report import build
+    from analysis.publishing import published
 
     console.print(f"{planned.ablation.name}: writing the report")
-    report = build(runs, planned.ablation.name)
+    report = published(runs, planned.ablation.name)
     console.print(report.summary)
     console.print(f"report: {report.html}")
     return report.empty

@@ -5,7 +5,6 @@ Two commands make a claim: this one finds values on one seed, and the same comma
 """
 
 import dataclasses
-import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -29,8 +28,9 @@ from harness.trial import prepare
 from sweeps.comparable import alike
 from sweeps.driver import driving
 from sweeps.journal import SUFFIX, Attempt, Closed, Journal, Opened, State, path_of, short, told
+from sweeps.manifest import command
 from sweeps.outcome import tuned, winner
-from sweeps.plan import Plan, candidate
+from sweeps.plan import Plan, candidate, differences
 from sweeps.search import Search
 
 
@@ -125,7 +125,7 @@ def _attempt(planned: Plan, contents: Mapping[str, Identity]) -> Opened:
         spaces={k: {d.key: d.text for d in arm.space} for k, arm in planned.arms.items()},
         identities={label: content.hash for label, content in contents.items()},
         code_hash=digest(contents[ablation.baseline].code),
-        command=" ".join(["harness", *sys.argv[1:]]),
+        command=command(),
         created=datetime.now(UTC).isoformat(timespec="milliseconds"),
     )
 
@@ -178,9 +178,20 @@ def _composed(
     """A proposed trial, under the names of its tuning."""
     made = candidate(loader, master, planned, label, values)
     labels = dataclasses.replace(
-        made.labels, ablation=f"{planned.ablation.name}{SUFFIX}", seal=seal
+        made.labels,
+        ablation=f"{planned.ablation.name}{SUFFIX}",
+        seal=seal,
+        differing=_differing(planned),
     )
     return dataclasses.replace(made, labels=labels, runs=str(runs))
+
+
+def _differing(planned: Plan) -> list[str]:
+    """Keys in which the trials of a tuning differ: those of its variants, and what is searched."""
+    baseline = planned.variants[planned.ablation.baseline]
+    found = {key for config in planned.variants.values() for key in differences(baseline, config)}
+    searched = {each.key.lstrip("+") for arm in planned.arms.values() for each in arm.space}
+    return sorted(found | searched)
 
 
 def _count(attempt: Attempt, label: str) -> int:

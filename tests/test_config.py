@@ -27,7 +27,8 @@ from harness.config import (
     trial_name,
 )
 from harness.errors import ConfigError
-from harness.stages import Goal, Scheduler, Searcher, Stage
+from harness.guard import OnCollapse
+from harness.stages import Goal, Only, Scheduler, Searcher, Stage
 from harness.typed import imported, typed
 
 CONF = Path(str(conf.__file__)).parent
@@ -267,7 +268,7 @@ def other(value: Any) -> Any:
     """Another valid value of the same type as a leaf of `resolved`."""
     if isinstance(value, bool):
         return not value
-    for kind in (BudgetUnit, Stage, Searcher, Goal, Scheduler):
+    for kind in (BudgetUnit, OnCollapse, Only, Stage, Searcher, Goal, Scheduler):
         choices = [each.value for each in kind]
         if value in choices:
             return choices[choices.index(value) - 1]
@@ -281,13 +282,15 @@ def with_leaf(data: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     return {**data, key: with_leaf(data[key], rest, value) if rest else value}
 
 
+# Of the leaves that are null, those that are no text.
+LISTS = {"labels.differing": ["a"]}
 LEAVES = [path for path in flattened(resolved(trial())) if "_target_" not in path]
 
 
 @pytest.mark.parametrize("path", LEAVES)
 def test_every_leaf_that_matters_is_in_the_hash_and_no_other(path: str) -> None:
     base = resolved(trial())
-    changed = typed(with_leaf(base, path, other(flattened(base)[path])))
+    changed = typed(with_leaf(base, path, LISTS.get(path) or other(flattened(base)[path])))
     matters = path.split(".")[0] not in IDENTITY_IRRELEVANT
     assert resolved(changed) != base
     assert (config_hash(changed) != config_hash(trial())) is matters

@@ -13,7 +13,7 @@ from torch import Tensor
 from harness import contract
 from harness.blame import blamed
 from harness.errors import ConfigError, ContractError, DivergedError, Interrupted, Terminated
-from harness.learner.finite import check_logprobs
+from harness.learner.finite import check_current
 from harness.learner.update import TERM_METRICS
 from harness.maths.tensor_ops import Reduction
 from harness.schema import Metric, check_names
@@ -131,6 +131,18 @@ ADVANTAGES: list[tuple[Callable[..., Any], str]] = [
         lambda batch: Estimates(advantages_BT=GOOD_BT, metrics={"x": "high"}),  # type: ignore[dict-item]
         "returned metrics x='high', no number",
     ),
+    (
+        lambda batch: Estimates(advantages_BT=GOOD_BT, metrics={"x": math.inf}),
+        "returned metrics x=inf, no finite number at 50% of the budget",
+    ),
+    (
+        lambda batch: Estimates(advantages_BT=GOOD_BT, columns={"returns_BT": GOOD_BT * math.nan}),
+        "returned columns['returns_BT']=NaN for 11 of 12 responses at 50%",
+    ),
+    (
+        lambda batch: Estimates(advantages_BT=GOOD_BT, columns={"v_B": GOOD_BT[:, 0] - math.inf}),
+        "returned columns['v_B']=-inf for 12 of 12 responses",
+    ),
     (writes_rewards, "changed rewards_BT in place"),
     (fails(SystemExit("bye")), "raised SystemExit: bye"),
 ]
@@ -172,6 +184,12 @@ LOSSES: list[tuple[Callable[..., Any], str]] = [
     (
         lambda mini: dataclasses.replace(loss_of()(mini), diagnostics={"x": mini.mask_BT}),
         "diagnostics['x'] of torch.bool, no floats",
+    ),
+    (
+        lambda mini: dataclasses.replace(
+            loss_of()(mini), diagnostics={"x": mini.logprobs_BT.detach() * math.nan}
+        ),
+        "diagnostics['x']=NaN for 11 of 12 responses",
     ),
     (
         lambda mini: (mini.advantages_BT.mul_(0), loss_of()(mini))[1],
@@ -250,6 +268,9 @@ def test_controllers() -> None:
     plugin = Plugin(lambda *given: {"window/mine": "wide"})
     message = "returned window/mine='wide', no number"
     refused("controller", "metrics", message, contract.told, plugin, outcome)
+    infinite = Plugin(lambda *given: {"critic/kl_coeff": math.inf})
+    message = "returned critic/kl_coeff=inf, no finite number at 50% of the budget"
+    refused("controller", "metrics", message, contract.told, infinite, outcome)
 
 
 def test_a_stop_is_nobodys_fault() -> None:
@@ -260,10 +281,18 @@ def test_a_stop_is_nobodys_fault() -> None:
 
 def test_weights_that_are_no_numbers_are_no_fault_of_the_algorithm() -> None:
     mini = minibatch_of(Sound())
-    check_logprobs(mini)
-    broken = dataclasses.replace(mini, logprobs_BT=mini.logprobs_BT * math.nan)
-    with pytest.raises(DivergedError, match=r"weights have left the range.*learning_rate"):
-        check_logprobs(broken)
+    sound = {"values_BT": mini.logprobs_BT, "logprobs_BT": mini.logprobs_BT}
+    check_current(sound, mini.mask_BT, 0.5)
+    for column, value, words in (
+        ("logprobs_BT", math.nan, "the policy's log-probs"),
+        ("logprobs_BT", -math.inf, "the policy's log-probs"),
+        ("values_BT", math.inf, "the critic's values"),
+    ):
+        broken = {**sound, column: mini.logprobs_BT.masked_fill(mini.mask_BT, value)}
+        with pytest.raises(DivergedError, match=f"{words} .*at 50% .*weights have left the range"):
+            check_current(broken, mini.mask_BT, 0.5)
+        off = {**sound, column: mini.logprobs_BT.masked_fill(~mini.mask_BT, value)}
+        check_current(off, mini.mask_BT, 0.5)
 
 
 @dataclasses.dataclass(frozen=True)

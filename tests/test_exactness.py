@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+from harness.facts import declared_metrics
 from harness.launch import run_trial
 from harness.schema import METRICS
-from harness.trial import clear, declared_metrics, trial_folder
+from harness.trial import clear, trial_folder
 from tests.conftest import SMALL
 
 Steps = dict[int, dict[str, float]]

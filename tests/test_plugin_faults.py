@@ -56,18 +56,18 @@ def plugins(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("choice", "line"),
+    ("choice", "code", "line"),
     [
-        ("task=leaving", "the grader ended its process with exit code 3"),
-        ("reward=exit", "reward faulty.faults.Fault: score raised SystemExit: 0"),
+        ("task=leaving", 2, "the grader ended its process with exit code 3"),
+        ("reward=exit", 1, "reward faulty.faults.Fault: score raised SystemExit: 0"),
     ],
 )
 def test_a_plugin_that_leaves_ends_a_single_run_in_one_line(
-    work: Path, plugins: str, choice: str, line: str
+    work: Path, plugins: str, choice: str, code: int, line: str
 ) -> None:
     request = (choice, SEARCH, *QUICK, "tracking=none")
     done = harness(work, *request, PYTHONPATH=plugins)
-    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.returncode == code, done.stdout + done.stderr
     (said,) = done.stderr.splitlines()
     assert said.startswith("error: ")
     assert line in said

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from harness.errors import ConfigError, ContractError, GraderError
+from harness.errors import ConfigError, ContractError
 from harness.rehearsal import rehearse
 from harness.rewards.function import Function
 from harness.trial import prepare
 from harness.types import Grade, Graded, Prompt
+from tests.conftest import Here
 from tests.rollout.test_grader import rollout_of
 
 MINE = """
@@ -65,23 +66,23 @@ def test_a_grader_that_says_yes_or_no_may_go_on(own: Callable[..., Any], grader:
 
 
 @pytest.mark.parametrize(
-    ("grader", "kind", "words"),
+    ("grader", "words"),
     [
-        ("a_float", ContractError, ["True or False, returned 1.0", "reward=function"]),
-        ("a_zero", ContractError, ["True or False, returned 0"]),
-        ("nothing", ContractError, ["True or False, returned None"]),
-        ("one_argument", GraderError, ["takes 1 positional argument but 2 were given"]),
-        ("raises", GraderError, ["ValueError: no number", "'Q"]),
-        ("picky", GraderError, ["with the response ''", "int()"]),
-        ("leaves", GraderError, ["ended its process with exit code 0"]),
-        ("exits", GraderError, ["SystemExit: 0"]),
-        ("hangs", GraderError, ["killed: more than 1 s"]),
+        ("a_float", ["True or False, returned 1.0", "reward=function"]),
+        ("a_zero", ["True or False, returned 0"]),
+        ("nothing", ["True or False, returned None"]),
+        ("one_argument", ["takes 1 positional argument but 2 were given"]),
+        ("raises", ["ValueError: no number", "'Q"]),
+        ("picky", ["with the response ''", "int()"]),
+        ("leaves", ["ended its process with exit code 0"]),
+        ("exits", ["SystemExit: 0"]),
+        ("hangs", ["killed: more than 1 s"]),
     ],
 )
 def test_a_wrong_grader_is_one_line_and_nothing_is_made(
-    own: Callable[..., Any], tmp_path: Path, grader: str, kind: type[Exception], words: list[str]
+    own: Callable[..., Any], tmp_path: Path, grader: str, words: list[str]
 ) -> None:
-    with pytest.raises(kind) as refused:
+    with pytest.raises(ConfigError) as refused:
         prepare(own(grader))
     line = str(refused.value)
     assert "\n" not in line
@@ -98,20 +99,20 @@ def test_a_reward_may_be_any_number(own: Callable[..., Any], reward: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("reward", "kind", "words"),
+    ("reward", "words"),
     [
-        ("a_text", ContractError, "must return a finite number, returned '1'"),
-        ("a_nan", ContractError, "must return a finite number, returned nan"),
-        ("an_array", ContractError, "must return a finite number, returned array"),
-        ("three", ContractError, "takes 3 positional arguments but 4 were given"),
-        ("absent", ConfigError, "reward.function: cannot import 'mine_to_try.absent'"),
+        ("a_text", "must return a finite number, returned '1'"),
+        ("a_nan", "must return a finite number, returned nan"),
+        ("an_array", "must return a finite number, returned array"),
+        ("three", "takes 3 positional arguments but 4 were given"),
+        ("absent", "reward.function: cannot import 'mine_to_try.absent'"),
     ],
 )
 def test_a_wrong_reward_is_one_line_and_nothing_is_made(
-    own: Callable[..., Any], tmp_path: Path, reward: str, kind: type[Exception], words: str
+    own: Callable[..., Any], tmp_path: Path, reward: str, words: str
 ) -> None:
     config = own("right", "reward=function", f"reward.function=mine_to_try.{reward}")
-    with pytest.raises(kind) as refused:
+    with pytest.raises(ConfigError) as refused:
         prepare(config)
     assert words in str(refused.value)
     assert "\n" not in str(refused.value)
@@ -155,3 +156,25 @@ def test_each_part_of_a_mixture_is_tried() -> None:
     assert [(prompt.text, response) for prompt, response, _ in rows] == [
         ("Q2", "7"), ("Q2", ""), ("Q0", "7"), ("Q0", ""),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "task.grader=mine_to_try.absent",
+        "task.grader=mine_to_try.one_argument",
+        "task.grader=mine_to_try.a_float",
+        "task.grader=mine_to_try.raises",
+        "task.grader=mine_to_try.right reward=function reward.function=mine_to_try.three",
+        "task.grader=mine_to_try.right reward=function reward.function=mine_to_try.a_text",
+        "-m task.grader=mine_to_try.a_float",
+        "-m task.grader=mine_to_try.right reward=function reward.function=mine_to_try.three",
+    ],
+)
+def test_a_wrong_function_is_a_wrong_request(
+    own: Callable[..., Any], here: Here, words: str
+) -> None:
+    """Exit code 2 and one line, as for any other bad value; `own` wrote the module."""
+    task = ("task=jsonl", "task.path=q.jsonl", "task/template=plain", "tracking=none")
+    done = here(*words.split(), *task, "grading.wall_seconds=1")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr

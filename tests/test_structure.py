@@ -20,7 +20,7 @@ LAYERS = (
     ("errors", "wording"),
     ("blame", "functions"),
     ("schema", "checks", "typed", "distributed"),
-    ("maths", "machine", "prompts", "stages"),
+    ("maths", "machine", "prompts", "stages", "guard"),
     ("types", "config"),
     ("protocols", "kl", "curricula", "models", "tracking", "windows"),
     ("contract",),

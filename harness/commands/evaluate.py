@@ -39,6 +39,7 @@ from harness.config import Evaluation, Grading, TrialConfig
 from harness.distributed.ranks import ALONE
 from harness.distributed.sharding import Layout
 from harness.errors import ConfigError, HarnessError
+from harness.facts import declared_metrics
 from harness.launch import in_group
 from harness.learner.policy import Policy
 from harness.machine import digests, terminal
@@ -51,7 +52,6 @@ from harness.rollout.grading import Grader
 from harness.schema import Metric
 from harness.tracking.none import NoTracking
 from harness.tracking.record import CONFIG as CONFIG_FILE
-from harness.trial import declared_metrics
 from harness.typed import TARGET, import_path, typed
 from harness.types import Grade, Prompt, Rollout
 from harness.wording import unknown

@@ -21,6 +21,7 @@ from harness import checks
 from harness.distributed.checksums import added, digest, sums
 from harness.distributed.sharding import Device, Layout, local, placed, resharded, whole
 from harness.learner.batching import Packed, packed, passes, row_lengths
+from harness.learner.finite import check_scored
 from harness.learner.scorer import Hidden, Scorer
 from harness.machine.progress import Unit, advance
 from harness.types import Rollout
@@ -68,6 +69,7 @@ class Optimizer:
 
     def __post_init__(self) -> None:
         checks.above("trainer.optimizer.learning_rate", self.learning_rate, 0)
+        checks.finite("trainer.optimizer.learning_rate", self.learning_rate)
         checks.above("trainer.optimizer.clip", self.clip, 0)
         checks.decay("trainer.optimizer.beta1", self.beta1)
         checks.decay("trainer.optimizer.beta2", self.beta2)
@@ -114,19 +116,27 @@ class Learner:
         for parameter in self.parameters:
             parameter.grad = None
 
-    def step(self, progress: float, held: bool = False) -> tuple[float, float]:
-        """One step on the gradients that are there; the norm before clipping, and the rate.
+    def hold(self) -> None:
+        """Put 0 in the place of the gradients that are there."""
+        for parameter in self.parameters:
+            if parameter.grad is not None:
+                parameter.grad.zero_()
+
+    def norm(self) -> Tensor:
+        """Of the gradients that are there; with shards, this rank's part of it (see `whole`)."""
+        found = [p.grad for p in self.parameters if p.grad is not None]
+        return torch.nn.utils.get_total_norm(found)
+
+    def step(self, progress: float, norm: Tensor, held: bool = False) -> float:
+        """One step on the gradients that are there, clipped; returns the learning rate.
 
         Args:
-            held: the optimizer counts the step, but its gradient and rate are 0 and nothing moves.
+            norm: theirs, as `norm` gives it.
+            held: the optimizer counts the step, but its rate is 0; see `hold` for its gradients.
         """
         assert self.optimizer is not None
         assert self.settings is not None
-        if held:
-            for parameter in self.parameters:
-                if parameter.grad is not None:
-                    parameter.grad.zero_()
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip)
+        torch.nn.utils.clip_grads_with_norm_(self.parameters, self.settings.clip, norm)
         rate = 0.0 if held else self.settings.rate(progress)
         for group in self.optimizer.param_groups:
             if isinstance(group["lr"], Tensor):  # torchao compiles its step around it
@@ -135,7 +145,7 @@ class Learner:
                 group["lr"] = rate
         self.optimizer.step()
         self.version += 1
-        return float(whole(norm)), rate
+        return rate
 
     def state_dict(self) -> dict[str, Any]:
         """Weights and optimizer by name, in this rank's shards."""
@@ -155,7 +165,11 @@ class Learner:
         set_optimizer_state_dict(self.module, self.optimizer, state["optimizer"])
 
     def _scored(self, rollout: Rollout, names: tuple[str, ...]) -> list[Tensor]:
-        """Columns of the module for every row, (B,T), 0 off the mask; on every rank."""
+        """Columns of the module for every row, (B,T), 0 off the mask; on every rank.
+
+        Raises:
+            DivergedError: some are no numbers.
+        """
         columns: dict[str, Tensor] = {}
         rows_B = torch.arange(len(rollout.prompts))
         layout = self.layout
@@ -168,7 +182,10 @@ class Learner:
                     column_BT[part.rows_b, : made[name].shape[1]] = made[name]
             advance(Unit.RESPONSES, part.counts * len(part.rows_b) * layout.ranks.count)
         resharded(self.module)
-        return [layout.ranks.added(columns[name]) for name in names]
+        found = [layout.ranks.added(columns[name]) for name in names]
+        for name, column_BT in zip(names, found, strict=True):
+            check_scored(name, column_BT, rollout.mask_BT, self.optimizer is not None)
+        return found
 
 
 class Policy(Learner):

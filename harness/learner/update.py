@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from harness.contract import estimated, lost
+from harness.distributed.sharding import whole
 from harness.learner.batching import Packed, packed, passes, row_lengths
 from harness.learner.critic import Critic
-from harness.learner.finite import Gradients, check_logprobs
+from harness.learner.finite import Gradients, check_current, check_loss, check_sampled
 from harness.learner.policy import Learner, Policy
 from harness.machine.progress import Unit, advance
 from harness.maths.tensor_ops import (
@@ -49,6 +50,7 @@ class Models:
         old_logprobs_BT are the trainer's own, computed here once, before the first update.
         """
         made = {"old_logprobs_BT": self.policy.score(rollout)[0]}
+        check_sampled(rollout)  # after the policy's: where both are none, its weights are the cause
         if "ref_logprobs_BT" in columns:
             made["ref_logprobs_BT"] = self.reference.score(rollout)[0]
         if "rollout_logprobs_BT" in columns:
@@ -124,30 +126,46 @@ def update(
             _backward_of_nothing(current)
             continue
         mini = _minibatch(batch, advantages_BT, part.rows_b, current)
-        check_logprobs(mini)
+        check_current(current, mini.mask_BT, batch.progress)
         gradients.watch(current)
         made = lost(algorithm, mini, TERM_METRICS)
-        totals.add_terms(_descended(made, mini, counts))
+        totals.add_terms(_descended(made, mini, counts, algorithm))
         means = {**made.diagnostics, "actor/entropy": current["entropy_BT"]}
         totals.add_means(means, mini.mask_BT, counts)
         advance(Unit.RESPONSES, len(part.rows_b) * layout.ranks.count)
-    norm, rate = models.policy.step(batch.progress, held=models.held(batch.progress))
-    gradients.check(norm, algorithm, batch.progress, layout.ranks)
-    metrics = {**layout.ranks.summed(totals.values), "actor/grad_norm": norm, "actor/lr": rate}
-    if models.critic is not None:
-        norm, rate = models.critic.step(batch.progress)
-        gradients.check(norm, algorithm, batch.progress, layout.ranks)
-        metrics |= {"critic/grad_norm": norm, "critic/lr": rate}
+    stepped = _stepped(models, gradients, algorithm, batch.progress)
+    return layout.ranks.summed(totals.values) | stepped
+
+
+def _stepped(
+    models: Models, gradients: Gradients, algorithm: Algorithm, progress: float
+) -> dict[str, float]:
+    """All optimizers' steps, once every gradient is known to be finite; their metrics."""
+    held = models.held(progress)
+    if held:
+        models.policy.hold()
+    norms = [learner.norm() for learner in models.trained]
+    lengths = [float(whole(norm)) for norm in norms]
+    for learner, length in zip(models.trained, lengths, strict=True):
+        gradients.check(length, learner.module, algorithm, progress, learner.layout.ranks)
+    metrics: dict[str, float] = {}
+    for i, learner in enumerate(models.trained):
+        name = ("actor", "critic")[i]
+        rate = learner.step(progress, norms[i], held=held and learner is models.policy)
+        metrics |= {f"{name}/grad_norm": lengths[i], f"{name}/lr": rate}
     return metrics
 
 
-def _descended(made: Loss, mini: Minibatch, counts: Counts) -> list[tuple[LossTerm, Tensor]]:
+def _descended(
+    made: Loss, mini: Minibatch, counts: Counts, algorithm: Algorithm
+) -> list[tuple[LossTerm, Tensor]]:
     """The gradient of some rows, added to what is there; their share of each term."""
     shares = [
         (term, reduced(_corrected(term, mini), mini.mask_BT, term.reduction, counts))
         for term in made.terms
     ]
     total = torch.stack([term.weight * share for term, share in shares]).sum()
+    check_loss(total, [term.name for term in made.terms], algorithm, mini.progress)
     total.backward()  # type: ignore[no-untyped-call]
     return shares
 

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import Any
 from harness.errors import ConfigError, TrialsFailedError
 from harness.machine import terminal
 from harness.machine.files import locked
+from harness.machine.process import as_ctrl_c
 
 # Read by Ray and Tune when they are imported or started; a user's own setting wins.
 ENVIRONMENT = {
@@ -22,6 +22,7 @@ ENVIRONMENT = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a step without an evaluation has no objective
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # silences a warning about trials without a GPU
     "RAY_AIR_NEW_OUTPUT": "0",  # the display is ours
+    "TUNE_MAX_PENDING_TRIALS_PG": "8",  # trials that start at once; with a search of one's own 1
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # its pages about a dead process: they stand in its own logs
 }
 # How often the processes of our own cluster are looked at, and how long the main thread may take to
@@ -67,11 +68,11 @@ def ray_cluster(address: str | None) -> Iterator[None]:
     ended = threading.Event()
     try:
         if address is not None:
-            with _terminable():
+            with as_ctrl_c():
                 yield
             return
         _clear(session.parent)
-        with locked(session / LOCK, 0), _terminable():
+        with locked(session / LOCK, 0), as_ctrl_c():  # Ray has set its own by now
             (session / OURS).touch()
             threading.Thread(target=_watch, args=(ended,), daemon=True).start()
             yield
@@ -80,19 +81,6 @@ def ray_cluster(address: str | None) -> Iterator[None]:
         ended.set()
         if address is None:
             shutil.rmtree(session, ignore_errors=True)
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM ends the command as Ctrl-C does; Ray would print its stack and abort."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def check_alive() -> None:

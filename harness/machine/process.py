@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,11 +33,15 @@ class Log(logging.FileHandler):
         """Nothing: what must be written there fails as well, and says so once."""
 
 
+def log_name(ranks: Ranks) -> str:
+    """Of the log of a rank."""
+    return "trial.log" if ranks.first else f"trial.rank{ranks.rank}.log"
+
+
 @contextmanager
 def log_file(folder: Path, ranks: Ranks) -> Iterator[None]:
     """Everything that is logged goes to the rank's plain log file."""
-    name = "trial.log" if ranks.first else f"trial.rank{ranks.rank}.log"
-    handler = Log(folder / name, encoding="utf-8")
+    handler = Log(folder / log_name(ranks), encoding="utf-8")
     handler.setFormatter(_Entry("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logger = logging.getLogger("harness")
     logger.setLevel(logging.INFO)
@@ -71,6 +76,27 @@ def terminable() -> Iterator[None]:
     finally:
         signal.signal(signal.SIGTERM, before[0])
         signal.signal(signal.SIGINT, before[1])
+
+
+@contextmanager
+def as_ctrl_c() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does; Ray would print its stack and abort.
+
+    Also where SIGINT itself is ignored, as in a command that a script has put in the background.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: Any) -> None:
+        handler = signal.getsignal(signal.SIGINT)
+        (handler if callable(handler) else signal.default_int_handler)(signal.SIGINT, frame)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _terminate(number: int, frame: Any) -> None:

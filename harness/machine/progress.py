@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from harness.machine import shown
+from harness.machine.stall import moved, within
 
 log = logging.getLogger("harness")
 
@@ -70,6 +71,7 @@ class Wait:
 
     def advance(self, amount: float) -> None:
         """So much more of it is done."""
+        moved()
         self.done = min(self.total, self.done + amount)
         now = time.monotonic()
         if now >= self.look_due and self.done > 0:
@@ -105,7 +107,8 @@ def waiting(unit: Unit, kind: str, words: str, total: float, keys: str = "") -> 
     wait = Wait(unit, kind, words, total, keys)
     _waits.append(wait)
     try:
-        yield wait
+        with within(wait.words):
+            yield wait
         if wait.announced:
             say(f"{wait.words}: took {spoken(time.monotonic() - wait.began)}")
     finally:
@@ -126,6 +129,7 @@ def weighted(weight: float) -> Iterator[None]:
 
 def advance(unit: Unit, amount: float = 1.0) -> None:
     """So much work was done; it belongs to the innermost wait if that counts in this unit."""
+    moved()
     if _waits and _waits[-1].unit is unit:
         _waits[-1].advance(amount * _weight)
 
@@ -161,9 +165,14 @@ def _look(wait: Wait, now: float) -> None:
     wait.line_due = wait.began + max(SECOND_S, LATER * lasted)
 
 
-def say(words: str, bar: bool = False) -> None:
+def warn(words: str) -> None:
+    """One line of warning, for the log and for the person who looks at this process."""
+    say(words, level=logging.WARNING)
+
+
+def say(words: str, bar: bool = False, level: int = logging.INFO) -> None:
     """One line to the log and to who looks; `bar`: in a terminal the bar says the same."""
-    log.info("%s", words)
+    log.log(level, "%s", words)
     if _console is not None and not (bar and _console.is_terminal):
         _console.print(words)
 

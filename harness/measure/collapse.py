@@ -1,12 +1,19 @@
 """Learning that was killed: a trial that spent its budget and has nothing left to learn with.
 
 Such a trial ends as any other does, with a result; its result says nothing about the question. It
-is told by numbers that every trial records, so that a trial and a report say the same.
+is told by numbers that every trial records, so that a trial and a report say the same: `of` judges
+a whole trial, `signs` the last steps of one that runs.
 """
 
 import math
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from harness.errors import CollapsedError
+from harness.guard import Guard, OnCollapse
+from harness.machine.progress import warn
+from harness.tracking import Run
 
 # A gradient is dead if it is exactly 0 at every step of this last share of a trial: one step's
 # groups may all agree by chance, and a solved task has no gradient for a while.
@@ -103,3 +110,98 @@ def _since(steps: History) -> int:
 
 def _at(step: int) -> str:
     return f"since step {step}"
+
+
+@dataclass(frozen=True)
+class Sign:
+    """That a running trial collapses.
+
+    Attributes:
+        name: in one word; a trial is warned of each once.
+        words: what was seen, what follows, and the keys to change.
+    """
+
+    name: str
+    words: str
+
+
+def signs(recent: History, entropy_floor: float) -> list[Sign]:
+    """What every one of some training steps shows.
+
+    Steps at which all responses were correct show nothing: a solved task has no gradient.
+
+    Args:
+        recent: (step, metrics) of consecutive training steps, without a step 0.
+        entropy_floor: nats per token.
+    """
+    steps, over = [metrics for _, metrics in recent], f"at each of the last {len(recent)} steps"
+    found = []
+    if all(not _solved(m) and (_equal(m) or _still(m)) for m in steps):
+        equal = all(map(_equal, steps))
+        what = f"every reward was {steps[-1]['critic/score/mean']:.3g}" if equal else "the gradient"
+        found.append(
+            Sign(
+                "no signal",
+                f"{what} {'' if equal else 'was exactly 0 '}{over}, so that there is nothing to "
+                f"learn from: choose a reward that tells responses apart (reward), an easier task "
+                f"(task.*), or sample more (algorithm.group_size, rollout.temperature)",
+            )
+        )
+    if all(metrics["response_length/empty"] == 1 for metrics in steps):
+        found.append(
+            Sign(
+                "empty responses",
+                f"every response was empty {over}: lower trainer.optimizer.learning_rate, or "
+                f"forbid an early end with rollout.min_new_tokens",
+            )
+        )
+    if all(metrics["actor/entropy"] < entropy_floor for metrics in steps):
+        found.append(
+            Sign(
+                "no entropy",
+                f"the policy's entropy was below {entropy_floor:g} nats per token {over}, so that "
+                f"it says one thing only: lower trainer.optimizer.learning_rate, raise "
+                f"rollout.temperature, or lower guard.entropy_floor where that is meant",
+            )
+        )
+    return found
+
+
+def _equal(metrics: Mapping[str, float]) -> bool:
+    """Whether all rewards of a step were the same."""
+    return metrics["critic/score/max"] == metrics["critic/score/min"]
+
+
+def _still(metrics: Mapping[str, float]) -> bool:
+    """No gradient, although the policy is to move: while a critic warms up its rate is 0."""
+    return metrics["actor/grad_norm"] == 0 and metrics["actor/lr"] > 0
+
+
+def _solved(metrics: Mapping[str, float]) -> bool:
+    return metrics["reward/accuracy"] == 1
+
+
+class Lookout:
+    """Looks at a trial's last steps while it runs, and warns of it or stops it."""
+
+    def __init__(self, settings: Guard, run: Run) -> None:
+        self.settings = settings
+        self.run = run
+        self.recent: deque[tuple[int, Mapping[str, float]]] = deque(maxlen=settings.collapse_steps)
+
+    def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Take in a training step.
+
+        Raises:
+            CollapsedError: the trial has collapsed and guard.collapse=stop.
+        """
+        if self.settings.collapse is OnCollapse.OFF:
+            return
+        self.recent.append((step, metrics))
+        if len(self.recent) < self.settings.collapse_steps:
+            return
+        for sign in signs(list(self.recent), self.settings.entropy_floor):
+            if self.run.warn(step, sign.name, f"step {step}: {sign.words}"):
+                warn(f"warning: step {step}: {sign.words}")
+            if self.settings.collapse is OnCollapse.STOP:
+                raise CollapsedError(f"step {step}: {sign.words} (guard.collapse=stop)")

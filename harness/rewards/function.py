@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from harness.blame import said
-from harness.errors import ContractError
+from harness.errors import ContractError, PlugInError
 from harness.functions import function
 from harness.types import Grade, Graded, Prompt, Scores
 
@@ -46,7 +46,7 @@ class Function:
         try:
             value = call(prompt.text, response, prompt.answer, grade.correct)
         except Exception as error:
-            raise ContractError(
+            raise PlugInError(
                 f"reward.function: {self.function} raised {said(error)}; it is called as "
                 f"function(prompt, response, answer, correct) and returns a number"
             ) from error

@@ -7,6 +7,7 @@ import pickle
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,7 @@ from harness.blame import named, said
 from harness.config import Grading
 from harness.distributed.ranks import ALONE, Ranks
 from harness.errors import ContractError, GraderError
+from harness.machine.stall import moved
 from harness.protocols import Task
 from harness.rollout.examiner import CORRECT, ERROR, FAULT, FORMATTED, Answer
 from harness.types import Grade, Rollout
@@ -28,6 +30,8 @@ ERRORS_FILE = "grader_errors.json"
 # and a process with threads is not forked lightly.
 EXAMINER = "harness.rollout.examiner"
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+# How often it is said that grading gets on.
+POLL_S = 1.0
 # Stands for the answer to a response that came after too many graders were killed.
 NOT_ASKED = "not asked"
 # Answers without a text, which is nearly all of them.
@@ -117,6 +121,7 @@ class Examiner:
             ContractError: the task cannot be sent to another process.
         """
         self.task = task
+        self.limits = limits
         sent = self._pickled(task)
         path = os.pathsep.join(filter(None, sys.path))
         ours, theirs = socket.socketpair()
@@ -152,6 +157,7 @@ class Examiner:
             self.ready = True
             self.link.send((len(rows), patience))
             self.link.send_bytes(sent)
+            self._await(len(rows))
             made: list[Answer] = self.link.recv()
         except (EOFError, OSError) as error:
             code = self.process.wait()
@@ -163,6 +169,13 @@ class Examiner:
             self.close()
             raise
         return made + [(ERROR, NOT_ASKED)] * (len(rows) - len(made))
+
+    def _await(self, count: int) -> None:
+        """Wait for answers; as long as their limits allow it, the trial does not stand still."""
+        latest = time.monotonic() + count * self.limits.wall_seconds
+        while not self.link.poll(POLL_S):
+            if time.monotonic() < latest:
+                moved()
 
     def close(self) -> None:
         """End the process and all that graders have started."""

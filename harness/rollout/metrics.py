@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from harness.machine.stall import within
 from harness.maths.tensor_ops import group_center
 from harness.rollout.collected import Collected
 from harness.rollout.mismatch import mismatch
@@ -24,7 +25,8 @@ class Clock:
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
         begun, key = time.perf_counter(), f"timing_s/{stage}"
-        yield
+        with within(stage):
+            yield
         self.stages[key] = self.stages.get(key, 0.0) + time.perf_counter() - begun
 
     def elapsed(self) -> float:
@@ -59,6 +61,7 @@ def step_metrics(
         **spread("response_length", rollout.lengths_B),
         **spread("prompt_length", prompt_lengths),
         "response_length/clip_ratio": (~rollout.finished_B).double().mean().item(),
+        "response_length/empty": sum(not text.strip() for text in rollout.texts) / len(grades),
         "reward/accuracy": sum(grade.correct for grade in grades) / len(grades),
         "reward/error_rate": sum(bool(grade.error) for grade in grades) / len(grades),
         "reward/no_signal_groups": sum(silent) / len(silent),

@@ -7,6 +7,7 @@ each trial that uses them, whether they were drawn now or lay there.
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -180,7 +181,7 @@ def _row(line: str) -> tuple[str, Samples] | None:
         key, scores, tokens = str(row["key"]), tuple(row["scores"]), tuple(row["tokens"])
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    numbers = all(type(x) in (int, float) for x in (*scores, *tokens))
+    numbers = all(type(x) in (int, float) and math.isfinite(x) for x in (*scores, *tokens))
     return (key, Samples(scores, tokens)) if numbers and len(scores) == len(tokens) else None
 
 

@@ -172,7 +172,7 @@ class VllmEngine:
         asked = [self._asked(sampling, stream, item) for r in requests for item in r.items]
         # The few functions that vLLM compiles anyway cost 8 s on the CPU, and gain nothing there.
         plain = torch.compiler.set_stance("force_eager") if self.device == "cpu" else nullcontext()
-        with library.failing("failed while sampling"), plain:
+        with library.failing("failed while sampling"), plain, library.emptied(self.llm):
             made = self.llm.generate(prompts, asked, use_tqdm=Told)
         if self.synced and made[0].num_cached_tokens:
             raise EngineError(

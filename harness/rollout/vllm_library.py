@@ -122,6 +122,29 @@ def failing(what: str) -> Iterator[None]:
 
 
 @contextmanager
+def emptied(llm: Any) -> Iterator[None]:
+    """Abort what a call leaves behind that fails, or that Ctrl-C ends.
+
+    vLLM 0.32 keeps such requests, and the next call waits for them in a loop that nothing ends
+    (tests/vllm/test_engine.py).
+
+    Raises:
+        EngineError: something of an earlier call is there all the same.
+    """
+    engine = llm.llm_engine
+    if left := engine.get_num_unfinished_requests():
+        raise EngineError(
+            f"the vLLM engine still holds {left} requests of a call that failed, and would wait "
+            f"for them for ever"
+        )
+    try:
+        yield
+    except BaseException:
+        engine.abort_request(list(engine.output_processor.request_states), internal=True)
+        raise
+
+
+@contextmanager
 def silent() -> Iterator[None]:
     """Without what native code writes to standard error; errors are raised, not written."""
     sys.stderr.flush()

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from harness.errors import HarnessError
+
 # The experiment of trials that belong to no ablation and no grid.
 SINGLE = "trials"
 
@@ -16,11 +18,14 @@ class Names:
     Attributes:
         trial: name of the planned trial; another than the folder's when a record is taken over.
         ablation: the experiment; "" for a trial that belongs to none.
+        differing: keys in which the trials of the experiment differ; None for those that the
+            record names.
     """
 
     trial: str
     variant: str
     ablation: str = ""
+    differing: tuple[str, ...] | None = None
 
     @property
     def experiment(self) -> str:
@@ -47,6 +52,14 @@ class Run(Protocol):
 
     def table(self, step: int, table: Mapping[str, Sequence[Any]]) -> None:
         """Write the per-prompt results of an evaluation, before its step."""
+        ...
+
+    def warn(self, step: int, sign: str, words: str) -> bool:
+        """Keep a warning; False where one of that sign is kept already."""
+        ...
+
+    def stop(self, error: HarnessError) -> None:
+        """Say from beside the trial why it is ended; its process ends next."""
         ...
 
     def finish(self) -> None:

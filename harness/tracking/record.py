@@ -9,7 +9,7 @@ and a link that leads out of the folder is no part of it.
 import fcntl
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -60,6 +60,7 @@ class Record:
         tables: of the evaluations among the steps.
         started_ms, ended_ms: of the first attempt's start and the last one's end.
         error: why the last attempt ended, in one line.
+        warnings: signs that something went wrong while it ran -> what was said of each.
         accepted: identities under which a finished result was kept although it is another's -> what
             had changed.
     """
@@ -78,6 +79,7 @@ class Record:
     started_ms: int | None
     ended_ms: int | None
     error: str
+    warnings: dict[str, str]
     accepted: dict[str, list[str]]
 
     @property
@@ -102,7 +104,19 @@ class _Read:
     steps: dict[int, Step] = field(default_factory=dict)
     started_ms: int | None = None
     end: dict[str, Any] | None = None
+    warnings: dict[str, str] = field(default_factory=dict)
     accepted: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def events(self) -> dict[str, Callable[[dict[str, Any]], None]]:
+        """What each kind of event adds."""
+        return {
+            "start": self.start,
+            "step": self.step,
+            "end": self.ended,
+            "warning": self.warning,
+            "accept": self.accept,
+        }
 
     def start(self, event: dict[str, Any]) -> None:
         if not self.id:
@@ -124,6 +138,9 @@ class _Read:
             "last": int(event["last"]),
         }
 
+    def warning(self, event: dict[str, Any]) -> None:
+        self.warnings.setdefault(str(event["sign"]), str(event["words"]))
+
     def accept(self, event: dict[str, Any]) -> None:
         self.accepted[str(event["identity"])] = [str(change) for change in event["changes"]]
 
@@ -135,10 +152,9 @@ def read(folder: Path) -> Record | None:
     count, since a resumed trial makes them again.
     """
     found = _Read()
-    kinds = {"start": found.start, "step": found.step, "end": found.ended, "accept": found.accept}
     for event in _events(folder / RECORD):
         try:
-            kinds[event["event"]](event)
+            found.events[event["event"]](event)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             continue  # damaged
     if not found.id:
@@ -161,8 +177,25 @@ def read(folder: Path) -> Record | None:
         started_ms=found.started_ms,
         ended_ms=None if found.end is None else found.end["time_ms"],
         error="" if found.end is None else found.end["error"],
+        warnings=found.warnings,
         accepted=found.accepted,
     )
+
+
+def warnings_after(folder: Path, seen: int) -> tuple[list[str], int]:
+    """What a record warned of behind its first bytes, and its whole lines' bytes.
+
+    Args:
+        seen: bytes of the record that were read before.
+    """
+    path = folder / RECORD
+    if not inside(path, folder):
+        return [], seen
+    with path.open("rb") as file:
+        file.seek(seen)
+        whole = file.read().rpartition(b"\n")[0]
+    events = (json.loads(line) for line in whole.splitlines() if b'"warning"' in line)
+    return [str(event["words"]) for event in events], seen + len(whole) + bool(whole)
 
 
 def _time(event: dict[str, Any]) -> int:

@@ -1,8 +1,9 @@
 """What a running trial writes: its record, and the copy that follows it."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,13 @@ class NoRun:
     def table(self, step: int, table: Mapping[str, Sequence[Any]]) -> None:
         """Nothing is written."""
 
+    def warn(self, step: int, sign: str, words: str) -> bool:
+        """Nothing is written."""
+        return False
+
+    def stop(self, error: HarnessError) -> None:
+        """Nothing is written."""
+
     def finish(self) -> None:
         """Nothing is written."""
 
@@ -34,8 +42,9 @@ class NoRun:
 class Recording:
     """The record first, then its copy."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Writer, publish: Callable[[], None]) -> None:
         self.writer = writer
+        self.publish = publish
         self.copy: Copy | None = None
         self.finished = False
 
@@ -56,6 +65,22 @@ class Recording:
 
     def table(self, step: int, table: Mapping[str, Sequence[Any]]) -> None:
         self.writer.table(step, table)
+
+    def warn(self, step: int, sign: str, words: str) -> bool:
+        return self.writer.warn(step, sign, words)
+
+    def stop(self, error: HarnessError) -> None:
+        """The record says why; the copy too, where the store answers."""
+        if not self.finished:
+            self.writer.end(Status.FAILED, f"{type(error).__name__}: {error}")
+        self.complete()
+
+    def complete(self) -> None:
+        """Make the copy of a trial that failed complete: the first error is the one to see."""
+        try:
+            self.publish()
+        except HarnessError:
+            log.exception("the copy of the failed trial could not be made")
 
     def finish(self) -> None:
         """The budget is spent and the weights are written: whatever happens now, it is finished."""
@@ -81,7 +106,7 @@ def recording(
         StoreError: the trial has finished, but its copy cannot be made.
     """
     writer = Writer(folder)
-    run = Recording(writer)
+    run = Recording(writer, partial(tracking.publish, folder, runs, names))
     try:
         writer.start({**facts, **provenance.surroundings()}, seal)
         run.copy = tracking.follow(folder, runs, names)
@@ -91,9 +116,6 @@ def recording(
         if not run.finished:
             status = Status.FAILED if failed else Status.KILLED
             writer.end(status, f"{type(error).__name__}: {error}")
-        try:
-            tracking.publish(folder, runs, names)
-        except HarnessError:  # the first error is the one to see
-            log.exception("the copy of the failed trial could not be made")
+        run.complete()
         raise
-    tracking.publish(folder, runs, names)
+    run.publish()

@@ -24,6 +24,7 @@ class Writer:
         before = read(folder)
         self.id = before.id if before else secrets.token_hex(8)
         self.last = before.last if before else -1
+        self.warned = set(before.warnings) if before else set()
 
     def start(self, facts: Mapping[str, str], seal: str) -> None:
         """An attempt begins, planned by the manifest of that seal."""
@@ -34,6 +35,14 @@ class Writer:
         time_ms = self._append("step", step=step, metrics=dict(metrics))
         self.last = step
         return time_ms
+
+    def warn(self, step: int, sign: str, words: str) -> bool:
+        """A sign that something is wrong, which is kept once; whether it is new."""
+        if sign in self.warned:
+            return False
+        self._append("warning", step=step, sign=sign, words=words)
+        self.warned.add(sign)
+        return True
 
     def end(self, status: Status, error: str = "") -> None:
         """The attempt ends."""

@@ -45,7 +45,7 @@ def stepped(policies: list[Policy], seed: int) -> None:
                 else gradient.clone()
             )
     for policy in policies:
-        policy.step(0.5)
+        policy.step(0.5, policy.norm())
 
 
 def test_eight_bits_step_as_adam_does_and_are_resumed(tmp_path: Path) -> None:

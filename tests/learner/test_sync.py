@@ -46,7 +46,7 @@ def learn(policy: Policy) -> None:
     for i, parameter in enumerate(policy.parameters):
         draws = torch.Generator().manual_seed(i + 1000 * policy.version)
         parameter.grad = torch.randn(parameter.shape, generator=draws)
-    policy.step(0.5)
+    policy.step(0.5, policy.norm())
 
 
 def test_a_sound_sync(synced: Synced, policy: Policy, task: Countdown) -> None:

@@ -1,10 +1,14 @@
 """What is a collapse and what is not: histories as trials record them."""
 
+import logging
 from typing import Any
 
 import pytest
 
+from harness.errors import CollapsedError
+from harness.guard import Guard, OnCollapse
 from harness.measure import collapse
+from harness.tracking.recording import NoRun
 
 
 def history(
@@ -71,3 +75,83 @@ def test_collapses(what: str, given: dict[str, Any], since: int | None) -> None:
 def test_a_resumed_history_lacks_the_base_and_is_given_the_benefit_of_the_doubt() -> None:
     assert collapse.of(history(DEAD, (0.3, 0.0))[1:]) is None
     assert collapse.of([]) is None
+
+
+# --- while it runs --------------------------------------------------------------------------------
+
+HEALTHY = {
+    "critic/score/max": 1.0,
+    "critic/score/min": 0.0,
+    "critic/score/mean": 0.5,
+    "actor/grad_norm": 0.3,
+    "actor/lr": 1e-3,
+    "actor/entropy": 0.4,
+    "reward/accuracy": 0.5,
+    "response_length/empty": 0.0,
+}
+EQUAL = {"critic/score/max": 0.25, "critic/score/min": 0.25, "critic/score/mean": 0.25}
+SIGNS: list[tuple[str, dict[str, float], list[str]]] = [
+    ("healthy", {}, []),
+    ("rewards all equal", EQUAL, ["no signal"]),
+    ("groups that agree, each with itself", {"actor/grad_norm": 0.0}, ["no signal"]),
+    ("a critic warms up", {"actor/grad_norm": 0.0, "actor/lr": 0.0}, []),
+    ("solved", {**EQUAL, "actor/grad_norm": 0.0, "reward/accuracy": 1.0}, []),
+    ("nothing said", {"response_length/empty": 1.0}, ["empty responses"]),
+    ("nearly nothing said", {"response_length/empty": 0.99}, []),
+    ("below the floor", {"actor/entropy": 0.009}, ["no entropy"]),
+    ("at the floor", {"actor/entropy": 0.01}, []),
+    (
+        "all at once",
+        {**EQUAL, "response_length/empty": 1.0, "actor/entropy": 0.0},
+        ["no signal", "empty responses", "no entropy"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("what", "changed", "expected"), SIGNS)
+def test_signs_must_last(what: str, changed: dict[str, float], expected: list[str]) -> None:
+    sick = {**HEALTHY, **changed}
+    found = collapse.signs([(4, sick), (5, sick)], entropy_floor=0.01)
+    assert [sign.name for sign in found] == expected, what
+    assert all("at each of the last 2 steps" in sign.words for sign in found)
+    assert collapse.signs([(4, HEALTHY), (5, sick)], entropy_floor=0.01) == []
+
+
+class Kept(NoRun):
+    """A run that keeps what it is warned of."""
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[int, str]] = []
+
+    def warn(self, step: int, sign: str, words: str) -> bool:
+        new = sign not in [one for _, one in self.kept]
+        self.kept += [(step, sign)] * new
+        return new
+
+
+def looked(settings: Guard, steps: list[dict[str, float]]) -> Kept:
+    run = Kept()
+    lookout = collapse.Lookout(settings, run)
+    for step, metrics in enumerate(steps, 1):
+        lookout(step, metrics)
+    return run
+
+
+def test_a_warning_comes_once_and_when_its_steps_are_full(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sick = {**HEALTHY, **EQUAL}
+    steps = [sick, sick, HEALTHY, sick, sick, sick, sick]
+    with caplog.at_level(logging.WARNING, "harness"):
+        run = looked(Guard(collapse_steps=3), steps)
+    assert run.kept == [(6, "no signal")]
+    (said,) = caplog.messages
+    assert said.startswith("warning: step 6: every reward was 0.25 at each of the last 3 steps")
+    assert "algorithm.group_size" in said
+
+
+def test_stop_ends_the_trial_and_off_says_nothing() -> None:
+    sick = [{**HEALTHY, **EQUAL}] * 3
+    with pytest.raises(CollapsedError, match=r"step 3: every reward.*\(guard.collapse=stop\)"):
+        looked(Guard(collapse_steps=3, collapse=OnCollapse.STOP), sick)
+    assert looked(Guard(collapse_steps=3, collapse=OnCollapse.OFF), sick).kept == []

@@ -87,6 +87,7 @@ def test_step_metrics_by_hand() -> None:
             "prompt_length/max": 4,
             "prompt_length/min": 2,
             "response_length/clip_ratio": 0.25,
+            "response_length/empty": 0.25,  # the third
             "reward/accuracy": 0.25,
             "reward/error_rate": 0.0,
             "reward/no_signal_groups": 0.5,  # the second group's rewards are equal

@@ -17,6 +17,7 @@ from harness.tracking.mlflow import MlflowTracking
 from harness.tracking.record import CONFIG, LOCK, Status
 from harness.tracking.store import open_store
 from harness.tracking.writer import Writer
+from sweeps import again
 from sweeps.__main__ import main
 from sweeps.driver import drivers, driving, interrupt, told
 from sweeps.plan import Plan
@@ -190,6 +191,42 @@ def test_interrupt_ends_nobody_of_another_machine(runs: Path) -> None:
         pytest.raises(ConfigError, match="process 1 on elsewhere: no process of this machine"),
     ):
         interrupt(runs, "one")
+
+
+def test_retry_is_the_sweeps_own_command_for_what_is_missing(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What throws away, only looks or names the folder is left out; seeds are the plan's."""
+    own = ["-m", "name=three", "algorithm=grpo,rloo", "seed=range(0,2)", "+x='a b'"]
+    others = ["fresh=true", "runs=old", "dry_run=false", "++sweep.only=all"]
+    monkeypatch.setattr(sys, "argv", ["harness", *own, *others])
+    plan = planned("name=three", "algorithm=grpo,rloo", "budget.amount=4", "seed=0,1")
+    Folder(runs).write(plan)
+    done, failed, *rest = names_of(runs, "three")
+    trial(runs, done, 4, Status.FINISHED)
+    assert command(runs, "retry", "three", "--failed") == 2
+    words = "sweep 'three' has no failed trial: 1 finished, 3 waiting; leave --failed out"
+    assert words in capsys.readouterr().err
+    trial(runs, failed, 2, Status.FAILED, "OSError: no room")
+    kept = ["-m", "name=three", "algorithm=grpo,rloo", "seed=0,1", "+x='a b'", f"runs='{runs}'"]
+    assert again.again(runs, "three", failed=True) == [*kept, "sweep.only=failed"]
+    assert again.again(runs, "three", failed=False) == kept
+    for name in rest:
+        trial(runs, name, 4, Status.FINISHED)
+    Writer(runs / "checkpoints" / failed).end(Status.FINISHED)
+    assert command(runs, "retry", "three") == 2
+    assert "has no trial without a result: 4 finished\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("said", [[], ["name=four", "seed='0"]])
+def test_a_plan_of_another_maker_is_not_retried(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], said: list[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["harness", *said])
+    Folder(runs).write(planned("name=four", "algorithm=grpo,rloo", "budget.amount=4", "seed=0"))
+    assert command(runs, "retry", "four") == 2
+    assert "its plan holds no command of a multirun" in capsys.readouterr().err
+    assert command(runs, "retry", "nothing") == 2
 
 
 def test_rm_takes_checkpoints_record_and_copy_and_leaves_what_others_use(

@@ -46,10 +46,13 @@ def sessions() -> Iterator[Path]:
         yield Path(home) / "ray"
 
 
-def driver(sessions: Path, what: str) -> subprocess.Popen[str]:
+def driver(
+    sessions: Path, what: str, started: Callable[[], object] | None = None
+) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_TMPDIR": str(sessions.parent)}
     return subprocess.Popen(
         [sys.executable, "-c", DRIVER, what],
+        preexec_fn=started,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -98,9 +101,17 @@ def test_a_killed_process_of_ray_is_one_line_and_leaves_no_folder(
     assert not session.exists()
 
 
-def test_sigterm_is_ctrl_c_and_no_page_of_rays(sessions: Path) -> None:
+def in_the_background() -> None:
+    """What `harness -m ... &` in a script inherits: SIGINT is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@pytest.mark.parametrize("started", [None, in_the_background])
+def test_sigterm_is_ctrl_c_and_no_page_of_rays(
+    sessions: Path, started: Callable[[], object] | None
+) -> None:
     """As a scheduler ends a job; Ray would print a stack and abort, and leave its processes."""
-    process = driver(sessions, "stay")
+    process = driver(sessions, "stay", started)
     session = session_of(process)
     process.terminate()
     stdout, stderr = process.communicate(timeout=60)

@@ -166,10 +166,6 @@ def watched(runs: Path, console: Console, *calls: Callable[[Watch], None]) -> st
     return console.file.getvalue()
 
 
-def failing(error: BaseException) -> Any:
-    return SimpleNamespace(config={"job": 1}, get_pickled_error=lambda: error)
-
-
 def test_a_terminal_shows_bar_running_trials_and_the_rest_in_a_line(runs: Path) -> None:
     first, *_ = names_of(runs, "one")
     running = trial(runs, first, 2, None)
@@ -180,13 +176,10 @@ def test_a_terminal_shows_bar_running_trials_and_the_rest_in_a_line(runs: Path) 
             runs,
             console,
             lambda watch: watch.on_step_begin(0, []),
-            lambda watch: watch.on_trial_error(0, [], failing(ValueError("a\nlast [b]line"))),
         )
     assert "12%" in text, "half of one trial of four"
     assert "grpo s0" in text or first in text
     assert "1 running, 3 waiting" in text
-    assert f"{names_of(runs, 'one')[1]}  failed: " in text
-    assert "last [b]line" in text
 
 
 def test_a_log_gets_lines_and_no_screen(runs: Path) -> None:
@@ -207,11 +200,9 @@ def test_a_log_gets_lines_and_no_screen(runs: Path) -> None:
         lambda watch: watch.on_trial_result(0, [], done, {"step": 4, "eval/accuracy": 0.8}),
         lambda watch: watch.on_trial_complete(0, [], done),
         lambda watch: watch.on_trial_complete(0, [], stopped),
-        lambda watch: watch.on_trial_recover(0, [], failing(ValueError("broken"))),
     )
     assert text.splitlines() == [
         f"{second}  continues after step 1",
         f"{first}  step     4  100%  held-out accuracy 0.800 (+0.400)  1,234 tokens/s",
         f"{first}  finished; one: 31% of 4 trials; 1 finished, 2 waiting, 1 interrupted",
-        f"{second}  failed: broken; it starts again",
     ]

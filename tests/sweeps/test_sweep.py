@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from harness.tracking.record import Status, read
 from harness.tracking.store import open_store
 from sweeps.__main__ import main as sweeps
 from tests.conftest import SMALL, Here, command
@@ -77,7 +78,7 @@ def test_failing_trials_are_retried_listed_and_do_not_stop_the_others(
         (package / "conf" / "algorithm" / f"{name}.yaml").write_text(text)
     monkeypatch.syspath_prepend(str(package.parent))
     search = "hydra.searchpath=[pkg://fragile.conf]"
-    done = here("-m", "algorithm=grpo,fragile,leaving", search, *SMALL)
+    done = here("-m", "algorithm=grpo,fragile,leaving", search, *SMALL, "ray.retry_seconds=0.5")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "2 of 3 trials did not finish" in done.stderr
     assert "the planted fault" in done.stdout
@@ -95,7 +96,9 @@ def test_failing_trials_are_retried_listed_and_do_not_stop_the_others(
     assert log.read_text().count("starts") == 2
     assert str(log) in done.stdout
     report = work / "runs" / "reports" / planned.parent.name / "report.md"
-    assert "INTERRUPTED" in report.read_text()
+    assert "INTERRUPTED" not in report.read_text()
+    assert status["leaving"].info.status == "FAILED"
+    assert "its process ended by itself or was killed" in status["leaving"].data.tags["reason"]
     assert len(done.stderr.splitlines()) == 1, "a trial's traceback belongs into its log"
     manifest = json.loads(planned.read_text())
     assert len(manifest["jobs"]) == 3
@@ -122,6 +125,10 @@ def test_a_cancelled_sweep_says_what_is_left_and_nothing_of_ray(
     assert "_trial_" not in stdout, "Ray's own lines"
     assert stdout.splitlines()[-1].startswith("mine: ")
     assert not (work / "runs" / "reports").exists()
+    found = [record for path in folder.iterdir() if (record := read(path)) is not None]
+    assert found
+    assert not {Status.RUNNING, Status.FINISHED} & {record.status for record in found}
+    assert {run.info.status for run in runs_of(work, "mine")} == {"KILLED"}
 
 
 @pytest.mark.chaos  # two clusters of Ray on two cores

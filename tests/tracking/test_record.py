@@ -50,6 +50,24 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert record.started_ms <= record.steps[0].time_ms <= record.ended_ms
 
 
+def test_a_warning_is_kept_once_over_all_attempts(tmp_path: Path) -> None:
+    folder = written(tmp_path / "t", status=None)
+    first = Writer(folder)
+    assert first.warn(2, "no signal", "step 2: every reward was 0")
+    assert not first.warn(3, "no signal", "step 3: every reward was 0")
+    again = Writer(folder)
+    again.start({}, seal="5ea1")
+    assert not again.warn(2, "no signal", "step 2: every reward was 0")
+    assert again.warn(4, "no entropy", "step 4: entropy")
+    record = read(folder)
+    assert record is not None
+    assert record.attempts == 2
+    assert record.warnings == {
+        "no signal": "step 2: every reward was 0",
+        "no entropy": "step 4: entropy",
+    }
+
+
 def test_a_folder_without_a_record_has_none(tmp_path: Path) -> None:
     assert read(tmp_path) is None
     (tmp_path / RECORD).write_text("")

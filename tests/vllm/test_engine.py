@@ -1,11 +1,18 @@
 """The vLLM engine: repeats, settings, and log-probs of the distribution that was sampled from."""
 
 import dataclasses
+import itertools
+import threading
+import time
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from harness.errors import EngineError, HarnessError
+from harness.machine import stall
 from harness.machine.progress import Unit, Wait, waiting
 from harness.models.loading import Source
 from harness.rollout.engine import Request, Stream
@@ -72,6 +79,63 @@ def test_each_response_that_ends_is_reported_once(
     assert seen == [1.0] * 64
     assert torch.equal(told.tokens_BT, plain.tokens_BT)
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("error", [RuntimeError("the device is gone"), KeyboardInterrupt()])
+def test_what_a_failed_call_leaves_behind_is_aborted(
+    engine: VllmEngine,
+    requests: list[Request],
+    plain: Rollout,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+) -> None:
+    """The eighth step fails, when some responses have ended: none is waited for any more."""
+    core = engine.llm.llm_engine
+    executor = core.engine_core.engine_core.model_executor
+    run, steps = executor.execute_model, itertools.count(1)
+
+    def failing(*arguments: Any, **named: Any) -> Any:
+        if next(steps) == 8:
+            raise error
+        return run(*arguments, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(executor, "execute_model", failing)
+        with pytest.raises((EngineError, KeyboardInterrupt)):
+            engine.generate(requests, PLAIN, STREAM)
+    assert not core.has_unfinished_requests()
+    again = engine.generate(requests, PLAIN, STREAM)
+    assert torch.equal(again.tokens_BT, plain.tokens_BT)
+
+
+def test_a_call_that_does_not_get_on_is_ended_and_named(
+    engine: VllmEngine,
+    requests: list[Request],
+    plain: Rollout,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Steps that bring nothing, for ever; in a trial `leave` ends the process."""
+    core, told, left = engine.llm.llm_engine, list[HarnessError](), threading.Event()
+
+    def step() -> list[Any]:
+        if left.is_set():
+            raise RuntimeError("left")
+        time.sleep(0.01)
+        return []
+
+    with monkeypatch.context() as patched:
+        patched.setattr(core, "step", step)
+        with (
+            stall.guarded(1.0, told.append, tmp_path / "trial.log", lambda code: left.set()),
+            stall.within("gen"),
+            pytest.raises(EngineError, match="failed while sampling: RuntimeError: left"),
+        ):
+            engine.generate(requests, PLAIN, STREAM)
+    (error,) = told
+    assert str(error).startswith("nothing got on for 1 s (guard.stall_seconds) in gen, at step (")
+    again = engine.generate(requests, PLAIN, STREAM)
+    assert torch.equal(again.tokens_BT, plain.tokens_BT)
 
 
 @pytest.mark.parametrize("change", [{"seed": 12}, {"name": "eval"}, {"step": 5}], ids=str)

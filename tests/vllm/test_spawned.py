@@ -96,7 +96,7 @@ def _learn(policy: Policy) -> None:
         gradient = torch.zeros_like(parameter)
         gradient.to_local().copy_(whole)  # type: ignore[attr-defined]
         parameter.grad = gradient
-    policy.step(0.5)
+    policy.step(0.5, policy.norm())
 
 
 # --- memory ---------------------------------------------------------------------------------------
