@@ -118,7 +118,6 @@ class Manifest:
             raise ConfigError(f"tuned: {strange[0]!r} is no variant of the ablation")
 
     @property
-<<<<<<< HEAD
     def taken(self) -> int:
         """How many looks were taken."""
         return sum(look.taken for look in self.looks)
@@ -139,11 +138,11 @@ class Manifest:
         """`jobs` without those at seeds that were spared, or are not called for yet."""
         seeds = {label: set(self.called(label)) for label in self.ablation.labels}
         return [job for job in self.jobs if job.seed in seeds[job.variant]]
-=======
+
+    @property
     def differing(self) -> list[str]:
         """Keys in which some variant differs from the baseline, sorted."""
         return sorted({key for job in self.jobs for key in job.differs})
->>>>>>> main
 
     @property
     def created_ms(self) -> float:

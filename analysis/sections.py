@@ -20,11 +20,12 @@ def predictions(study: Study, found: Findings) -> str:
         f"holds the chance of any false verdict at .05{growth.adjusted(study)}. Supported: the "
         f"interval lies wholly on the predicted side of the margin; refuted: wholly on the other. "
         f"An *equal* with its estimate inside the margin is two one-sided tests, hence the "
-        f"narrower interval. p: of the direction decided, or of the nearer one, adjusted; below .05 exactly "
-        f"where there is a verdict. Could show: the true difference beyond the margin, or for "
-        f"*equal* the margin, that this test shows with 80 % power at this spread, with the "
+        f"narrower interval. p: of the direction decided, or of the nearer one, adjusted; below "
+        f".05 exactly where there is a verdict. Could show: the true difference beyond the margin, "
+        f"or for *equal* the margin, that this test shows with 80 % power at this spread, with the "
         f"interval that the spread's own error gives it. No verdict is given below "
-        f"{stats.MIN_SEEDS_VERDICT} seeds, without a spread over seeds, or under a trust gate that says FAIL."
+        f"{stats.MIN_SEEDS_VERDICT} seeds, without a spread over seeds, or under a trust gate that "
+        f"says FAIL."
     )
     return "\n\n".join(
         [*parts, text.table(header, rows), *_withheld(found), _reasons(found), method]

@@ -29,7 +29,7 @@ from analysis.until import Spending, Until
 NODES, NODES_A_LOOK, REACH = 48, 4, 9.0
 # What tests of pairs may spend of a level. They have n - 1 degrees of freedom, so that p-values of
 # successive looks are less alike than those of a Brownian motion: unreduced, looks at each of 3 to
-# 12 seeds err in .057 of studies (Pocock's type .060), which this makes .052 (.054). Welch's, which
+# 12 seeds err in .057 of studies (Pocock's type .060), which this makes .049 (.051). Welch's, which
 # has about twice as many, errs in .052 (.047) as it is.
 OF_PAIRS = 0.85
 # Levels that are told apart lie between these; KNOTS of them are computed, and those of Holm's
