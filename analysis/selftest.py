@@ -57,9 +57,12 @@ def _row(chance: Chance) -> list[str]:
 
 def _method(study: Study) -> str:
     pairs = "seed by seed" if study.paired else "as groups of seeds"
+    seeds = "its seeds of each arm"
+    if study.manifest.looks:
+        seeds = "all planned seeds of each arm, looked at as planned"
     return (
-        f"{DRAWS:,} studies like this one were drawn from normal distributions (its seeds of each "
-        f"arm, their spread, their correlations over seeds as measured) and decided as this page "
+        f"{DRAWS:,} studies like this one were drawn from normal distributions ({seeds}, "
+        f"their spread, their correlations over seeds as measured) and decided as this page "
         f"decides: compared {pairs}, Holm over the predictions on results. False: how often one is "
         f"called supported where every difference lies at its margin (an *equal* under collapse of "
         f"the variant: so far outside that the other seeds look equal). If true: the same where "

@@ -178,7 +178,8 @@ def _costs(planned: Plan, seen: Sequence[Seen]) -> str:
     todo = [each for each in seen if each.state not in DONE]
     costs = [(each, each.cost) for each in todo if each.cost is not None]
     first = planned.jobs[0]
-    text = f"to do: {len(todo)} trials"
+    most = "at most " * (planned.ablation.until is not None)
+    text = f"to do: {most}{len(todo)} trials"
     if not costs:
         return text + ("; what they take is known once one of each shape has finished" * bool(todo))
     shares = [1.0 if each.state in (NEW, CHANGED) else each.left for each, _ in costs]
