@@ -8,6 +8,7 @@ from enum import Enum
 from analysis.fixed import SINCE
 from analysis.quantity import RESULT, Kind, Quantity, quantity
 from analysis.units import ends, is_share
+from analysis.until import Until
 from harness import checks
 from harness.config import Budget
 from harness.errors import ConfigError
@@ -163,8 +164,10 @@ class Ablation:
         overrides: applied to every variant alike.
         factors: the only config keys that may differ between a variant and the baseline.
         primary: metric and checkpoint rule of the result.
+        seeds: all that are planned; rising where `until` is set.
         paired: compare variants seed by seed. It pays where variants at one seed go together
             (correlation above about .25); declare it before the run, never after a look at it.
+        until: how seeds are added until the predictions are decided; None: all are run.
     """
 
     name: str
@@ -179,9 +182,11 @@ class Ablation:
     predictions: list[Prediction] = field(default_factory=list)
     overrides: list[str] = field(default_factory=list)
     paired: bool = False
+    until: Until | None = field(default=None, metadata=SINCE)
 
     def __post_init__(self) -> None:
         checks.name("ablation.name", self.name)
+        self._check_until()
         labels = self.labels
         if len(set(labels)) < len(labels):
             raise ConfigError(f"ablation {self.name}: labels repeat: {', '.join(labels)}")
@@ -208,6 +213,21 @@ class Ablation:
                 raise ConfigError(
                     f"ablation {self.name}: metric {metric!r} is not declared; valid: {valid}"
                 )
+
+    def _check_until(self) -> None:
+        if self.until is None:
+            return
+        if len(self.seeds) != self.until.max:
+            raise ConfigError(
+                f"ablation {self.name}: seeds are added up to max {self.until.max}, so as many are "
+                f"declared, received {self.seeds}; name {self.until.max} seeds, or write a fixed "
+                f"list into the file"
+            )
+        if not self.predictions:
+            raise ConfigError(
+                f"ablation {self.name}: seeds are added until its predictions are decided, "
+                f"received none; write predictions, or seeds: {self.seeds[: self.until.min]}"
+            )
 
     @property
     def on_results(self) -> list[Prediction]:

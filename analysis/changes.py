@@ -10,6 +10,7 @@ from analysis.ablation import Ablation, Prediction
 from analysis.fixed import plain
 from analysis.manifest import Job, Manifest
 from analysis.quantity import Kind as Read
+from analysis.until import Look, Until
 
 SHORT = 8  # characters of a hash
 UNSET = "unset"
@@ -17,11 +18,15 @@ NAMED = 3  # trials that are named one by one; of more, the first and how many
 
 
 class Kind(Enum):
-    """What a change touches: what is claimed, what is asked for, or what the trials are made of."""
+    """What a change touches: what is claimed, what is asked for, or what the trials are made of.
+
+    LOOK: nothing of these; a planned look was taken.
+    """
 
     CLAIM = "claim"
     PLAN = "plan"
     CONTENT = "content"
+    LOOK = "look"
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ def changes(before: Manifest, after: Manifest) -> list[Change]:
     found = [Change(Kind.CLAIM, text) for text in _claims(before.ablation, after.ablation)]
     found += [Change(Kind.PLAN, text) for text in _plan(before, after)]
     found += [Change(Kind.CONTENT, text) for text in _content(before, after)]
-    return found
+    return found + [Change(Kind.LOOK, text) for text in _looks(before.looks, after.looks)]
 
 
 def named(p: Prediction) -> str:
@@ -55,10 +60,34 @@ def _claims(a: Ablation, b: Ablation) -> list[str]:
     """What is said beforehand about the result. Without a prediction a question is but a label."""
     found = _fields("primary", plain(a.primary), plain(b.primary))
     found += _field("paired", a.paired, b.paired)
+    found += _until(a.until, b.until)
     if a.predictions or b.predictions:
         for key in ("question", "hypothesis", "baseline"):
             found += _field(key, getattr(a, key), getattr(b, key))
     return found + _predictions(a.predictions, b.predictions)
+
+
+def _until(a: Until | None, b: Until | None) -> list[str]:
+    """How many seeds there will be is part of a claim where its own results decide that."""
+    if a is None or b is None:
+        words = [UNSET if x is None else f"decided, at {x.at} seeds" for x in (a, b)]
+        return _field("seeds until", *words)
+    return _fields("seeds", plain(a), plain(b))
+
+
+def _looks(before: Sequence[Look], after: Sequence[Look]) -> list[str]:
+    """Looks that were taken, or taken anew; what was planned of them is `until`'s."""
+    found = []
+    for number, look in enumerate(after, start=1):
+        old = before[number - 1] if number <= len(before) else None
+        known = old is not None and old.taken
+        if look.taken and look != old:
+            count = f"{len(look.decided)} of {len(look.levels)} predictions decided"
+            again = " (anew)" if known else ""
+            found.append(f"look {number} of {len(after)} at {look.seeds} seeds{again}: {count}")
+        elif known and not look.taken:
+            found.append(f"look {number} of {len(after)} taken back")
+    return found
 
 
 def _predictions(a: Sequence[Prediction], b: Sequence[Prediction]) -> list[str]:

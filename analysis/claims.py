@@ -1,12 +1,13 @@
 """What each trial contributes to a claim: one number, or a time that may be censored."""
 
 import math
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import polars as pl
 
 from analysis import frame, stats
-from analysis.ablation import Relation
+from analysis.ablation import Prediction, Relation
 from analysis.frame import Axis
 from analysis.quantity import Kind, Quantity
 from analysis.stats import Claim, FloatArray, Times
@@ -62,6 +63,11 @@ def _curve(line: pl.DataFrame) -> tuple[FloatArray, FloatArray]:
     return line["x"].to_numpy(), line["value"].to_numpy()
 
 
+def at(rows: pl.DataFrame, seeds: Collection[int] | None) -> pl.DataFrame:
+    """Rows of some seeds; of all where these are None."""
+    return rows if seeds is None else rows.filter(pl.col("seed").is_in(list(seeds)))
+
+
 def arms(
     rows: pl.DataFrame, variant: str, baseline: str, common: bool
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -95,6 +101,23 @@ def claim(
         x, y = (_numbers(arm, "value") for arm in (own, base))
         return Claim(relation, margin, x, y, paired, limit(metric))
     return stats.timed(relation, margin, times(own), times(base), paired)
+
+
+def family(
+    predictions: Sequence[Prediction],
+    rows: Sequence[pl.DataFrame],
+    paired: bool,
+    seeds: Collection[int] | None,
+) -> list[Claim]:
+    """The claims of predictions, on some seeds or on all.
+
+    Args:
+        rows: of each prediction, columns READ.
+    """
+    return [
+        claim(at(own, seeds), (p.metric, p.variant, p.baseline), p.relation, p.margin, paired)
+        for p, own in zip(predictions, rows, strict=True)
+    ]
 
 
 def times(arm: pl.DataFrame) -> Times:

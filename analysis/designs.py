@@ -1,14 +1,15 @@
 """What of a study is simulated: its arms, their spread, what they have in common."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from analysis import stats
-from analysis.ablation import Prediction
+from analysis.ablation import Ablation, Prediction
 from analysis.stats.intervals import variance
+from analysis.until import Until
 
 
 @dataclass(frozen=True)
@@ -42,30 +43,29 @@ class Design:
         arms: every (metric, variant) that they speak of, once.
         correlation: over seeds between the arms, (arms, arms).
         paired: whether seeds are compared one by one.
+        until: how seeds are added until the predictions are decided; each arm has all of them then.
     """
 
     predictions: tuple[Prediction, ...]
     arms: tuple[Arm, ...]
     correlation: tuple[tuple[float, ...], ...]
     paired: bool = False
+    until: Until | None = None
 
 
 def of_results(
-    predictions: Sequence[Prediction],
+    ablation: Ablation,
     results: Mapping[tuple[str, str], Mapping[int, float]],
-    paired: bool,
-    worst: Callable[[str], float],
     seeds: Sequence[int] | None = None,
 ) -> Design:
-    """The design of a study, from what is known of its arms.
+    """The design of a study, from what is known of its arms; its predictions on results only.
 
     Args:
-        predictions: the family.
         results: (metric, variant) -> seed -> value.
-        paired: whether seeds are compared one by one.
-        worst: what a collapsed seed ends at, of a metric; NaN where that is unknown.
-        seeds: of every arm; None: those that have a result.
+        seeds: of every arm; None: those that have a result, or may get one until it is decided.
     """
+    predictions, until = ablation.on_results, ablation.until
+    seeds = ablation.seeds if until is not None else seeds
     keys = subjects(predictions)
     known = {key: results.get(key, {}) for key in keys}
     arms = []
@@ -73,10 +73,12 @@ def of_results(
         own = known[metric, variant]
         values = np.array(list(own.values()))
         sd = float(np.sqrt(variance(values))) if len(values) > 1 else math.nan
-        depth = float(np.mean(values)) - worst(metric) if len(values) else math.nan
+        depth = (
+            float(np.mean(values)) - ablation.primary.ends(metric)[0] if len(values) else math.nan
+        )
         arms.append(Arm(metric, variant, tuple(own if seeds is None else seeds), sd, depth))
     shared = tuple(tuple(_correlation(known[a], known[b], a == b) for b in keys) for a in keys)
-    return Design(tuple(predictions), tuple(arms), shared, paired)
+    return Design(tuple(predictions), tuple(arms), shared, ablation.paired, until)
 
 
 def subjects(predictions: Sequence[Prediction]) -> list[tuple[str, str]]:

@@ -7,9 +7,10 @@ of has that prediction's verdict and no second one, so that a page cannot contra
 
 import dataclasses
 import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from analysis import claims, stats, text
+from analysis import claims, deciding, stats, text
 from analysis.ablation import Prediction, Relation
 from analysis.changes import named
 from analysis.gates import COMPLETE, Gate, Level, gates
@@ -121,21 +122,20 @@ def findings(study: Study) -> Findings:
     }
     rest = [label for label in study.others if label not in spoken]
     subjects = [subject(p) for p in planned]
-    asked = [
-        _allowed(claim, checks, *names[1:])
-        for claim, names in zip(predicted(study), subjects, strict=True)
-    ]
     others = [(study.primary, label, study.baseline) for label in rest]
-    higher = [_allowed(_higher(study, *other), checks, *other[1:]) for other in others]
+    asked = _decided(study, subjects, lambda seeds: predicted(study, seeds), checks)
+    higher = _decided(
+        study, others, lambda seeds: [_higher(study, other, seeds) for other in others], checks
+    )
     failed = {gate.question for gate in checks if gate.level is Level.FAIL}
     return Findings(
         [
             Finding(*names, p, verdict, _pairing(study, names, p.reads))
-            for names, p, verdict in zip(subjects, planned, stats.decide(asked), strict=True)
+            for names, p, verdict in zip(subjects, planned, asked, strict=True)
         ],
         [
             Finding(*names, None, verdict, _pairing(study, names, RESULT))
-            for names, verdict in zip(others, stats.decide(higher), strict=True)
+            for names, verdict in zip(others, higher, strict=True)
         ],
         barred,
         checks,
@@ -154,26 +154,43 @@ def _barred(checks: list[Gate]) -> str:
     return f"trust gate FAIL: {', '.join(failed)}" if failed else ""
 
 
+def _decided(
+    study: Study,
+    subjects: Sequence[tuple[str, str, str]],
+    family: deciding.Family,
+    checks: list[Gate],
+) -> list[Verdict]:
+    """The verdicts on one family under the trust gates.
+
+    Args:
+        subjects: metric, variant and baseline of each claim.
+    """
+    pairs = [(variant, baseline) for _, variant, baseline in subjects]
+
+    def allowed(seeds: Collection[int] | None) -> list[Claim]:
+        return [
+            _allowed(claim, checks, *pair) for claim, pair in zip(family(seeds), pairs, strict=True)
+        ]
+
+    return deciding.decide(study, pairs, allowed)
+
+
 def _allowed(claim: Claim, checks: list[Gate], variant: str, baseline: str) -> Claim:
     """A claim with what the gates that concern its arms say against it."""
     concerned = [gate for gate in checks if gate.concerns(variant, baseline)]
     return dataclasses.replace(claim, barred=_barred(concerned))
 
 
-def predicted(study: Study) -> list[Claim]:
-    """The family of the predictions, as it was planned."""
-    return [
-        claims.claim(
-            claims.read(study, p.metric, p.reads), subject(p), p.relation, p.margin, study.paired
-        )
-        for p in study.manifest.ablation.predictions
-    ]
+def predicted(study: Study, seeds: Collection[int] | None = None) -> list[Claim]:
+    """The family of the predictions, as it was planned; on some seeds, or on all."""
+    planned = study.manifest.ablation.predictions
+    rows = [claims.read(study, p.metric, p.reads) for p in planned]
+    return claims.family(planned, rows, study.paired, seeds)
 
 
-def _higher(study: Study, metric: str, variant: str, baseline: str) -> Claim:
+def _higher(study: Study, names: tuple[str, str, str], seeds: Collection[int] | None) -> Claim:
     """What is asked about a variant of which nothing was predicted."""
-    rows = claims.read(study, metric, RESULT)
-    names = (metric, variant, baseline)
+    rows = claims.at(claims.read(study, names[0], RESULT), seeds)
     return claims.claim(rows, names, Relation.GREATER, 0.0, study.paired)
 
 

@@ -5,6 +5,7 @@ resolved or guessed, so a file from somebody else is only ever data.
 import dataclasses
 from collections.abc import Mapping
 from enum import Enum
+from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from harness.errors import ConfigError
@@ -71,10 +72,11 @@ def _value(hint: Any, value: Any, path: str) -> Any:
         _, item = get_args(hint)
         mapping = _only(dict, value, path)
         return {_text(k, path): _value(item, v, f"{path}.{k}") for k, v in mapping.items()}
-    if hint == float | None:
-        return value if value is None else _scalar(float, value, path)
     if hint == Leaf:
         return value if value is None else _scalar(type(value), value, path)
+    if isinstance(hint, UnionType):  # something or nothing
+        (own,) = set(get_args(hint)) - {NoneType}
+        return value if value is None else _value(own, value, path)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return read(hint, value, path)
     if issubclass(hint, Enum):

@@ -1,15 +1,16 @@
 """The findings of a study under three ways of counting trials that failed or collapsed."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
 import polars as pl
 
-from analysis import stats
+from analysis import deciding
 from analysis.ablation import Relation
+from analysis.claims import at
 from analysis.findings import READINGS, Finding, Findings
 from analysis.quantity import RESULT
 from analysis.stats import Claim, FloatArray, Verdict
@@ -53,18 +54,24 @@ def _decided(
     study: Study, family: list[Finding], handling: Handling, fallen: set[str]
 ) -> list[Handled]:
     """One family. What is not computed counts in it like what is withheld."""
-    arms = [_arms(study, f, handling, fallen) for f in family]
-    claims = []
-    for f, pair in zip(family, arms, strict=True):
-        relation, margin = _relation(f)
-        x, y = pair or (np.array([]), np.array([]))
-        claims.append(Claim(relation, margin, x, y, study.paired, limit(f.metric)))
+    arms = [_arms(study, f, handling, fallen, None) for f in family]
+
+    def claims(seeds: Collection[int] | None) -> list[Claim]:
+        return [_claim(study, f, _arms(study, f, handling, fallen, seeds)) for f in family]
+
+    verdicts = deciding.decide(study, [(f.variant, f.baseline) for f in family], claims)
     return [
         Handled(handling, verdict, _word(f, verdict))
         if pair
         else Handled(handling, None, f"not computed: {_unknown(study, f, handling)}")
-        for f, pair, verdict in zip(family, arms, stats.decide(claims), strict=True)
+        for f, pair, verdict in zip(family, arms, verdicts, strict=True)
     ]
+
+
+def _claim(study: Study, f: Finding, pair: tuple[FloatArray, FloatArray] | None) -> Claim:
+    relation, margin = _relation(f)
+    x, y = pair or (np.array([]), np.array([]))
+    return Claim(relation, margin, x, y, study.paired, limit(f.metric))
 
 
 def _relation(f: Finding) -> tuple[Relation, float]:
@@ -84,12 +91,16 @@ def _unknown(study: Study, f: Finding, handling: Handling) -> str:
 
 
 def _arms(
-    study: Study, f: Finding, handling: Handling, fallen: set[str]
+    study: Study,
+    f: Finding,
+    handling: Handling,
+    fallen: set[str],
+    seeds: Collection[int] | None,
 ) -> tuple[FloatArray, FloatArray] | None:
-    """The two arms of a finding; None where a value that it needs is not known."""
+    """The two arms of a finding on some seeds, or on all; None where a needed value is unknown."""
     if f.quantity is not RESULT:
         return None
-    x, y = (_seeds(study, f.metric, label) for label in (f.variant, f.baseline))
+    x, y = (_seeds(study, f.metric, label, seeds) for label in (f.variant, f.baseline))
     if handling is Handling.COMPLETED:
         kept = [
             {s: v for s, (trial, v) in arm.items() if not math.isnan(v) and trial not in fallen}
@@ -112,9 +123,11 @@ def _apart(x: FloatArray, y: FloatArray) -> float:
     return float(np.mean(x) - np.mean(y)) if len(x) and len(y) else 0.0
 
 
-def _seeds(study: Study, metric: str, label: str) -> dict[int, tuple[str, float]]:
+def _seeds(
+    study: Study, metric: str, label: str, seeds: Collection[int] | None
+) -> dict[int, tuple[str, float]]:
     """Planned seed of a variant -> its trial and result, NaN without one; by seed."""
-    own = study.trials.filter(pl.col("variant") == label).select("seed", "trial")
+    own = at(study.trials.filter(pl.col("variant") == label), seeds).select("seed", "trial")
     rows = study.results.filter(pl.col("metric") == metric).select("trial", "value")
     joined = own.join(rows, on="trial", how="left").sort("seed")
     return {

@@ -7,6 +7,7 @@ from datetime import datetime
 from analysis.ablation import Ablation
 from analysis.fixed import SINCE, Leaf
 from analysis.tuned import Tuned
+from analysis.until import Look
 from harness.config import MAX_SEED
 from harness.errors import ConfigError
 
@@ -69,6 +70,8 @@ class Manifest:
         known: trials of this plan, or of an earlier revision of it, that had a result when this
             revision was written.
         tuned: the tuning of each variant whose values the plan confirms.
+        looks: that are planned where seeds are added until the predictions are decided, with what
+            was decided at those that were taken; never in which direction.
         revision: its number, from 1.
         previous: seal of the revision before; "" for the first.
         seal: sha256 over everything else here.
@@ -88,6 +91,7 @@ class Manifest:
     versions: dict[str, str] = field(default_factory=dict)
     known: list[str] = field(default_factory=list)
     tuned: list[Tuned] = field(default_factory=list, metadata=SINCE)
+    looks: list[Look] = field(default_factory=list, metadata=SINCE)
     revision: int = 1
     previous: str = ""
     seal: str = ""
@@ -112,6 +116,28 @@ class Manifest:
                 raise ConfigError(f"trial {job.trial} is of no variant, received {job.variant!r}")
         if strange := [t.variant for t in self.tuned if t.variant not in self.ablation.labels]:
             raise ConfigError(f"tuned: {strange[0]!r} is no variant of the ablation")
+
+    @property
+    def taken(self) -> int:
+        """How many looks were taken."""
+        return sum(look.taken for look in self.looks)
+
+    def called(self, variant: str) -> list[int]:
+        """Seeds of a variant that have results or are still to be run, by the looks so far."""
+        seeds = sorted(self.ablation.seeds)
+        if not self.looks:
+            return seeds
+        number = next(
+            (i for i, look in enumerate(self.looks) if not look.taken or variant in look.stopped),
+            len(self.looks) - 1,
+        )
+        return seeds[: self.looks[number].seeds]
+
+    @property
+    def called_jobs(self) -> list[Job]:
+        """`jobs` without those at seeds that were spared, or are not called for yet."""
+        seeds = {label: set(self.called(label)) for label in self.ablation.labels}
+        return [job for job in self.jobs if job.seed in seeds[job.variant]]
 
     @property
     def differing(self) -> list[str]:

@@ -10,12 +10,13 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
-from analysis import claims, frame, stats, text
+from analysis import claims, deciding, frame, text
 from analysis.ablation import Checkpoint, Prediction, Relation
 from analysis.frame import Axis
 from analysis.quantity import AXES, Kind
@@ -78,14 +79,16 @@ class Strip:
 def multiverse(study: Study) -> list[Strip]:
     """A strip for each prediction, in the file's order. Trust gates withhold nothing here."""
     predictions = study.manifest.ablation.predictions
+    pairs = [(p.variant, p.baseline) for p in predictions]
     planned = plan(study)
     cells: list[dict[Analysis, Verdict]] = [{} for _ in predictions]
     for analysis in _analyses(study):
         concerned = [_differs(study, p, analysis) or analysis == planned for p in predictions]
         if not any(concerned):
             continue
-        family = [_claim(study, p, analysis) for p in predictions]
-        for i, verdict in enumerate(stats.decide(family)):
+        rows = [_counted(study, p, analysis) for p in predictions]
+        family = partial(claims.family, predictions, rows, analysis.paired)
+        for i, verdict in enumerate(deciding.decide(study, pairs, family)):
             if concerned[i]:
                 cells[i][analysis] = verdict
     return [Strip(p, own) for p, own in zip(predictions, cells, strict=True)]
@@ -120,12 +123,12 @@ def _budget_axis(study: Study) -> str:
     return {BudgetUnit.TOKENS: "tokens", BudgetUnit.SECONDS: "seconds"}.get(unit, "steps")
 
 
-def _claim(study: Study, p: Prediction, analysis: Analysis) -> stats.Claim:
+def _counted(study: Study, p: Prediction, analysis: Analysis) -> pl.DataFrame:
+    """Every trial that counts under an analysis; columns `claims.READ`."""
     rows = _rows(study, p, analysis)
     if analysis.missing is Missing.WORST:
         rows = pl.concat([rows, *(_imputed(study, p, rows, x) for x in (p.variant, p.baseline))])
-    names = (p.metric, p.variant, p.baseline)
-    return claims.claim(rows, names, p.relation, p.margin, analysis.paired)
+    return rows
 
 
 def _rows(study: Study, p: Prediction, analysis: Analysis) -> pl.DataFrame:

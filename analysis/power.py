@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from analysis import stats
 from analysis.ablation import Prediction, Relation
 from analysis.designs import Arm, Design, subjects
-from analysis.stats import Claim, FloatArray, decided
+from analysis.stats import Claim, FloatArray, Looks, decided
 
 DRAWS = 10_000  # a rate of .05 is then known to .004 (two standard errors)
 SEED = 20_261  # a report is the same whenever it is built
@@ -223,12 +223,20 @@ def _supported(
     design: Design, tests: Sequence[_Test], draws: _Draws, scene: Scene, truth: bool
 ) -> NDArray[np.bool_]:
     """Which predictions are supported in each study, (DRAWS, predictions)."""
-    claims = []
+    arms = []
     for test in tests:
         x = y = np.zeros((DRAWS, 1))  # too few seeds: counts in the family, is never supported
         if test.possible:
             x = draws.values(test, test.x, scene is not Scene.NORMAL)
             y = draws.values(test, test.y, scene is Scene.BOTH)
             x = x + (test.true if truth else test.false(scene))
-        claims.append(Claim(test.prediction.relation, test.prediction.margin, x, y, design.paired))
-    return decided(claims)[0]
+        arms.append((test.prediction, x, y))
+
+    def claims(n: int | None) -> list[Claim]:
+        """The family on the first seeds, or on all."""
+        return [Claim(p.relation, p.margin, x[:, :n], y[:, :n], design.paired) for p, x, y in arms]
+
+    if design.until is None:
+        return decided(claims(None))[0]
+    stages = [claims(n) for n in design.until.at]
+    return stats.decided_in_looks(Looks.of(design.until), stages)[0]

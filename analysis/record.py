@@ -12,6 +12,7 @@ from analysis import (
     evidence,
     exploratory,
     failures,
+    growth,
     multiverse,
     selftest,
     stats,
@@ -34,7 +35,7 @@ def written(study: Study, found: Findings) -> str:
         "primary": plain(manifest.ablation.primary),
         "baseline": study.baseline,
         "test": "paired t" if study.paired else "Welch t",
-        "adjustment": "Holm within predictions, and within comparisons",
+        "adjustment": f"Holm within predictions, and within comparisons{growth.adjusted(study)}",
         "alpha": stats.ALPHA,
         "withheld": found.barred,
         "gates": [plain(gate) for gate in found.gates],
@@ -58,6 +59,7 @@ def written(study: Study, found: Findings) -> str:
         "selftest": selftest.data(study),
         "cost": cost.data(study),
         "checklist": checklist.data(study),
+        "looks": growth.data(study),
         "evidence": evidence.data(study, found),
         "exploratory": {} if found.barred else exploratory.plain(study),
     }
@@ -68,7 +70,7 @@ def _finding(f: Finding) -> dict[str, Any]:
     verdict = plain(f.verdict)
     shown = {"metric": f.metric, "variant": f.variant, "baseline": f.baseline, "verdict": f.word}
     claimed = {"quantity": Kind.RESULT.value} | (plain(f.prediction) if f.prediction else {})
-    keys = ("reason", "p", "alone", "difference", "resolution")
+    keys = ("reason", "p", "alone", "difference", "resolution", "look")
     return claimed | shown | {key: verdict[key] for key in keys} | {"pairing": plain(f.pairing)}
 
 

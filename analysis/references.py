@@ -31,6 +31,18 @@ ARMITAGE = (
     "accumulating data. Journal of the Royal Statistical Society A 132, 235-244: what looking "
     "more than once costs."
 )
+LAN = (
+    "Lan, K. K. G. and DeMets, D. L. (1983). Discrete sequential boundaries for clinical trials. "
+    "Biometrika 70, 659-663: levels of the looks."
+)
+JENNISON = (
+    "Jennison, C. and Turnbull, B. W. (1989). Interim analyses: the repeated confidence interval "
+    "approach. Journal of the Royal Statistical Society B 51, 305-361: intervals at the looks."
+)
+MAURER = (
+    "Maurer, W. and Bretz, F. (2013). Multiple testing in group sequential trials using graphical "
+    "approaches. Statistics in Biopharmaceutical Research 5, 311-320: Holm's procedure over looks."
+)
 HENDERSON = (
     "Henderson, P. et al. (2018). Deep reinforcement learning that matters. AAAI 32: every seed "
     "is shown, and the seed is the replicate."
@@ -62,6 +74,9 @@ def used(study: Study, found: Findings) -> list[str]:
         HEDGES: bool(study.others),
         HENDERSON: True,
         HOLM: bool(every),
+        JENNISON: bool(study.manifest.looks),
+        LAN: bool(study.manifest.looks),
+        MAURER: bool(study.manifest.looks),
         PINEAU: True,
         SCHUIRMANN: equal,
         SCHULMAN: "eval/kl" in logged,

@@ -1,6 +1,6 @@
 """The report's first half: answer, predictions, methods, trust. Each function is one section."""
 
-from analysis import attempts, stats, text
+from analysis import attempts, growth, stats, text
 from analysis.ablation import Checkpoint
 from analysis.findings import Finding, Findings
 from analysis.gates import Gate
@@ -17,14 +17,15 @@ def predictions(study: Study, found: Findings) -> str:
     method = (
         f"Difference: variant minus its baseline over seeds, {tested_by(study)} interval of the "
         f"level at which the verdict was taken. Holm's procedure over the {len(rows)} predictions "
-        f"holds the chance of any false verdict at .05. Supported: the interval lies wholly on the "
-        f"predicted side of the margin; refuted: wholly on the other. An *equal* with its estimate "
-        f"inside the margin is two one-sided tests, hence the narrower interval. p: of the "
-        f"direction decided, or of the nearer one, adjusted; below .05 exactly where there is a "
-        f"verdict. Could show: the true difference beyond the margin, or for *equal* the margin, "
-        f"that this test shows with 80 % power at this spread, with the interval that the spread's "
-        f"own error gives it. No verdict is given below {stats.MIN_SEEDS_VERDICT} seeds, without a "
-        f"spread over seeds, or under a trust gate that says FAIL."
+        f"holds the chance of any false verdict at .05{growth.adjusted(study)}. Supported: the "
+        f"interval lies wholly on the predicted side of the margin; refuted: wholly on the other. "
+        f"An *equal* with its estimate inside the margin is two one-sided tests, hence the "
+        f"narrower interval. p: of the direction decided, or of the nearer one, adjusted; below "
+        f".05 exactly where there is a verdict. Could show: the true difference beyond the margin, "
+        f"or for *equal* the margin, that this test shows with 80 % power at this spread, with the "
+        f"interval that the spread's own error gives it. No verdict is given below "
+        f"{stats.MIN_SEEDS_VERDICT} seeds, without a spread over seeds, or under a trust gate that "
+        f"says FAIL."
     )
     return "\n\n".join(
         [*parts, text.table(header, rows), *_withheld(found), _reasons(found), method]

@@ -25,15 +25,11 @@ TITLE = "## The report tests itself"
 
 def selftest(study: Study) -> SelfTest:
     """The study's design, at the seeds, spreads and correlations that its results have."""
-    ablation = study.manifest.ablation
     rows = study.results.sort("trial").select("metric", "variant", "seed", "value").iter_rows()
     results: dict[tuple[str, str], dict[int, float]] = {}
     for metric, variant, seed, value in rows:
         results.setdefault((metric, variant), {})[seed] = value
-    design = of_results(
-        ablation.on_results, results, study.paired, lambda m: ablation.primary.ends(m)[0]
-    )
-    return simulated(design)
+    return simulated(of_results(study.manifest.ablation, results))
 
 
 def section(study: Study) -> str:
@@ -61,9 +57,12 @@ def _row(chance: Chance) -> list[str]:
 
 def _method(study: Study) -> str:
     pairs = "seed by seed" if study.paired else "as groups of seeds"
+    seeds = "its seeds of each arm"
+    if study.manifest.looks:
+        seeds = "all planned seeds of each arm, looked at as planned"
     return (
-        f"{DRAWS:,} studies like this one were drawn from normal distributions (its seeds of each "
-        f"arm, their spread, their correlations over seeds as measured) and decided as this page "
+        f"{DRAWS:,} studies like this one were drawn from normal distributions ({seeds}, "
+        f"their spread, their correlations over seeds as measured) and decided as this page "
         f"decides: compared {pairs}, Holm over the predictions on results. False: how often one is "
         f"called supported where every difference lies at its margin (an *equal* under collapse of "
         f"the variant: so far outside that the other seeds look equal). If true: the same where "

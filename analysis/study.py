@@ -41,10 +41,10 @@ class Study:
 
     Attributes:
         history: every revision of the manifest, oldest first.
-        trials: one row per planned trial in the manifest's order: TRIALS, then the columns of
-            `columns.RUNS` that describe the run that counts. `status` is MLflow's, MISSING for a
-            trial without a run and NO RESULT for a finished one whose primary metric is not a
-            number where the trial ended.
+        trials: one row per trial that the plan calls for, in the manifest's order: TRIALS, then
+            the columns of `columns.RUNS` that describe the run that counts. `status` is MLflow's,
+            MISSING for a trial without a run and NO RESULT for a finished one whose primary metric
+            is not a number where the trial ended.
         metrics: columns of `columns.METRICS`, finished trials only.
         results: `frame.results` of `metrics`.
         tables: trial -> its last evaluation table.
@@ -204,7 +204,7 @@ def _config(data: Data, finished: pl.DataFrame) -> dict[str, Any]:
 def _planned(manifest: Manifest, counted: pl.DataFrame) -> pl.DataFrame:
     """Every planned trial with what the store says of its run."""
     planned = pl.DataFrame(
-        [(j.trial, j.variant, j.seed, j.config_hash, j.identity) for j in manifest.jobs],
+        [(j.trial, j.variant, j.seed, j.config_hash, j.identity) for j in manifest.called_jobs],
         schema=TRIALS,
         orient="row",
     )

@@ -5,7 +5,7 @@ Its parts are those of the tutorial's write-up: title, hypothesis, methods, resu
 
 import math
 
-from analysis import cost, names, sections, text
+from analysis import cost, growth, names, sections, text
 from analysis.contrasts import named
 from analysis.findings import Finding, Findings
 from analysis.gates import Level
@@ -49,12 +49,15 @@ def _methods(study: Study) -> str:
     plan = study.manifest.ablation
     changed = study.manifest.differing
     tests = "paired" if plan.paired else "Welch"
+    size = f"{text.seeds(len(plan.seeds))} each"
+    size = f"up to {size} until decided" if plan.until else size
     return (
         f"{len(plan.variants)} {'variant' if len(plan.variants) == 1 else 'variants'} at "
-        f"{text.seeds(len(plan.seeds))} each, {plan.budget.amount:,.0f} {plan.budget.unit.value} "
-        f"per trial; changed: {text.codes(changed)}. Result: {names.name(plan.primary.metric)} at "
+        f"{size}, {plan.budget.amount:,.0f} {plan.budget.unit.value} per trial; changed: "
+        f"{text.codes(changed)}. Result: {names.name(plan.primary.metric)} at "
         f"the {plan.primary.checkpoint.value} evaluation, on held-out prompts; {tests} t tests "
-        f"over seeds, Holm's procedure over the predictions. {cost.sentence(study)}."
+        f"over seeds, Holm's procedure over the predictions{growth.adjusted(study)}. "
+        f"{cost.sentence(study)}."
     )
 
 

@@ -53,6 +53,8 @@ class SweepConfig:
 
     Attributes:
         require_clean: refuse to start while the code's git tree has uncommitted changes.
+        show_looks: where seeds are added until the predictions are decided, show each difference at
+            every look; otherwise only how many are decided, and never in which direction.
         fail_fast: the first trial that fails for good, after its retries, stops the sweep.
         only: all planned trials without a result, or those alone that have failed.
         stage: what it is for; all keys below are read where it is tune.
@@ -69,6 +71,7 @@ class SweepConfig:
     """
 
     require_clean: bool = False
+    show_looks: bool = False
     fail_fast: bool = False
     only: Only = Only.ALL
     stage: Stage = Stage.ABLATE

@@ -17,6 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from analysis import deciding
 from harness.errors import ConfigError, StoreError
 from harness.machine import shown, terminal
 from harness.tracking.address import address, store_path
@@ -102,6 +103,8 @@ def _status(runs: Path, name: str, console: Console) -> None:
     console.print(f"{name}: {look.manifest.ablation.question}")
     for line in (*screen.lines(seen.rows, console.width), *screen.failures(seen.rows)):
         console.print(line)
+    if planned := look.manifest.looks:
+        console.print(f"{name}: {deciding.told(planned[: look.manifest.taken], planned)}")
     console.print(f"{screen.headline(seen)}; {seen.counts}; driven by {there}")
 
 

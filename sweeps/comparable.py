@@ -5,6 +5,7 @@ from harness.config import group_hash
 from harness.errors import ConfigError
 from harness.machine import provenance
 from harness.tasks import sets
+from harness.tracking.none import NoTracking
 from harness.wording import few
 from sweeps.measured import lacking
 from sweeps.plan import Plan, differences
@@ -22,6 +23,7 @@ def check(plan: Plan) -> None:
             measure, or uncommitted code where that is not wanted.
     """
     _clean(plan)
+    _refuse_untracked(plan)
     _refuse_twins(plan)
     _refuse_idle_factors(plan)
     alike(plan)
@@ -52,6 +54,15 @@ def _clean(plan: Plan) -> None:
         raise ConfigError(
             f"sweep.require_clean=true: the code's git tree has uncommitted changes "
             f"({few(changed)}); commit them, or set sweep.require_clean=false"
+        )
+
+
+def _refuse_untracked(plan: Plan) -> None:
+    """Looks at results read the store, as the report does."""
+    if plan.ablation.until is not None and isinstance(plan.jobs[0].tracking, NoTracking):
+        raise ConfigError(
+            f"{plan.ablation.name}: seeds are added until the predictions are decided, by results "
+            f"that are published, received tracking=none; take tracking=mlflow, or a list of seeds"
         )
 
 

@@ -66,13 +66,7 @@ def _errors(planned: Plan, records: Sequence[Record]) -> Iterator[str]:
     for metric, label in subjects(ablation.on_results):
         found = _results(records, metric).get(group_hash(planned.variants[label]), {})
         results[metric, label] = dict(sorted(found.items()))
-    design = of_results(
-        ablation.on_results,
-        results,
-        ablation.paired,
-        lambda metric: ablation.primary.ends(metric)[0],
-        ablation.seeds,
-    )
+    design = of_results(ablation, results, ablation.seeds)
     for number_of, chance in enumerate(simulated(design).chances, start=1):
         p = chance.prediction
         if any(map(math.isnan, chance.false)):

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from analysis.changes import Change, changes
+from analysis.deciding import design
 from analysis.fixed import Leaf, plain
 from analysis.manifest import Job, Manifest
 from analysis.revisions import SHORT, History, line, manifest_path, read_history, sealed
+from analysis.until import Look
 from harness.config import TrialConfig, config_hash, digest, group_hash, trial_name
 from harness.errors import ConfigError
 from harness.identity import Identity, at_seed
@@ -49,7 +51,7 @@ def write_manifest(
         before = history.revisions[-1] if history.revisions else None
         _refuse(plan, path, history)
         jobs = [_job(plan, c, before, contents, homes) for c in whole_plan(plan, before)]
-        manifest = _manifest(plan, jobs, sources, contents)
+        manifest = _manifest(plan, before, jobs, sources, contents)
         made = changes(before, manifest) if before else []
         if before is not None and not made:
             manifest = before
@@ -66,6 +68,42 @@ def write_manifest(
     return manifest
 
 
+def looks_so_far(plan: Plan, before: Manifest | None, jobs: Sequence[Job]) -> list[Look]:
+    """The looks of a plan, with what was decided at them while it was what it is now.
+
+    Otherwise none is taken yet: the trials that are there are looked at again.
+
+    Args:
+        jobs: of the plan.
+    """
+    designed = design(plan.ablation)
+    if before is None or any(job.fresh for job in plan.jobs) or len(before.looks) != len(designed):
+        return designed
+    groups = [{(job.variant, job.group_hash) for job in own} for own in (before.jobs, jobs)]
+    keys = ("until", "predictions", "primary", "paired", "seeds")
+    same = all(getattr(before.ablation, key) == getattr(plan.ablation, key) for key in keys)
+    return before.looks if same and groups[0] == groups[1] else designed
+
+
+def write_looks(runs: Path, name: str, looks: list[Look]) -> Manifest:
+    """The newest revision of a plan with these looks; a new line where they were others.
+
+    Raises:
+        ConfigError: the file is damaged, or cannot be written.
+    """
+    path = manifest_path(runs, name)
+    with files.locked(path.with_name("lock"), LOCK_WAIT_S):
+        history = read_history(path)
+        before = history.revisions[-1]
+        if before.looks == looks:
+            return before
+        created = datetime.now(UTC).isoformat(timespec="milliseconds")
+        manifest = dataclasses.replace(before, looks=looks, created=created)
+        manifest = _sealed(manifest, before, _known(runs, history, manifest))
+        _append(path, history.end, manifest)
+    return manifest
+
+
 def whole_plan(plan: Plan, before: Manifest | None) -> list[TrialConfig]:
     """Every trial of the plan, seed by seed: what the command names, and what was planned before.
 
@@ -75,6 +113,9 @@ def whole_plan(plan: Plan, before: Manifest | None) -> list[TrialConfig]:
 
     Args:
         before: the newest revision; None without one.
+
+    Raises:
+        ConfigError: seeds are added until decided, and others are planned than it declares.
     """
     named = {trial_name(job): job for job in plan.jobs}
     seeds = set(plan.ablation.seeds)
@@ -82,6 +123,7 @@ def whole_plan(plan: Plan, before: Manifest | None) -> list[TrialConfig]:
         groups = {(job.variant, job.group_hash) for job in before.jobs}
         if groups & {(label, group_hash(config)) for label, config in plan.variants.items()}:
             seeds |= set(before.ablation.seeds)
+    _refuse_other_seeds(plan, seeds)
     configs = [
         dataclasses.replace(plan.variants[label], seed=seed)
         for seed in sorted(seeds)
@@ -101,6 +143,17 @@ def _refuse(plan: Plan, path: Path, history: History) -> None:
         raise ConfigError(
             f"{path} holds the plan of {kinds[not plan.grid]} of that name, received "
             f"{kinds[plan.grid]}; give one of them another name than {name!r}"
+        )
+
+
+def _refuse_other_seeds(plan: Plan, seeds: set[int]) -> None:
+    """Looks are planned for the declared seeds, so a plan of them can get no others."""
+    ablation = plan.ablation
+    if ablation.until is not None and seeds != set(ablation.seeds):
+        raise ConfigError(
+            f"{ablation.name}: seeds are added until decided, up to max {ablation.until.max}, but "
+            f"{sorted(seeds - set(ablation.seeds))} are planned already; declare them all, or "
+            f"begin anew: python -m sweeps rm {ablation.name}"
         )
 
 
@@ -138,7 +191,11 @@ def command() -> str:
 
 
 def _manifest(
-    plan: Plan, jobs: list[Job], sources: Mapping[str, Source], contents: Mapping[str, Identity]
+    plan: Plan,
+    before: Manifest | None,
+    jobs: list[Job],
+    sources: Mapping[str, Source],
+    contents: Mapping[str, Identity],
 ) -> Manifest:
     commit, dirty = provenance.git_state()
     seeds = sorted({job.seed for job in jobs})
@@ -157,6 +214,7 @@ def _manifest(
         deviations=plan.departures(seeds),
         versions=provenance.versions(),
         tuned=plan.tuned,
+        looks=looks_so_far(plan, before, jobs),
     )
 
 

@@ -91,7 +91,7 @@ class Look:
         if stamp != self.stamp:  # another revision
             self.stamp, self.manifest = stamp, newest(self.runs, self.name)
         since = driver.since(self.runs, self.name)
-        rows = [self._row(job, since) for job in self.manifest.jobs]
+        rows = [self._row(job, since) for job in self.manifest.called_jobs]
         running = [row.record for row in rows if row.state == RUNNING]
         waiting = [row.record for row in rows if row.state == WAITING]
         ended = [row.record for row in rows if row.state not in (RUNNING, WAITING)]

@@ -20,7 +20,7 @@ from harness.stages import Only
 from harness.tracking import record
 from harness.tracking.record import Record, Status
 from harness.trial import looked_at
-from sweeps import evidence
+from sweeps import evidence, looks
 from sweeps.estimate import Estimate, estimate, makespan, past
 from sweeps.overview import has_checkpoint
 from sweeps.plan import Plan, differences
@@ -69,10 +69,13 @@ def preview(planned: Plan, console: Console, before: set[str]) -> None:
     seen = [_asked(each, before) for each in _seen(planned, bases, runs, records)]
     before.update(trial_name(each.job) for each in seen)
     ablation = planned.ablation
+    most = "at most " * (ablation.until is not None)
     console.print(
-        f"{ablation.name}: {len(seen)} trials ({len(ablation.labels)} variants x "
+        f"{ablation.name}: {most}{len(seen)} trials ({len(ablation.labels)} variants x "
         f"{len(ablation.seeds)} seeds); dry_run=true, so nothing is started or written"
     )
+    for line in looks.previewed(ablation):
+        console.print(line)
     console.print(_table(planned, seen))
     for label in ablation.labels:
         changed = differences(planned.variants[ablation.baseline], planned.variants[label])
@@ -175,7 +178,8 @@ def _costs(planned: Plan, seen: Sequence[Seen]) -> str:
     todo = [each for each in seen if each.state not in DONE]
     costs = [(each, each.cost) for each in todo if each.cost is not None]
     first = planned.jobs[0]
-    text = f"to do: {len(todo)} trials"
+    most = "at most " * (planned.ablation.until is not None)
+    text = f"to do: {most}{len(todo)} trials"
     if not costs:
         return text + ("; what they take is known once one of each shape has finished" * bool(todo))
     shares = [1.0 if each.state in (NEW, CHANGED) else each.left for each, _ in costs]

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from analysis.ablation import Ablation
 from analysis.tuned import Tuned
+from analysis.until import Until
 from harness.errors import ConfigError
 from harness.stages import Stage, SweepConfig
 from harness.typed import typed
@@ -73,7 +74,7 @@ class Asked:
             shared = _shared(ablation)
         tuned: list[Tuned] = []
         if self.stage is Stage.TUNE:
-            ablation = dataclasses.replace(ablation, seeds=self._one_seed(master))
+            ablation = dataclasses.replace(ablation, seeds=self._one_seed(master), until=None)
         if self.stage is Stage.CONFIRM:
             seeds = [int(seed) for seed in ablation.seeds]
             runs = Path(str(master.runs)).expanduser().absolute()
@@ -163,9 +164,23 @@ def _from_file(master: DictConfig, asked: Asked) -> tuple[Ablation, list[int]]:
         raise ConfigError(
             f"ablation {chosen[0]}: `name` must be the file's name, received {node.get('name')!r}"
         )
-    plain = {str(key): value for key, value in node.items()}
+    plain = _expanded({str(key): value for key, value in node.items()})
     own: Ablation = typed(plain, "ablation")
     return own if asked.seeds is None else _at(plain, asked.seeds), own.seeds
+
+
+def _expanded(plain: dict[str, Any]) -> dict[str, Any]:
+    """Seeds that are added until predictions are decided, as a list with its plan beside it."""
+    seeds = plain.get("seeds")
+    if "until" in plain:
+        raise ConfigError(
+            f"ablation {plain.get('name')}: unknown key 'until'; write seeds: {{min: 3, max: 12, "
+            f"stop: decided}}"
+        )
+    if not isinstance(seeds, dict):
+        return plain
+    until: Until = typed(seeds, "ablation.seeds", Until)
+    return {**plain, "seeds": list(range(until.max)), "until": seeds}
 
 
 def _at(plain: dict[str, Any], seeds: list[Any]) -> Ablation:

@@ -22,7 +22,7 @@ from harness.tracking import record
 from harness.tracking.none import NoTracking
 from harness.tracking.record import Status
 from harness.trial import check, clear, made, trial_folder
-from sweeps import comparable, overview
+from sweeps import comparable, looks, overview
 from sweeps.driver import driving
 from sweeps.manifest import write_manifest
 from sweeps.plan import Plan, plans
@@ -97,13 +97,25 @@ def _driven(questions: Sequence[Plan], console: Console) -> Iterator[dict[str, E
 
 
 def _run(runs: Path, planned: Plan, homes: Mapping[str, Path], console: Console) -> None:
-    """The trials of one plan that have no result yet, and its report."""
+    """The trials of one plan that have no result yet, look by look if it has some; its report."""
+    asked, failures = planned.jobs, list[Failure]()
+    for part in looks.parts(runs, planned, homes, console):
+        asked, failures = _trials(runs, part, homes, console)
+    empty = _report(planned, runs, console)
+    if failures:
+        _show(failures, planned.jobs, console)
+    _refuse_gaps(asked, homes, empty)
+
+
+def _trials(
+    runs: Path, planned: Plan, homes: Mapping[str, Path], console: Console
+) -> tuple[list[TrialConfig], list[Failure]]:
+    """Run the trials of a plan that have no result yet; which those were, and what failed."""
     missing = [job for job in planned.jobs if standing.result(homes[trial_name(job)]) is None]
     done = len(planned.jobs) - len(missing)
     pending = [job for job in missing if _asked_for(job, homes)]
     console.print(
-        f"{planned.ablation.name}: {len(planned.jobs)} trials "
-        f"({len(planned.ablation.labels)} variants x {len(planned.ablation.seeds)} seeds), "
+        f"{planned.ablation.name}: {len(planned.jobs)} trials ({looks.size(planned)}), "
         f"{done} finished before"
     )
     if len(pending) < len(missing):
@@ -124,10 +136,7 @@ def _run(runs: Path, planned: Plan, homes: Mapping[str, Path], console: Console)
             _end(pending, console)
         if watch.interrupted:
             _refuse_stopped(runs, name, homes, console)
-    empty = _report(planned, runs, console)
-    if failures:
-        _show(failures, planned.jobs, console)
-    _refuse_gaps(pending, homes, empty)
+    return pending, failures
 
 
 def _asked_for(job: TrialConfig, homes: Mapping[str, Path]) -> bool:

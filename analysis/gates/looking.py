@@ -1,8 +1,9 @@
 """Whether somebody looked at the results before all were there."""
 
+import dataclasses
 from pathlib import Path
 
-from analysis import looks
+from analysis import deciding, looks, stats
 from analysis.gates.gate import Gate, Level
 from analysis.seal import known_at
 from analysis.study import Study
@@ -38,8 +39,12 @@ def interim(study: Study) -> list[int]:
     A revision that adds trials to results is a look as well: whoever decided on more data may have
     known them.
     """
-    now = seen(study)
-    found = [(look.time, set(look.results)) for look in study.looks if look.results != now]
+    now, planned = seen(study), _planned(study)
+    found = [
+        (look.time, set(look.results))
+        for look in study.looks
+        if look.results != now and set(look.results) not in planned
+    ]
     revisions = study.history.revisions
     for number in range(1, len(revisions)):
         before = {job.trial for job in revisions[number - 1].jobs}
@@ -50,6 +55,34 @@ def interim(study: Study) -> list[int]:
     return [len(trials) for _, trials in sorted(found, key=lambda each: each[0])]
 
 
+def _planned(study: Study) -> list[set[str]]:
+    """The trials that were there at each planned look: verdicts are corrected for these."""
+    manifest = study.manifest
+    found = []
+    for number in range(manifest.taken):
+        before = [
+            dataclasses.replace(look, taken=place < number)
+            for place, look in enumerate(manifest.looks)
+        ]
+        then = dataclasses.replace(manifest, looks=before)
+        found.append({job.trial for job in then.called_jobs})
+    return found
+
+
+def _otherwise(study: Study) -> list[str]:
+    """Looks that the results, as they are now, would have decided otherwise than they did."""
+    found = []
+    for number, look in enumerate(study.manifest.looks[: study.manifest.taken], start=1):
+        verdicts = enumerate(deciding.verdicts(study, number), start=1)
+        now = [i for i, verdict in verdicts if verdict.outcome in stats.DECIDED]
+        if now != look.decided:
+            found.append(
+                f"look {number} decided predictions {look.decided or 'none'}, by the results that "
+                f"are there now it would {now or 'none'}"
+            )
+    return found
+
+
 def inflated(tests: int) -> float:
     """How often one of so many tests errs, at least."""
     return INFLATED[max(n for n in INFLATED if n <= tests)]
@@ -58,7 +91,7 @@ def inflated(tests: int) -> float:
 def interim_looks(study: Study) -> Gate:
     """Looks at results that were followed by more results."""
     question = "No look at the results before the last one"
-    earlier = interim(study)
+    earlier, moved = interim(study), _otherwise(study)
     done, planned = len(study.finished), len(study.trials)
     unfinished = f"{done} of {planned} results so far: this report is a look itself"
     if not done:
@@ -76,9 +109,13 @@ def interim_looks(study: Study) -> Gate:
             f"{tests} tests at 5 % err in {'about ' if tests in INFLATED else 'more than '}"
             f"{100 * inflated(tests):.1f} % of studies without an effect"
         )
-        if done < planned:
-            detail += f"; {unfinished}"
+        detail = "; ".join([detail, *moved, *[unfinished] * (done < planned)])
         return Gate(question, Level.WARN, detail)
-    if done < planned:
-        return Gate(question, Level.WARN, unfinished)
+    if moved or done < planned:
+        return Gate(question, Level.WARN, "; ".join([*moved, *[unfinished] * (done < planned)]))
+    taken = [look.seeds for look in study.manifest.looks if look.taken]
+    if taken:
+        at = ", ".join(map(str, taken))
+        detail = f"looks as planned, at {at} seeds, each at a level of its own; no other look"
+        return Gate(question, Level.OK, detail)
     return Gate(question, Level.OK, f"no report was built before the last of {planned} results")

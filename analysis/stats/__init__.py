@@ -50,11 +50,14 @@ from analysis.stats.power import (
     expected_detectable,
 )
 from analysis.stats.simultaneous import Simultaneous, dunnett, games_howell
-from analysis.stats.studies import decided
+from analysis.stats.spending import At, Looks, crossing, needed, spent
+from analysis.stats.stopping import decide_in_looks
+from analysis.stats.studies import decided, decided_in_looks
 from analysis.stats.survival import Times, restricted_mean, survival
 from analysis.stats.unusual import Rule, Sign, unusual
 from analysis.stats.variance import VarianceSplit, split
 from analysis.stats.verdicts import (
+    DECIDED,
     MIN_SEEDS_VERDICT,
     Claim,
     Outcome,
@@ -68,15 +71,18 @@ MIN_SEEDS_CONFIRM = 5  # below this a study is a screening: at n = 3 only d > 3 
 
 __all__ = [
     "ALPHA",
+    "DECIDED",
     "LEVEL",
     "MIN_SEEDS_CONFIRM",
     "MIN_SEEDS_VERDICT",
     "POWER",
     "RESAMPLES",
+    "At",
     "Claim",
     "Difference",
     "Estimate",
     "FloatArray",
+    "Looks",
     "Outcome",
     "Resolution",
     "Rule",
@@ -90,8 +96,11 @@ __all__ = [
     "benjamini_hochberg",
     "by_prompt",
     "correlation",
+    "crossing",
     "decide",
+    "decide_in_looks",
     "decided",
+    "decided_in_looks",
     "detectable",
     "directed_p",
     "dunnett",
@@ -107,6 +116,7 @@ __all__ = [
     "local_alphas",
     "mean_height",
     "mean_interval",
+    "needed",
     "no_spread",
     "optimality_gap",
     "paired",
@@ -116,6 +126,7 @@ __all__ = [
     "probability_of_improvement",
     "restricted_mean",
     "sign_flip_p",
+    "spent",
     "split",
     "survival",
     "timed",

@@ -24,10 +24,11 @@ from analysis.stats.differences import Difference, Terms, paired, welch
 from analysis.stats.families import ALPHA, holm, local_alphas
 from analysis.stats.intervals import FloatArray, no_spread
 from analysis.stats.power import Resolution, attainable, detectable
+from analysis.stats.spending import At
 from analysis.stats.survival import Times, ratio, slower
+from analysis.until import FEWEST
 
-# At n = 2 Welch has about one degree of freedom, and one of two seeds is half of the evidence.
-MIN_SEEDS_VERDICT = 3
+MIN_SEEDS_VERDICT = FEWEST
 
 
 class Outcome(Enum):
@@ -37,6 +38,9 @@ class Outcome(Enum):
     REFUTED = "refuted"
     UNDECIDED = "undecided"
     WITHHELD = "withheld"
+
+
+DECIDED = (Outcome.SUPPORTED, Outcome.REFUTED)
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,8 @@ class Verdict:
         resolution: what the same test, at that level and this spread, shows with 80 % power: a
             true difference that far beyond the margin, or for equal the margin itself at d = 0.
             NaN where times are censored.
+        look: number from 1 of the look that it was taken at, the claim's last one where it is
+            undecided; 0 where the number of seeds was fixed.
     """
 
     outcome: Outcome
@@ -107,6 +113,7 @@ class Verdict:
     p: float | None
     alone: float | None
     resolution: Resolution
+    look: int = 0
 
 
 def directed_p(
@@ -135,7 +142,7 @@ def directed_p(
     return np.where(one_sided, tail, 2 * tail), agrees
 
 
-def decide(claims: Sequence[Claim]) -> list[Verdict]:
+def decide(claims: Sequence[Claim], at: Sequence[At | None] = ()) -> list[Verdict]:
     """A verdict on every claim of one family, in the given order.
 
     Holm's procedure over all claims holds the chance of any false verdict at ALPHA. A claim that
@@ -144,19 +151,23 @@ def decide(claims: Sequence[Claim]) -> list[Verdict]:
 
     Args:
         claims: the family, as it was planned.
+        at: the look of each claim that has several (`decide_in_looks`). Its p-value is then the
+            level that would have decided, and its interval the look's repeated confidence interval.
     """
     if not claims:
         return []
+    places = list(at) or [None] * len(claims)
     found = [_difference(c) for c in claims]
     reasons = ["; ".join(filter(None, [c.barred, _lacking(c)])) for c in claims]
     sides = [
-        (1.0, False) if reason else tested(c) for c, reason in zip(claims, reasons, strict=True)
+        (1.0, False) if reason else tested(c, place)
+        for c, reason, place in zip(claims, reasons, places, strict=True)
     ]
     alone = np.array([p for p, _ in sides])
     adjusted, alphas = holm(alone), local_alphas(alone)
     return [
-        _verdict(claim, found[i], reasons[i], sides[i], float(adjusted[i]), float(alphas[i]))
-        for i, claim in enumerate(claims)
+        _verdict(claim, found[i], reasons[i], sides[i], float(adjusted[i]), float(alphas[i]), place)
+        for i, (claim, place) in enumerate(zip(claims, places, strict=True))
     ]
 
 
@@ -174,14 +185,21 @@ def _difference(claim: Claim) -> Difference:
         return dataclasses.replace(test(claim.variant, claim.baseline), of_logs=True)
 
 
-def tested(claim: Claim) -> tuple[float, bool]:
-    """p-value of one claim before any adjustment, and whether the estimate lies on its side."""
+def tested(claim: Claim, at: At | None) -> tuple[float, bool]:
+    """p-value of one claim over its looks, and whether the estimate lies on its side.
+
+    Before any adjustment for other claims.
+    """
     if claim.censored:
-        return _by_logrank(claim)
-    d = _difference(claim)
-    terms = Terms(np.asarray(d.value), np.asarray(d.error), np.asarray(d.df))
-    p, agrees = directed_p(claim.relation, claim.margin, terms)
-    return float(p), bool(agrees)
+        p, agrees = _by_logrank(claim)
+    else:
+        d = _difference(claim)
+        terms = Terms(np.asarray(d.value), np.asarray(d.error), np.asarray(d.df))
+        found = directed_p(claim.relation, claim.margin, terms)
+        p, agrees = float(found[0]), bool(found[1])
+    if at is not None:
+        p = at.level(p, one_sided=agrees and claim.relation is Relation.EQUAL)
+    return p, agrees
 
 
 def _by_logrank(claim: Claim) -> tuple[float, bool]:
@@ -220,20 +238,29 @@ def _lacking(claim: Claim) -> str:
 
 
 def _verdict(
-    claim: Claim, d: Difference, reason: str, side: tuple[float, bool], p: float, alpha: float
+    claim: Claim,
+    d: Difference,
+    reason: str,
+    side: tuple[float, bool],
+    p: float,
+    alpha: float,
+    at: At | None,
 ) -> Verdict:
     """One claim at the level at which its family decides it."""
     alone, agrees = side
     equal = claim.relation is Relation.EQUAL
     inside = equal and abs(d.value) < claim.margin
+    look = 0 if at is None else at.number + 1
+    if at is not None:
+        alpha = at.nominal(alpha, one_sided=inside)
     shown = d.at(1 - 2 * alpha if inside else 1 - alpha)
     resolution = _resolution(claim, alpha)
     if reason:
-        return Verdict(Outcome.WITHHELD, reason, shown, None, None, resolution)
+        return Verdict(Outcome.WITHHELD, reason, shown, None, None, resolution, look)
     outcome = Outcome.UNDECIDED
     if p < ALPHA:
         outcome = Outcome.SUPPORTED if agrees else Outcome.REFUTED
-    return Verdict(outcome, "", shown, p, alone, resolution)
+    return Verdict(outcome, "", shown, p, alone, resolution, look)
 
 
 def _resolution(claim: Claim, alpha: float) -> Resolution:

@@ -55,7 +55,7 @@ def study(plan: store.Plan, points: dict[str, list[Point]] | None = None, **chan
         ],
         schema=RUNS,
     )
-    jobs = [(j.trial, j.variant, j.seed, j.config_hash, j.identity) for j in manifest.jobs]
+    jobs = [(j.trial, j.variant, j.seed, j.config_hash, j.identity) for j in manifest.called_jobs]
     columns = ["trial", "variant", "seed", "config_hash", "planned"]
     planned = pl.DataFrame(jobs, schema=columns, orient="row")
     trials = planned.join(runs.drop("variant", "seed"), on="trial", how="left")

@@ -12,11 +12,13 @@ import pandas as pd
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
 
+from analysis import deciding
 from analysis.ablation import Ablation, Prediction, Primary, Relation, Variant
 from analysis.fixed import plain
 from analysis.manifest import Job, Manifest
 from analysis.revisions import line, manifest_path, sealed
 from analysis.tuned import Tuned
+from analysis.until import Look, Until
 from harness.config import Budget, digest
 from harness.tracking.record import RECORD
 from harness.tracking.store import open_store
@@ -92,6 +94,10 @@ class Plan:
     own: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Variants that differ from the baseline in something else; in nothing: an A/A."""
     created: str = CREATED
+    until: Until | None = None
+    """Then trials are those of all seeds, started or not."""
+    looks: list[Look] = field(default_factory=list)
+    """Looks that were taken."""
 
 
 def prediction(relation: Relation, metric: str, margin: float) -> Prediction:
@@ -114,6 +120,7 @@ def manifest(plan: Plan) -> Manifest:
         primary=plan.primary,
         predictions=plan.predictions,
         paired=plan.paired,
+        until=plan.until,
     )
     differs = {label: plan.own.get(label, plan.differs) for label in labels} | {labels[0]: {}}
     jobs = [
@@ -140,6 +147,7 @@ def manifest(plan: Plan) -> Manifest:
         command=f"python -m harness -m ablation={plan.name}",
         deviations=plan.deviations,
         versions=VERSIONS,
+        looks=[*plan.looks, *deciding.design(ablation)[len(plan.looks) :]],
     )
     return seal(written)
 

@@ -223,7 +223,7 @@ def test_false_supported_about_times(relation: Relation, budget: float) -> None:
             partial += claim.censored
             if not any(arm.reached.any() for arm in arms):
                 continue
-            p, agrees = verdicts.tested(claim)
+            p, agrees = verdicts.tested(claim, None)
             wrong += agrees and p < ALPHA
         rates.append(wrong / 20_000)
         censored.append(partial / 20_000)

@@ -9,12 +9,13 @@ import pytest
 import test_calibration as calibration
 
 from analysis import selftest
-from analysis.ablation import Prediction, Primary, Relation
+from analysis.ablation import Ablation, Prediction, Primary, Relation, Variant
 from analysis.designs import Arm, Design, of_results
 from analysis.power import EFFECT, SelfTest, plan_power, simulated
 from analysis.stats import ALPHA, Claim, FloatArray, Outcome, decide, decided
 from analysis.stats.power import paired_design, welch_design
 from analysis.study import Study
+from harness.config import Budget
 
 GREATER, LESS, EQUAL = Relation.GREATER, Relation.LESS, Relation.EQUAL
 UNKNOWN = math.nan
@@ -92,7 +93,9 @@ def test_where_the_variant_alone_collapses_equal_is_asked_where_it_misleads() ->
         ("eval/accuracy", "a"): dict(enumerate([0.80, 0.79, 0.81])),
     }
     p = predicted(EQUAL, 0.05)
-    (chance,) = simulated(of_results([p], results, False, lambda _: 0.0)).chances
+    arms = [Variant("a"), Variant("b")]
+    ablation = Ablation("mine", "", "", "a", arms, [], [0, 1, 2], Budget(), predictions=[p])
+    (chance,) = simulated(of_results(ablation, results)).chances
     # Supported where no seed of three falls, .8^3 = .512, if the rest would be.
     assert chance.false[2] == pytest.approx(0.512 * chance.found[0], abs=0.02)
     assert chance.false[0] <= ALPHA
