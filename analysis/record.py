@@ -10,6 +10,7 @@ from analysis import (
     evidence,
     exploratory,
     failures,
+    gains,
     multiverse,
     selftest,
     stats,
@@ -54,6 +55,7 @@ def written(study: Study, found: Findings) -> str:
         "comparisons": [_finding(f) for f in found.compared],
         "failures": failures.data(study, found),
         "selftest": selftest.data(study),
+        "gains": gains.data(study),
         "evidence": evidence.data(study, found),
         "exploratory": {} if found.barred else exploratory.plain(study),
     }
