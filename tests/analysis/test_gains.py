@@ -11,7 +11,8 @@ import searching
 import synthetic_store as store
 from searching import TASK, Searchers
 
-from analysis import gains
+from analysis import gains, references
+from analysis.findings import findings
 from analysis.skills import PARTS
 from analysis.study import Study
 
@@ -69,6 +70,13 @@ def test_the_record_has_the_same_numbers_and_they_add_up(study: Study) -> None:
         alone = sum(of["alone"][part]["mean"] for part in PARTS)
         assert of["interaction"]["mean"] == pytest.approx(of["gain"]["mean"] - alone, abs=1e-9)
         assert list(of["seeds"]) == ["0", "1", "2"]
+
+
+def test_the_method_is_cited_where_it_is_used(study: Study) -> None:
+    plain = in_memory.study(store.SOUND)
+    found = findings(plain)
+    assert "Shapley" in references.section(study, found)
+    assert "Shapley" not in references.section(plain, found)
 
 
 def test_the_gain_is_that_of_the_tables(study: Study) -> None:
