@@ -12,6 +12,7 @@ from analysis import (
     evidence,
     exploratory,
     failures,
+    gains,
     growth,
     multiverse,
     selftest,
@@ -60,6 +61,7 @@ def written(study: Study, found: Findings) -> str:
         "cost": cost.data(study),
         "checklist": checklist.data(study),
         "looks": growth.data(study),
+        "gains": gains.data(study),
         "evidence": evidence.data(study, found),
         "exploratory": {} if found.barred else exploratory.plain(study),
     }

@@ -56,6 +56,10 @@ CHEN = (
     "pass@k without bias."
 )
 SCHULMAN = "Schulman, J. (2020). Approximating KL divergence: the k3 estimate of the KL."
+SHAPLEY = (
+    "Shapley, L. S. (1953). A value for n-person games. Contributions to the Theory of Games 2, "
+    "307-317: what each skill brings to the gain."
+)
 PINEAU = (
     "Pineau, J. et al. (2021). Improving reproducibility in machine learning research. Journal of "
     "Machine Learning Research 22, 1-20: the checklist."
@@ -80,6 +84,7 @@ def used(study: Study, found: Findings) -> list[str]:
         PINEAU: True,
         SCHUIRMANN: equal,
         SCHULMAN: "eval/kl" in logged,
+        SHAPLEY: bool(study.first_tables),
         STUDENT: True,
         WELCH: bool(study.others) and not study.paired,
     }

@@ -1,5 +1,6 @@
 """One ablation as loaded: its plan, its trials and their numbers."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,9 +14,12 @@ from analysis.looks import Look
 from analysis.manifest import Manifest
 from analysis.reading import files, tidy
 from analysis.reading.columns import ATTEMPTS, METRICS, RUNS
+from analysis.reading.files import Files
 from analysis.reading.loader import Data, load
 from analysis.reading.records import publish
+from analysis.reading.source import Run
 from analysis.revisions import History, read_revisions, seals
+from analysis.skills import searches
 from analysis.stats import FloatArray
 from harness.measure import collapse
 from harness.measure.collapse import Collapse
@@ -48,6 +52,7 @@ class Study:
         metrics: columns of `columns.METRICS`, finished trials only.
         results: `frame.results` of `metrics`.
         tables: trial -> its last evaluation table.
+        first_tables: trial -> its first evaluation table, of a study of searches only.
         config: resolved config of the first finished trial; empty if none was stored.
         strangers: trials in the store that no revision of the manifest plans.
         runs: columns `columns.RUNS`, one row per trial in the store, planned or not.
@@ -71,6 +76,7 @@ class Study:
     elsewhere: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=elsewhere.COLUMNS))
     looks: list[Look] = field(default_factory=list)
     attempts: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=ATTEMPTS))
+    first_tables: dict[str, pl.DataFrame] = field(default_factory=dict)
 
     @property
     def manifest(self) -> Manifest:
@@ -161,6 +167,7 @@ def read_study(runs: Path, name: str) -> Study:
     # The plan, not the tags, says which variant and seed a trial is.
     metrics = tidy.metrics(data.points, finished)
     results = frame.results(metrics, manifest.ablation.primary)
+    config = _config(data, finished)
     empty = (pl.col("status") == FINISHED) & ~pl.col("trial").is_in(results["trial"].to_list())
     return Study(
         history=history,
@@ -169,8 +176,8 @@ def read_study(runs: Path, name: str) -> Study:
         ),
         metrics=metrics,
         results=results.select(list(METRICS)),
-        tables=_tables(data, finished),
-        config=_config(data, finished),
+        tables=_tables(data, finished, files.last_table),
+        config=config,
         strangers=sorted(set(counted["trial"]) - history.trials),
         runs=counted,
         seals=seals(runs),
@@ -178,6 +185,7 @@ def read_study(runs: Path, name: str) -> Study:
         elsewhere=elsewhere.ended_before(runs, manifest),
         looks=looks.recorded(runs, name),
         attempts=data.runs,
+        first_tables=_tables(data, finished, files.first_table) if searches(config) else {},
     )
 
 
@@ -187,10 +195,12 @@ def _gone(runs: Path, manifest: Manifest) -> set[str]:
     return {trial for trial, path in records.items() if not path.is_file()}
 
 
-def _tables(data: Data, finished: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    """Trial -> its last evaluation table, of those that have one."""
+def _tables(
+    data: Data, finished: pl.DataFrame, which: Callable[[Files, Run], pl.DataFrame | None]
+) -> dict[str, pl.DataFrame]:
+    """Trial -> one of its evaluation tables, of those that have any."""
     rows = finished.select("trial", "run_id").iter_rows()
-    read = {trial: files.last_table(data.files, data.stored[run_id]) for trial, run_id in rows}
+    read = {trial: which(data.files, data.stored[run_id]) for trial, run_id in rows}
     return {trial: table for trial, table in read.items() if table is not None}
 
 

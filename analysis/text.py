@@ -60,6 +60,13 @@ def estimate(e: Estimate, metric: str) -> str:
     return _interval(e.mean, e.low, e.high, metric)
 
 
+def change(e: Estimate, metric: str) -> str:
+    """A mean change and its interval, both with signs, `+0.211 [+0.180, +0.242]`."""
+    if math.isnan(e.low) or e.low == e.high:
+        return signed(e.mean, metric)
+    return _interval(e.mean, e.low, e.high, metric, "+")
+
+
 def difference(d: Difference, metric: str) -> str:
     """Signed difference and interval, `+0.045 [+0.020, +0.070]`; of times `×0.42 [×0.3, ×0.59]`."""
     if d.of_logs:

@@ -80,14 +80,28 @@ def tables(files: Files, run: Run) -> Iterator[tuple[int, pl.DataFrame]]:
             yield int(step[1]), table
 
 
+def first_table(files: Files, run: Run) -> pl.DataFrame | None:
+    """The first evaluation's table of a run; None if there is none.
+
+    Raises:
+        StoreError: it is damaged, or a link.
+    """
+    names = _table_names(files, run)
+    return _read(files, run, names[0], _table) if names else None
+
+
 def last_table(files: Files, run: Run) -> pl.DataFrame | None:
     """The last evaluation's table of a run; None if there is none.
 
     Raises:
         StoreError: it is damaged, or a link.
     """
-    names = [name for name in files.listed(run, TABLES) if TABLE.fullmatch(name)]
+    names = _table_names(files, run)
     return _read(files, run, names[-1], _table) if names else None
+
+
+def _table_names(files: Files, run: Run) -> list[str]:
+    return [name for name in files.listed(run, TABLES) if TABLE.fullmatch(name)]
 
 
 def config(files: Files, run: Run) -> dict[str, Any]:

@@ -384,6 +384,22 @@ def test_a_moved_folder_finds_its_tables(runs: Path, tmp_path: Path) -> None:
     assert_frame_equal(load(moved, NAME).evals, before)
 
 
+def test_a_study_of_searches_has_the_first_tables_too(runs: Path) -> None:
+    assert read_study(runs, NAME).first_tables == {}
+    searches = (
+        "task:\n  _target_: harness.tasks.countdown.Countdown\n"
+        "  template:\n    _target_: harness.tasks.templates.Compact\n"
+    )
+    for config in runs.glob("artifacts/*/*/artifacts/config.yaml"):
+        config.write_text(config.read_text() + searches)
+    study = read_study(runs, NAME)
+    assert study.first_tables.keys() == study.tables.keys() != set()
+    for trial, table in study.first_tables.items():
+        # The response says which step it is of.
+        assert "=12; 0 " in table["response"][0]
+        assert "=12; 0 " not in study.tables[trial]["response"][0]
+
+
 def test_the_signs_of_a_collapse_are_all_that_it_looks_at() -> None:
     """`Study.collapsed` passes on these metrics only."""
     from harness.measure import collapse
