@@ -11,9 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from harness.distributed.sharding import Layout
 from harness.errors import EngineError, HarnessError
-from harness.learner.policy import Policy
 from harness.machine import stall
 from harness.machine.progress import Unit, Wait, waiting
 from harness.models.loading import Source
@@ -29,12 +27,6 @@ pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
 STREAM = Stream(seed=11, name="rollout", step=4)
 PLAIN = Sampling(max_new_tokens=40)
 TOLERANCE = 1e-4
-
-
-@pytest.fixture(scope="module", autouse=True)
-def own_weights(engine: VllmEngine, source: Source) -> None:
-    """The model's, whatever tests of other files have left in the engine."""
-    engine.load_weights(Policy(source.model(), 1.0, Layout(4096)).weights(torch.float32))
 
 
 @pytest.fixture(scope="module")
