@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -304,6 +305,7 @@ def test_an_arm_that_is_decided_gets_no_more_seeds_and_a_kill_loses_nothing(
     wait_for(lambda: len(done()) >= 4 or driver.poll() is not None, 240)
     os.kill(driver.pid, signal.SIGKILL)
     driver.wait()
+    time.sleep(4)  # a killed driver's trials live on for about two seconds
     before = done()
     again = here(*sweep)
 
