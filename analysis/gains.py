@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from analysis import stats, text
-from analysis.skills import PARTS, Gain, Read, gain, searches
+from analysis.skills import ENOUGH, PARTS, Gain, Read, gain, searches
 from analysis.stats import Estimate
 from analysis.study import Study
 from harness.tasks.courses import course
@@ -27,8 +27,9 @@ METHOD = (
     "the others of the trained policy they give 14 accuracies of policies that are neither. A "
     "part is its Shapley value over these, so that the four add up to the gain. Alone: with only "
     "this part trained. Interaction: the gain less the four alone. Mean over seeds with its 95 % "
-    "t interval. Rates say nothing of what a response would have found, had it gone on: it is "
-    "taken to find what others find at that attempt."
+    "t interval. What a response would have found, had it gone on, is not known: it is taken to "
+    f"find what others find at that attempt, and where a policy was there in fewer than {ENOUGH} "
+    "responses, what both policies' responses find."
 )
 
 
