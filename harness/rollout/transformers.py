@@ -2,8 +2,8 @@
 
 What makes it so (float32, one thread): every prompt is padded on the left to one fixed width; no
 matrix product has fewer than MIN_ROWS rows, below which the kernels round otherwise;
-each response draws from its own counter-based stream. Each prompt is prefilled once per group and
-finished responses leave the batch.
+each response draws from its own counter-based stream. Each prompt is prefilled once per group,
+finished responses leave the batch, and the cache is written in place (harness.rollout.cache).
 """
 
 from collections.abc import Iterable, Sequence
@@ -69,7 +69,7 @@ class Transformers(Settings):
 
 
 class TransformersEngine:
-    """Decodes with its own copy of the model, on its device; choosing tokens is done on the CPU."""
+    """Decodes with its own copy of the model and chooses tokens on its device."""
 
     def __init__(self, model: Any, tokens: Tokens, width: int, max_rows: int) -> None:
         self.model = model
@@ -139,7 +139,7 @@ class TransformersEngine:
             use_cache=True,
             logits_to_keep=-(-MIN_ROWS // len(texts)),  # the output layer's rows, MIN_ROWS as well
         )
-        return out.logits[:, -1].cpu(), mask_PL, out.past_key_values
+        return out.logits[:, -1], mask_PL, out.past_key_values
 
     def _plan(self, prompts: int, responses: int, sampling: Sampling) -> None:
         """What passes through the model at most, padding included."""
@@ -151,40 +151,40 @@ class TransformersEngine:
 
     @torch.inference_mode()
     def _decode(self, requests: Sequence[Request], sampling: Sampling, stream: Stream) -> "_Rows":
+        from harness.rollout.cache import Read, started  # with all of transformers
+
         items = [item for r in requests for item in r.items]
         self._plan(len(requests), len(items), sampling)
         logits_PV, mask_PL, cache = self._prefill(requests)
         prompt_R = [i for i, r in enumerate(requests) for _ in r.items]
         rows = _Rows.start(items, sampling, stream)
         prompt_R += prompt_R[:1] * (len(rows.row_R) - len(items))
-        select_R = torch.tensor(prompt_R)
         device = self.model.device
-        cache.batch_select_indices(select_R.to(device))
-        logits_RV, mask_RL = logits_PV[select_R], mask_PL[select_R.to(device)]
+        select_R = torch.tensor(prompt_R, device=device)
+        started(cache, select_R)
+        read = Read.of(self.model, cache, mask_PL, sampling.max_new_tokens)
+        read.keep(select_R)
+        logits_RV = logits_PV[select_R]
         forbidden = _Forbidden(self.tokens, sampling)
         for t in range(sampling.max_new_tokens):
-            logits_RV = forbidden.applied(logits_RV, rows.last_R, t)
-            tokens_R, logprobs_R = choose(logits_RV, rows.uniforms_at(t), sampling)
+            logits_RV = forbidden.applied(logits_RV, rows.last_R.to(device), t)
+            drawn = choose(logits_RV, rows.uniforms_at(t).to(device), sampling)
+            tokens_R, logprobs_R = (x_R.cpu() for x_R in drawn)  # never the logits
             rows.write(t, tokens_R, logprobs_R, self._ends(rows, tokens_R, t, sampling))
             keep_R = rows.compacted()
             if keep_R is None:
                 break
-            if len(keep_R) < len(mask_RL):
-                self.pace.spare((len(mask_RL) - len(keep_R)) * (sampling.max_new_tokens - 1 - t))
+            if len(keep_R) < len(logits_RV):
+                self.pace.spare((len(logits_RV) - len(keep_R)) * (sampling.max_new_tokens - 1 - t))
                 cache.batch_select_indices(keep_R.to(device))
-                mask_RL = mask_RL[keep_R.to(device)]
-            mask_RL = torch.cat([mask_RL, torch.ones_like(mask_RL[:, :1])], dim=1)
-            logits_RV = (
-                self.model(
-                    input_ids=rows.last_R[:, None].to(device),
-                    attention_mask=mask_RL,
-                    position_ids=mask_RL.sum(-1, keepdim=True) - 1,
-                    past_key_values=cache,
-                    use_cache=True,
-                )
-                .logits[:, -1]
-                .cpu()
-            )
+                read.keep(keep_R.to(device))
+            logits_RV = self.model(
+                input_ids=rows.last_R[:, None].to(device),
+                attention_mask=read.mask(self.width + t + 1),
+                position_ids=read.position_R1 + t,
+                past_key_values=cache,
+                use_cache=True,
+            ).logits[:, -1]
         self.pace.finish()
         return rows
 

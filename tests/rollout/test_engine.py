@@ -161,6 +161,61 @@ def test_equal_prompts_differ_by_item_and_equal_items_agree(
     assert a != b
 
 
+def test_one_number_per_response_and_token_leaves_the_device(
+    engine: TransformersEngine, requests: list[Request], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The logits of a real vocabulary would take seconds to travel."""
+    seen: list[int] = []
+    own = torch.Tensor.cpu
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda x: (seen.append(x.dim()), own(x))[1])
+    engine.generate(requests[:4], PLAIN, STREAM)
+    assert set(seen) == {1}
+
+
+@pytest.fixture(scope="module")
+def kinds(source: Source) -> dict[str, Any]:
+    """Models that the cache and its mask treat in different ways, with random weights."""
+    from transformers import Qwen2ForCausalLM
+
+    def model(**changes: Any) -> Any:
+        config = source.config()
+        for name, value in changes.items():
+            setattr(config, name, value)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return Qwen2ForCausalLM(config).eval()
+
+    layers = source.config().num_hidden_layers
+    sliding = ["full_attention", *["sliding_attention"] * (layers - 1)]
+    return {
+        "grouped": model(num_key_value_heads=2),
+        "eager": model(_attn_implementation="eager"),
+        "sliding": model(layer_types=sliding, sliding_window=9, use_sliding_window=True),
+    }
+
+
+@pytest.mark.parametrize("kind", ["grouped", "eager", "sliding"])
+@pytest.mark.parametrize("unlike", [False, True])
+def test_other_attention_is_what_transformers_computes(
+    kinds: dict[str, Any], tokens: Tokens, requests: list[Request], kind: str, unlike: bool
+) -> None:
+    """Log-probs of a pass without a cache, and no batch that shows; with and without padding."""
+    asked = requests[:12]
+    width = 16 if unlike else len(tokens.ids([asked[0].prompt.text])[0])
+    if not unlike:
+        asked = [r for r in asked if len(tokens.ids([r.prompt.text])[0]) == width]
+    engine = TransformersEngine(kinds[kind], tokens, width, 512)
+    made = engine.generate(asked, PLAIN, STREAM)
+    for i, length in enumerate(made.lengths_B.tolist()):
+        response = made.tokens_BT[i, :length]
+        expected = row_logits(kinds[kind], made.prompt_ids[i], response).log_softmax(-1)
+        got = made.logprobs_BT[i, :length].double()
+        expected = expected.gather(-1, response[:, None])[:, 0]
+        torch.testing.assert_close(got, expected, rtol=0, atol=1e-4)
+    alone = in_calls(engine, apart(asked[:2]), 1)
+    assert alone == {item: r for item, r in by_item(asked, made).items() if item in alone}
+
+
 # --- what a rollout says --------------------------------------------------------------------------
 
 
