@@ -8,8 +8,8 @@ from rich.console import Console
 
 from analysis import unplanned
 from analysis.exporting import Format, export
+from analysis.publishing import published
 from analysis.reading.loader import load
-from analysis.report import build
 from analysis.revisions import read_revisions
 from harness.errors import ConfigError, StoreError
 from harness.machine import terminal
@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
 def _report(options: argparse.Namespace, console: Console) -> int:
     read_revisions(options.runs, options.name)  # refused before anything else is said
     console.print(f"{options.name}: publishing the trials' records, then writing the report")
-    built = build(options.runs, options.name)
+    built = published(options.runs, options.name)
     console.print(built.summary)
     console.print(str(built.html))
     if built.empty:

@@ -114,6 +114,11 @@ class Manifest:
             raise ConfigError(f"tuned: {strange[0]!r} is no variant of the ablation")
 
     @property
+    def differing(self) -> list[str]:
+        """Keys in which some variant differs from the baseline, sorted."""
+        return sorted({key for job in self.jobs for key in job.differs})
+
+    @property
     def created_ms(self) -> float:
         """`created` in milliseconds since 1970, as MLflow counts."""
         return datetime.fromisoformat(self.created).timestamp() * 1000

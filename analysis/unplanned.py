@@ -102,15 +102,13 @@ def _group(data: Data, run_id: str, by: str) -> str:
     row = data.runs.filter(pl.col("run_id") == run_id)
     if by in row.columns:
         return str(row[0, by])
-    stored = data.stored[run_id]
-    return stored.tags.get(by, stored.params.get(by, ""))
+    tags = data.stored[run_id].tags
+    return tags[by] if by in tags else data.settings(run_id).get(by, "")
 
 
 def _keys(data: Data, chosen: pl.DataFrame) -> list[str]:
-    stored = [data.stored[run_id] for run_id in chosen["run_id"]]
-    return sorted(
-        {"variant", "trial", "experiment", *(key for run in stored for key in run.params)}
-    )
+    own = (data.settings(run_id) for run_id in chosen["run_id"])
+    return sorted({"variant", "trial", "experiment", *(key for keys in own for key in keys)})
 
 
 def _short(words: Sequence[str]) -> str:
@@ -137,12 +135,12 @@ def _results(data: Data, chosen: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, 
 def _remarks(data: Data, chosen: pl.DataFrame, by: str) -> list[str]:
     """What else differs, and seeds that occur twice in a group."""
     found = []
-    params = [data.stored[run_id].params for run_id in chosen["run_id"]]
-    keys = sorted({key for own in params for key in own})
+    settings = [data.settings(run_id) for run_id in chosen["run_id"]]
+    keys = sorted({key for own in settings for key in own})
     differ = [
         key
         for key in keys
-        if key not in (by, "seed", "variant") and len({own.get(key) for own in params}) > 1
+        if key not in (by, "seed", "variant") and len({own.get(key) for own in settings}) > 1
     ]
     if differ:
         found.append(f"Runs differ in more than {by}: {_short(differ)}")

@@ -47,7 +47,7 @@ def _group(study: Study, name: str) -> str:
 
 def _methods(study: Study) -> str:
     plan = study.manifest.ablation
-    changed = sorted({key for job in study.manifest.jobs for key in job.differs})
+    changed = study.manifest.differing
     tests = "paired" if plan.paired else "Welch"
     return (
         f"{len(plan.variants)} {'variant' if len(plan.variants) == 1 else 'variants'} at "

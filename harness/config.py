@@ -112,6 +112,7 @@ class Labels:
     Attributes:
         ablation: name of the ablation or grid that the trial belongs to; "" for a single run.
         seal: of the manifest's revision that planned the trial; "" for a single run.
+        differing: keys in which the plan's variants differ; null without a plan.
     """
 
     variant: str = ""
@@ -120,6 +121,7 @@ class Labels:
     model: str = ""
     ablation: str = ""
     seal: str = ""
+    differing: list[str] | None = None
 
 
 @dataclass(frozen=True)

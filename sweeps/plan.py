@@ -17,6 +17,7 @@ from analysis.tuned import Tuned
 from harness.cli import labelled
 from harness.config import TrialConfig, flattened, identity
 from harness.errors import ConfigError
+from harness.tracking import reports
 from harness.typed import typed
 from harness.wording import few
 from sweeps.journal import SUFFIX
@@ -83,9 +84,10 @@ def plan(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) -> 
     asked = read(loader, master, arguments)
     question = asked.question(loader, master)
     ablation = question.ablation
-    if ablation.name == SINGLE or ablation.name.endswith(SUFFIX):
+    if ablation.name in (SINGLE, reports.EXPERIMENT) or ablation.name.endswith(SUFFIX):
         raise ConfigError(
-            f"name {ablation.name!r} is that of single runs or of a tuning; choose another"
+            f"name {ablation.name!r} is that of single runs, of the reports or of a tuning; "
+            f"choose another"
         )
     every = [*asked.common, *asked.swept]
     nodes, configs = _nodes(loader, master, question, every)

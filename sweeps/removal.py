@@ -8,12 +8,15 @@ from pathlib import Path
 from analysis.revisions import manifest_path, read_history
 from harness.errors import ConfigError
 from harness.machine import files
+from harness.tracking import reports
 from harness.tracking.mlflow import forget
 from harness.tracking.record import LOCK, held
 from sweeps.driver import drivers, told
 from sweeps.journal import FILE, Journal
 from sweeps.overview import names
 
+# Below the output folder; one folder a report.
+REPORTS = "reports"
 # What a trial's folder is called; not `..`, which is a folder as well.
 TRIAL = r"[\w=+-][\w.=+-]*"
 
@@ -48,7 +51,7 @@ def removal(runs: Path, name: str) -> Removal:
         own = sorted(set(_records(runs, name)))
         used = {f: other for other in names(runs) if other != name for f in _records(runs, other)}
         folders = [folder for folder in own if folder.is_dir() and folder not in used]
-        others = [manifest_path(runs, name).parent, runs / "reports" / name]
+        others = [runs / REPORTS / name, manifest_path(runs, name).parent]
         found = Removal(
             folders, [p for p in others if p.exists()], {f: used[f] for f in used if f in own}
         )
@@ -76,6 +79,8 @@ def remove(runs: Path, found: Removal) -> None:
             forget(runs, folder.name)
             files.remove(folder)
     for path in found.others:
+        if path.parent.name == REPORTS:
+            reports.forget(path.parents[1], path.name)
         files.remove(path)
 
 
@@ -92,7 +97,7 @@ def usage(runs: Path) -> Iterator[tuple[str, int, str]]:
     for name, meaning in (
         ("models", "base models; made or hashed again when they are needed"),
         ("reference_scores", "responses of base models; sampled again when they are needed"),
-        ("reports", "python -m analysis report NAME writes them again"),
+        (REPORTS, "python -m analysis report NAME writes them again"),
         ("artifacts", "MLflow's copies; published again from the trials' folders"),
         ("mlflow.db", "MLflow's copies; published again from the trials' folders"),
     ):

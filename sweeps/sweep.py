@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
@@ -190,8 +191,8 @@ def _prepared(planned: Plan, console: Console) -> tuple[Path, Plan, dict[str, Pa
     homes = _homes(jobs, runs, found, console)
     jobs[0].tracking.prepare(runs, planned.ablation.name)
     manifest = write_manifest(planned, runs, models, contents, homes, console.print)
-    seal = manifest.seal
-    jobs = [dataclasses.replace(j, labels=dataclasses.replace(j.labels, seal=seal)) for j in jobs]
+    told: dict[str, Any] = {"seal": manifest.seal, "differing": manifest.differing}
+    jobs = [dataclasses.replace(j, labels=dataclasses.replace(j.labels, **told)) for j in jobs]
     for job in jobs:  # after the plan, which notes down what was known
         if job.fresh:
             clear(job)
@@ -241,10 +242,10 @@ def _report(planned: Plan, runs: Path, console: Console) -> list[str]:
             f"python -m analysis report {planned.ablation.name}"
         )
         return []
-    from analysis.report import build
+    from analysis.publishing import published
 
     console.print(f"{planned.ablation.name}: writing the report")
-    report = build(runs, planned.ablation.name)
+    report = published(runs, planned.ablation.name)
     console.print(report.summary)
     console.print(f"report: {report.html}")
     return report.empty

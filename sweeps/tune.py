@@ -30,7 +30,7 @@ from sweeps.driver import driving
 from sweeps.journal import SUFFIX, Attempt, Closed, Journal, Opened, State, path_of, short, told
 from sweeps.manifest import command
 from sweeps.outcome import tuned, winner
-from sweeps.plan import Plan, candidate
+from sweeps.plan import Plan, candidate, differences
 from sweeps.search import Search
 
 
@@ -178,9 +178,20 @@ def _composed(
     """A proposed trial, under the names of its tuning."""
     made = candidate(loader, master, planned, label, values)
     labels = dataclasses.replace(
-        made.labels, ablation=f"{planned.ablation.name}{SUFFIX}", seal=seal
+        made.labels,
+        ablation=f"{planned.ablation.name}{SUFFIX}",
+        seal=seal,
+        differing=_differing(planned),
     )
     return dataclasses.replace(made, labels=labels, runs=str(runs))
+
+
+def _differing(planned: Plan) -> list[str]:
+    """Keys in which the trials of a tuning differ: those of its variants, and what is searched."""
+    baseline = planned.variants[planned.ablation.baseline]
+    found = {key for config in planned.variants.values() for key in differences(baseline, config)}
+    searched = {each.key.lstrip("+") for arm in planned.arms.values() for each in arm.space}
+    return sorted(found | searched)
 
 
 def _count(attempt: Attempt, label: str) -> int:

@@ -13,8 +13,11 @@ from analysis.reading import cache, database, files, tidy
 from analysis.reading.columns import EVALS, POINTS, SAMPLES
 from analysis.reading.files import Files, Folder
 from analysis.reading.source import ACTIVE, Experiment, Run, Source
+from harness.config import IDENTITY_IRRELEVANT, flattened
 from harness.errors import ConfigError
 from harness.tracking.address import SQLITE, store_path
+from harness.tracking.reports import REPORT
+from harness.typed import TARGET
 
 POSTGRES = "postgresql+"  # and the name of a driver
 SCHEMES = ("sqlite", "postgresql", "http", "https")
@@ -64,6 +67,26 @@ class Data:
         """
         return tidy.together(self._tables, SAMPLES)
 
+    def settings(self, run_id: str) -> dict[str, str]:
+        """Every key of a run's config that decides a number, and its params, as texts.
+
+        A plan's runs have only what differs between them as params.
+
+        Raises:
+            StoreError: the config is damaged.
+        """
+        if run_id not in self._settings:
+            run = self.stored[run_id]
+            plain = files.config(self.files, run)
+            config = {k: v for k, v in plain.items() if k not in IDENTITY_IRRELEVANT}
+            flat = {k: str(v) for k, v in flattened(config).items() if not k.endswith(TARGET)}
+            self._settings[run_id] = {**flat, **run.params} if config else run.params
+        return self._settings[run_id]
+
+    @cached_property
+    def _settings(self) -> dict[str, dict[str, str]]:
+        return {}
+
     @cached_property
     def _tables(self) -> list[pl.DataFrame]:
         found = []
@@ -109,7 +132,8 @@ def load(
     uri = _uri(store)
     with _opened(uri) as source:
         chosen = _experiments(source, experiment, shown(uri))
-        runs = [run for each in chosen for run in source.runs(each)]
+        found = (run for each in chosen for run in source.runs(each))
+        runs = [run for run in found if REPORT not in run.tags]  # a report's copy is no trial
         frame = tidy.attempts(runs, planned)
         stored = {run.id: run for run in runs}
         parts = [_points(source, each, frame, stored, uri, cached) for each in chosen]

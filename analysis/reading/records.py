@@ -15,8 +15,9 @@ def publish(runs: Path, history: History) -> None:
     runs = runs.expanduser().absolute()
     tracking = MlflowTracking()
     jobs = {job.trial: job for manifest in history.revisions for job in manifest.jobs}
+    newest = history.revisions[-1]
+    name, differing = newest.ablation.name, tuple(newest.differing)
     for job in jobs.values():
         folder = runs / "checkpoints" / job.record
         if folder.is_dir():
-            name = history.revisions[-1].ablation.name
-            tracking.publish(folder, runs, Names(job.trial, job.variant, name))
+            tracking.publish(folder, runs, Names(job.trial, job.variant, name, differing))

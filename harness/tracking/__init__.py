@@ -18,11 +18,14 @@ class Names:
     Attributes:
         trial: name of the planned trial; another than the folder's when a record is taken over.
         ablation: the experiment; "" for a trial that belongs to none.
+        differing: keys in which the trials of the experiment differ; None for those that the
+            record names.
     """
 
     trial: str
     variant: str
     ablation: str = ""
+    differing: tuple[str, ...] | None = None
 
     @property
     def experiment(self) -> str:

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.config import IDENTITY_IRRELEVANT, digest, flattened
+from harness.config import digest
 from harness.errors import StoreError
 from harness.machine import files, shown
-from harness.tracking import Names, artifacts, store
+from harness.tracking import Names, artifacts, params, store
 from harness.tracking.address import check_environment, store_path
 from harness.tracking.record import Record, Status, read
-from harness.typed import TARGET
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +29,8 @@ LARGEST = sys.float_info.max
 LOCK, LOCK_WAIT_S = "mlflow.lock", 120.0
 # A run's config, for people and for the report.
 CONFIG_FILE = "config.yaml"
+# The description that MLflow shows of a run or an experiment.
+NOTE = "mlflow.note.content"
 # Where MLflow's page of a run looks for tables.
 TABLES_TAG = "mlflow.loggedArtifacts"
 
@@ -172,11 +173,11 @@ def _run_of(client: Any, experiment: str, record: Record, names: Names) -> Any:
 
 
 def _describe(client: Any, run: Any, record: Record, names: Names) -> None:
-    """Tags under which the run is found; variant, seed and every key as params, for the UI."""
+    """Tags under which the run is found, and params for the UI."""
     from mlflow.entities import Param, RunTag
 
     labels, sweep = _section(record, "labels"), _section(record, "sweep")
-    deciding = {k: v for k, v in record.config.items() if k not in IDENTITY_IRRELEVANT}
+    deciding = params.deciding(record)
     origin = record.folder.name
     tags = {
         **record.facts,  # first: no fact takes the place of what follows
@@ -200,17 +201,24 @@ def _describe(client: Any, run: Any, record: Record, names: Names) -> None:
         "accepted": "; ".join(dict.fromkeys(c for cs in record.accepted.values() for c in cs)),
         TABLES_TAG: json.dumps([{"path": _table_name(s), "type": "table"} for s in record.tables]),
     }
+    if NOTE not in run.data.tags:  # it may be somebody's own by now
+        tags[NOTE] = _note(record, names)
     tags = {key: shown.storable(value) for key, value in tags.items()}
     new = [RunTag(key, value) for key, value in tags.items() if run.data.tags.get(key) != value]
-    keys = {k: v for k, v in flattened(deciding).items() if k and not k.endswith(TARGET)}
-    params = {"variant": names.variant, "algorithm": labels.get("algorithm", ""), **keys}
-    named = {key.replace("[", ".").replace("]", ""): str(v) for key, v in params.items()}
-    entries = [
-        Param(key, shown.storable(v)) for key, v in named.items() if key not in run.data.params
-    ]
+    columns = params.of(record, names).items()
+    entries = [Param(key, value) for key, value in columns if key not in run.data.params]
     client.log_batch(run.info.run_id, tags=new)
     for start in range(0, len(entries), MAX_PARAMS):
         client.log_batch(run.info.run_id, params=entries[start : start + MAX_PARAMS])
+
+
+def _note(record: Record, names: Names) -> str:
+    """What a run is, and where all of it lies."""
+    seed = params.deciding(record).get("seed", "")
+    return (
+        f"`{shown.line(names.variant)}` at seed {seed} of `{names.experiment}`, copied from the "
+        f"record in `checkpoints/{shown.line(record.folder.name)}`."
+    )
 
 
 def _section(record: Record, name: str) -> dict[str, Any]:

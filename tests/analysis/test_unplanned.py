@@ -75,6 +75,22 @@ def test_groups_are_compared_and_what_is_left_out_is_said(
     assert not re.search("supported|refuted|higher|lower", said)
 
 
+def test_a_key_of_the_config_groups_runs_of_a_plan_that_has_it_as_no_param(runs: Path) -> None:
+    """Only what differs within a plan is a param; across plans anything may differ."""
+    data = load(runs)
+    chosen = data.runs.filter((pl.col("experiment") == HAND) & (pl.col("status") == "FINISHED"))
+    for run_id, trial in chosen.select("run_id", "trial").iter_rows():
+        folder = runs / "artifacts" / HAND / run_id / "artifacts"
+        folder.mkdir(parents=True)
+        digits = 2 if trial.startswith("1e-3") else 3
+        written = f"task: {{_target_: a.B, digits: {digits}}}\nruns: /{run_id}\n"
+        (folder / "config.yaml").write_text(written)
+    groups = grouped(load(runs), [HAND], "task.digits")
+    assert groups.labels == ["(none)", "2", "3"], "runs that failed have no config"
+    assert len(groups.values("eval/accuracy", "3")) == 3
+    assert any("differ in more than task.digits: host, lr" in each for each in groups.remarks)
+
+
 def test_any_metric_baseline_and_single_runs_may_be_named(runs: Path) -> None:
     data = load(runs)
     hand = data.runs.filter(pl.col("experiment") == HAND)

@@ -188,6 +188,7 @@ def test_a_grid_takes_the_name_that_it_is_given() -> None:
         (("name=a,b",), "name names one grid"),
         (("name=" + "x" * 101,), "at most 100"),
         (("name=trials",), "'trials' is that of single runs"),
+        (("name=reports",), "'reports' is that of single runs, of the reports"),
         (("name=length_bias",), "is that of an ablation file, received a grid"),
         (("+ablation=length_bias", "name=mine"), "beside +ablation the file names the plan"),
     ],

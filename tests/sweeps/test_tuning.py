@@ -92,7 +92,7 @@ def test_an_interval_that_is_none(text: str, words: str) -> None:
         ((*TUNED, "sweep.stage=now"), "one of ablate, tune, confirm"),
         ((*TUNED, "algorithm.std_epsilon=interval(0.1,1)"), "dr_grpo has no such key"),
         ((f"{RATE}=interval(0,1)", "sweep.stage=tune"), "learning_rate"),
-        (("name=x.tune", "seed=0"), "is that of single runs or of a tuning"),
+        (("name=x.tune", "seed=0"), "is that of single runs, of the reports or of a tuning"),
     ],
 )
 def test_what_cannot_be_tuned(arguments: tuple[str, ...], words: str) -> None:

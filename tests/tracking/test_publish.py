@@ -102,9 +102,64 @@ def test_a_copy_has_all_that_the_record_has(runs: Path, folder: Path) -> None:
     assert (made["tags"]["seal"], made["tags"]["torch"], made["tags"]["seed"]) == (
         "5ea1", "2.13", "3",
     )  # fmt: skip
-    assert made["params"]["budget.amount"] == "8"
     assert made["status"] == "FINISHED"
     assert made["times"] == (record.started_ms, record.ended_ms)
+
+
+CONFIGURED = {
+    "labels": {"algorithm": "grpo"},
+    "seed": 3,
+    "budget": {"amount": 8, "unit": "updates"},
+    "reward": {"_target_": "harness.rewards.binary.Binary"},
+    "task": {"_target_": "harness.tasks.countdown.Countdown", "counts": [3, 4]},
+}
+
+
+@pytest.mark.parametrize(
+    ("labels", "named", "expected"),
+    [
+        # A trial without a plan: whoever looks finds every key.
+        (
+            {},
+            None,
+            {
+                "seed": "3", "algorithm": "grpo", "budget.amount": "8", "budget.unit": "updates",
+                "task.counts.0": "3", "task.counts.1": "4",
+            },
+        ),
+        # Of a plan: what differs; a key that only another variant has is no column of this one.
+        (
+            {"differing": ["budget.amount", "algorithm.clip_low", "reward._target_"]},
+            None,
+            {"seed": "3", "budget.amount": "8", "reward": "Binary"},
+        ),
+        # Variants that differ in nothing.
+        ({"differing": []}, None, {"seed": "3"}),
+        # Published under another plan, which says what differs there.
+        (
+            {"differing": ["budget.amount"]},
+            ("budget.unit",),
+            {"seed": "3", "budget.unit": "updates"},
+        ),
+        # A folder may be anybody's.
+        (
+            {"differing": 7},
+            (),
+            {"seed": "3"},
+        ),
+    ],
+)  # fmt: skip
+def test_params_are_what_differs_between_the_trials_of_a_plan(
+    runs: Path,
+    folder: Path,
+    labels: dict[str, Any],
+    named: tuple[str, ...] | None,
+    expected: dict[str, str],
+) -> None:
+    config = {**CONFIGURED, "labels": {"algorithm": "grpo", **labels}}
+    (folder / CONFIG).write_text(json.dumps(config))
+    publish(runs, folder, Names(folder.name, "grpo", "question", named))
+    assert content(runs)["params"] == {"variant": "grpo", **expected}
 
 
 def test_publishing_twice_changes_nothing(runs: Path, folder: Path) -> None:
