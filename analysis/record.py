@@ -47,12 +47,7 @@ def written(study: Study, found: Findings) -> str:
         "no_result": attempts.no_results(study),
         "attempts": {trial: attempts.runs(study, trial) for trial in attempts.repeated(study)},
         "predictions": [_finding(f) for f in found.predicted],
-        "curves": [
-            dict(zip(("variant", "baseline"), map(plain, derived.arms(study, f)), strict=True))
-            if f.quantity.kind is not Kind.RESULT
-            else None
-            for f in found.predicted
-        ],
+        "curves": [_curves(study, f) for f in found.predicted],
         "multiverse": multiverse.plain(found.strips),
         "tuning": tuning.written(study),
         "comparisons": [_finding(f) for f in found.compared],
@@ -66,6 +61,13 @@ def written(study: Study, found: Findings) -> str:
         "exploratory": {} if found.barred else exploratory.plain(study),
     }
     return json.dumps(_finite(data), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _curves(study: Study, f: Finding) -> dict[str, Any] | None:
+    """Both arms of a prediction that is read off curves; None where it is read at the end."""
+    if f.quantity.kind is Kind.RESULT:
+        return None
+    return dict(zip(("variant", "baseline"), map(plain, derived.arms(study, f)), strict=True))
 
 
 def _finding(f: Finding) -> dict[str, Any]:

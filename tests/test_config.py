@@ -291,8 +291,11 @@ def with_leaf(data: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     return {**data, key: with_leaf(data[key], rest, value) if rest else value}
 
 
-# Of the leaves that are null, those that are no text.
-LISTS = {"labels.differing": ["a"]}
+# Of the leaves that are null or empty, those that are no text.
+LISTS: dict[str, Any] = {
+    "labels.differing": ["a"],
+    "listeners": {"x": {"_target_": "harness.tracking.tensorboard.TensorBoard"}},
+}
 LEAVES = [path for path in flattened(resolved(trial())) if "_target_" not in path]
 
 
