@@ -89,7 +89,7 @@ def _own_questions(work: Path, place: Path, environment: dict[str, str]) -> None
 
     before = set((work / "runs" / "checkpoints").iterdir())
     refused = said(place / "bin" / "harness", *request, "task.grader=mine.a_float")
-    assert refused.returncode == 1, refused.stdout + refused.stderr
+    assert refused.returncode == 2, refused.stdout + refused.stderr
     assert len(refused.stderr.splitlines()) == 1
     assert "mine.a_float must return True or False, returned " in refused.stderr
     assert set((work / "runs" / "checkpoints").iterdir()) == before
