@@ -51,10 +51,15 @@ def verdicts(study: Study, taken: int) -> list[Verdict]:
 
     No trust gate is asked: what it stops is for the reader, and more seeds would not mend it.
     """
+    pairs = [(p.variant, p.baseline) for p in study.manifest.ablation.predictions]
+    return decide(study, pairs, predicted(study), taken)
+
+
+def predicted(study: Study) -> Family:
+    """The family of the predictions, as it was planned."""
     planned = study.manifest.ablation.predictions
     rows = [claims.read(study, p.metric, p.reads) for p in planned]
-    family = partial(claims.family, planned, rows, study.paired)
-    return decide(study, [(p.variant, p.baseline) for p in planned], family, taken)
+    return partial(claims.family, planned, rows, study.paired)
 
 
 def design(ablation: Ablation) -> list[Look]:

@@ -123,10 +123,8 @@ def findings(study: Study) -> Findings:
     rest = [label for label in study.others if label not in spoken]
     subjects = [subject(p) for p in planned]
     others = [(study.primary, label, study.baseline) for label in rest]
-    asked = _decided(study, subjects, lambda seeds: predicted(study, seeds), checks)
-    higher = _decided(
-        study, others, lambda seeds: [_higher(study, other, seeds) for other in others], checks
-    )
+    asked = _decided(study, subjects, deciding.predicted(study), checks)
+    higher = _decided(study, others, _higher(study, others), checks)
     failed = {gate.question for gate in checks if gate.level is Level.FAIL}
     return Findings(
         [
@@ -181,17 +179,13 @@ def _allowed(claim: Claim, checks: list[Gate], variant: str, baseline: str) -> C
     return dataclasses.replace(claim, barred=_barred(concerned))
 
 
-def predicted(study: Study, seeds: Collection[int] | None = None) -> list[Claim]:
-    """The family of the predictions, as it was planned; on some seeds, or on all."""
-    planned = study.manifest.ablation.predictions
-    rows = [claims.read(study, p.metric, p.reads) for p in planned]
-    return claims.family(planned, rows, study.paired, seeds)
-
-
-def _higher(study: Study, names: tuple[str, str, str], seeds: Collection[int] | None) -> Claim:
-    """What is asked about a variant of which nothing was predicted."""
-    rows = claims.at(claims.read(study, names[0], RESULT), seeds)
-    return claims.claim(rows, names, Relation.GREATER, 0.0, study.paired)
+def _higher(study: Study, names: Sequence[tuple[str, str, str]]) -> deciding.Family:
+    """What is asked about variants of which nothing was predicted, of the primary metric."""
+    rows = claims.read(study, study.primary, RESULT)
+    return lambda seeds: [
+        claims.claim(claims.at(rows, seeds), each, Relation.GREATER, 0.0, study.paired)
+        for each in names
+    ]
 
 
 def _pairing(study: Study, names: tuple[str, str, str], quantity: Quantity) -> Pairing:

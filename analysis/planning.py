@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -179,16 +180,18 @@ def power_curves(table: pl.DataFrame) -> Panel:
         for key, own in table.partition_by("prediction", as_dict=True, maintain_order=True).items()
     }
     wanted = list(parts)
-    lines = {x: (own["seeds"].cast(pl.Float64).to_numpy(), own["power"].to_numpy())
-             for x, own in parts.items()}  # fmt: skip
-    ends = "; ".join(
-        f"{x}: {own['power'][0]:.2f} with {own['seeds'][0]}, {own['power'][-1]:.2f} with "
-        f"{own['seeds'][-1]}"
+    lines = {
+        x: (own["seeds"].cast(pl.Float64).to_numpy(), own["power"].to_numpy())
         for x, own in parts.items()
-    )
+    }
+    ends = "; ".join(_ends(x, own) for x, own in parts.items())
     ink = labels.inks(wanted, wanted[: labels.MOST_BRIGHT])
-    title, unit, axis = "Power", "chance of “supported”", "seeds of each arm"
-    return Panel(
-        "", "power", f"Power against seeds. {ends}.",
-        lambda: figures.plain(title, unit, axis, lines, ink),
-    )  # fmt: skip
+    axes = ("chance of “supported”", "seeds of each arm")
+    draw = partial(figures.plain, "Power", *axes, lines, ink)
+    return Panel("", "power", f"Power against seeds. {ends}.", draw)
+
+
+def _ends(prediction: str, own: pl.DataFrame) -> str:
+    """Power with the fewest and with the most seeds."""
+    first, last = (f"{own['power'][i]:.2f} with {own['seeds'][i]}" for i in (0, -1))
+    return f"{prediction}: {first}, {last}"

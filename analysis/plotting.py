@@ -10,6 +10,7 @@ from analysis.drawing import Panel, capitalised, mean
 from analysis.frame import Axis
 from analysis.labels import MOST_BRIGHT, Ink
 from harness.errors import ConfigError
+from harness.wording import few
 
 MOST_NAMED = 8  # variants whose end an alternative text tells; more are not listened to
 SHOWN = 12  # metrics that a message names
@@ -50,8 +51,8 @@ def curves(
         raise ConfigError(f"no variant {unknown[0]!r} in the frame; valid: {', '.join(there)}")
     parts = lines.by_metric(frame.filter(pl.col("variant").is_in(wanted)))
     if not lines.has(parts, metric, axis):
-        known = [key for key in sorted(parts) if lines.has(parts, key, axis)]
-        raise ConfigError(f"no value of {metric!r} against {x}; valid: {_short(known)}")
+        known = [key for key in sorted(parts) if lines.has(parts, key, axis)] or ["none"]
+        raise ConfigError(f"no value of {metric!r} against {x}; valid: {few(known, SHOWN)}")
     ink = labels.inks(wanted, wanted[:MOST_BRIGHT])
     return curve("", parts, metric, axis, ink, told(_ends(parts[metric]), metric, ink, "the end"))
 
@@ -64,11 +65,6 @@ def _check(frame: pl.DataFrame) -> None:
             f"trial {runs['trial'].sort()[0]!r} has several runs in the frame; draw those that "
             f"count, `.history` of analysis.grouped(data)"
         )
-
-
-def _short(known: Sequence[str]) -> str:
-    more = len(known) - SHOWN
-    return (", ".join(known[:SHOWN]) or "none") + (f" and {more} more" if more > 0 else "")
 
 
 def _ends(rows: pl.DataFrame) -> dict[str, float]:

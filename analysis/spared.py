@@ -30,8 +30,8 @@ def mean_trials(ablation: Ablation, size: float, draws: int = DRAWS) -> float:
     for p in ablation.predictions:
         equal = p.relation is Relation.EQUAL
         margin = (size or 1.0) if equal else 0.0
-        shift = {Relation.GREATER: size, Relation.LESS: -size}.get(p.relation, 1.0 * (size == 0))
-        x = noise[p.metric, p.variant] + shift
+        shift = {Relation.GREATER: size, Relation.LESS: -size, Relation.EQUAL: 0.0 if size else 1.0}
+        x = noise[p.metric, p.variant] + shift[p.relation]
         arms.append((p, margin, x, noise[p.metric, p.baseline]))
     stages = [
         [Claim(p.relation, margin, x[:, :n], y[:, :n], ablation.paired) for p, margin, x, y in arms]

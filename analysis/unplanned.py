@@ -18,6 +18,7 @@ from analysis.reading.tidy import FINISHED
 from analysis.stats import FloatArray
 from harness.errors import ConfigError
 from harness.machine import shown
+from harness.wording import few
 
 NOTICE = (
     "Exploratory: no plan was sealed before these runs, so there is no verdict. Mean of each "
@@ -81,13 +82,15 @@ def grouped(
     chosen = _chosen(data.runs, names or sorted(set(data.runs["experiment"])))
     groups = {run_id: _group(data, run_id, by) for run_id in chosen["run_id"]}
     if not any(groups.values()):
-        raise ConfigError(f"no run has {by!r} to group by; valid: {_short(_keys(data, chosen))}")
+        raise ConfigError(
+            f"no run has {by!r} to group by; valid: {few(_keys(data, chosen), SHOWN)}"
+        )
     column = [groups[run_id] or UNNAMED for run_id in chosen["run_id"]]
     chosen = chosen.with_columns(variant=pl.Series(column, dtype=pl.String))
     labels = sorted(set(chosen["variant"]))
     if baseline:
         if baseline not in labels:
-            raise ConfigError(f"no group {baseline!r}; valid: {_short(labels)}")
+            raise ConfigError(f"no group {baseline!r}; valid: {few(labels, SHOWN)}")
         labels = [baseline, *(label for label in labels if label != baseline)]
     finished = chosen.filter(pl.col("status") == FINISHED)
     history = tidy.metrics(data.points, finished)
@@ -106,7 +109,7 @@ def _chosen(runs: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
         found = found if len(found) else runs.filter(pl.col("run_id") == column)
         if found.is_empty():
             known = sorted({*counted["experiment"], *counted["trial"]})
-            raise ConfigError(f"no experiment, trial or run {name!r}; valid: {_short(known)}")
+            raise ConfigError(f"no experiment, trial or run {name!r}; valid: {few(known, SHOWN)}")
         parts.append(found)
     return pl.concat([pl.DataFrame(schema=ATTEMPTS), *parts]).unique("run_id", maintain_order=True)
 
@@ -122,11 +125,6 @@ def _group(data: Data, run_id: str, by: str) -> str:
 def _keys(data: Data, chosen: pl.DataFrame) -> list[str]:
     own = (data.settings(run_id) for run_id in chosen["run_id"])
     return sorted({"variant", "trial", "experiment", *(key for keys in own for key in keys)})
-
-
-def _short(words: Sequence[str]) -> str:
-    more = len(words) - SHOWN
-    return ", ".join(words[:SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _results(history: pl.DataFrame) -> pl.DataFrame:
@@ -158,11 +156,11 @@ def _remarks(data: Data, chosen: pl.DataFrame, by: str) -> list[str]:
         if key not in (by, "seed", "variant") and len({own.get(key) for own in settings}) > 1
     ]
     if differ:
-        found.append(f"Runs differ in more than {by}: {_short(differ)}")
+        found.append(f"Runs differ in more than {by}: {few(differ, SHOWN)}")
     seeds = Counter(chosen.filter(pl.col("seed") != NO_SEED).select("variant", "seed").iter_rows())
     twice = sorted(f"{label} seed {seed}" for (label, seed), n in seeds.items() if n > 1)
     if twice:
-        found.append(f"n counts runs; a seed occurs more than once: {_short(twice)}")
+        found.append(f"n counts runs; a seed occurs more than once: {few(twice, SHOWN)}")
     return found
 
 
@@ -176,7 +174,8 @@ def rows(groups: Groups, metrics: Sequence[str]) -> tuple[list[str], list[list[s
     unknown = [metric for metric in metrics if metric not in known]
     if unknown:
         raise ConfigError(
-            f"no finished run ends with {unknown[0]!r}; valid: {_short(groups.metrics) or 'none'}"
+            f"no finished run ends with {unknown[0]!r}; valid: "
+            f"{few(groups.metrics, SHOWN) or 'none'}"
         )
     first = groups.labels[0]
     header = ["metric", groups.by, "n", "mean [95 %]", f"difference from {first}", "runs, by seed"]

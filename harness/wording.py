@@ -10,6 +10,7 @@ import types
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from enum import Enum
+from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
 # Names that a message lists before it only counts.
@@ -35,10 +36,15 @@ def documented(cls: type) -> dict[str, str]:
     }
 
 
-def few(names: Sequence[str]) -> str:
+def few(names: Sequence[str], most: int = NAMED) -> str:
     """The first names, and how many more there are: `a, b, c and 2 more`."""
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def quoted(path: Path) -> str:
+    """A path as a value of Hydra's grammar, whatever characters it has."""
+    return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def unknown(what: str, name: str, valid: Collection[str], prefix: str = "") -> str:

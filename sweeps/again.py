@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from harness.errors import ConfigError
+from harness.wording import quoted
 from sweeps import overview
 
 # What makes a command of `harness` a multirun.
@@ -49,7 +50,7 @@ def again(runs: Path, name: str, failed: bool) -> list[str]:
     # Seeds that an earlier command named are of the plan as well.
     seeds = f"seed={','.join(map(str, manifest.ablation.seeds))}"
     kept = [seeds if _key(word) == "seed" else word for word in words if _key(word) not in OWN]
-    return [*kept, f"runs={_quoted(runs)}", *["sweep.only=failed"] * failed]
+    return [*kept, f"runs={quoted(runs)}", *["sweep.only=failed"] * failed]
 
 
 def run(arguments: list[str]) -> None:
@@ -69,9 +70,3 @@ def _key(word: str) -> str:
     """What an override sets; nothing for another word."""
     found = re.match(r"[+]{0,2}([\w.]+)=", word)
     return "" if found is None else found[1]
-
-
-def _quoted(path: Path) -> str:
-    """A path as a value of Hydra's grammar, whatever characters it has."""
-    text = str(path).replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{text}'"

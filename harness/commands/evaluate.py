@@ -53,7 +53,7 @@ from harness.tracking.none import NoTracking
 from harness.tracking.record import CONFIG as CONFIG_FILE
 from harness.typed import TARGET, import_path, typed
 from harness.types import Grade, Prompt, Rollout
-from harness.wording import unknown
+from harness.wording import quoted, unknown
 
 # What is kept of a checkpoint's trial, each with what such a plug-in has.
 MEASURED = {"task": "held_out", "rollout": "engine"}
@@ -96,7 +96,7 @@ def config_of(checkpoint: Path, overrides: Sequence[str], trust: bool = False) -
     own = [o for o in overrides if re.split(r"[.=]", o.lstrip("+"))[0] in {*groups, *kept}]
     others = [o for o in overrides if o not in own]
     model = received.numeric(stored.get("model"), KEPT_OF_MODEL)
-    named = ["model=hf", f"model.path={_quoted(checkpoint)}", "tracking=none"]
+    named = ["model=hf", f"model.path={quoted(checkpoint)}", "tracking=none"]
     config = composed([*named, *seed, *model, *others])
     nodes = changed(nodes, own)
     plug_ins = {group: nodes[group] for group in groups}
@@ -124,11 +124,6 @@ def _check_whole(checkpoint: Path) -> None:
         raise ConfigError(
             f"{str(checkpoint)!r} is damaged: {reason}; the trial's command writes it again"
         )
-
-
-def _quoted(path: Path) -> str:
-    """As Hydra reads it whatever the folder's name."""
-    return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def measured(

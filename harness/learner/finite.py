@@ -13,11 +13,10 @@ from harness.distributed.sharding import local
 from harness.errors import ContractError, DivergedError, EngineError
 from harness.protocols import Algorithm
 from harness.types import Rollout
+from harness.wording import few
 
 # What a column of a model's is called in messages.
 WORDS = {"logprobs_BT": "log-probs", "entropy_BT": "entropies", "values_BT": "values"}
-# Parameters that are named.
-NAMED = 3
 
 
 def check_scored(column: str, x_BT: Tensor, mask_BT: Tensor, trained: bool) -> None:
@@ -138,5 +137,4 @@ def _where(module: torch.nn.Module, ranks: Ranks) -> str:
     found = list(dict.fromkeys(name for names in ranks.gathered(own) for name in names))
     if not found:
         return " (that of each parameter is finite)"
-    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
-    return f" (that of {', '.join(found[:NAMED])}{more})"
+    return f" (that of {few(found)})"

@@ -8,7 +8,7 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,14 +86,26 @@ def forget(runs: Path, trial: str) -> None:
     Raises:
         StoreError: the store cannot be written.
     """
+
+    def copies(client: Any) -> list[Any]:
+        experiments = [each.experiment_id for each in client.search_experiments()]
+        own = client.search_runs(experiments, f"tags.trial = '{trial}'")
+        return [*own, *client.search_runs(experiments, f"tags.origin = '{trial}'")]
+
+    delete(runs, copies)
+
+
+def delete(runs: Path, found: Callable[[Any], Iterable[Any]]) -> None:
+    """Delete the runs that are found in the store; nothing where there is none.
+
+    Raises:
+        StoreError: the store cannot be written.
+    """
     if not store_path(runs).exists():
         return
     with files.locked(runs / LOCK, LOCK_WAIT_S), store.one_line(runs):
         client = store.open_store(runs)
-        experiments = [each.experiment_id for each in client.search_experiments()]
-        copies = [*client.search_runs(experiments, f"tags.trial = '{trial}'")]
-        copies += client.search_runs(experiments, f"tags.origin = '{trial}'")
-        for run in copies:
+        for run in found(client):
             client.delete_run(run.info.run_id)
 
 

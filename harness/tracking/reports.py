@@ -11,7 +11,7 @@ from typing import Any
 from harness.machine import files
 from harness.tracking import artifacts, store
 from harness.tracking.address import store_path
-from harness.tracking.mlflow import LOCK, LOCK_WAIT_S, NOTE
+from harness.tracking.mlflow import LOCK, LOCK_WAIT_S, NOTE, delete
 
 EXPERIMENT = "reports"
 # Tag of such a run; its value is the name of the ablation or grid.
@@ -63,13 +63,12 @@ def forget(runs: Path, name: str) -> None:
     Raises:
         StoreError: the store cannot be written.
     """
-    if not store_path(runs).exists():
-        return
-    with files.locked(runs / LOCK, LOCK_WAIT_S), store.one_line(runs):
-        client = store.open_store(runs)
+
+    def copies(client: Any) -> list[Any]:
         found = client.get_experiment_by_name(EXPERIMENT)
-        for run in _runs(client, found.experiment_id, name) if found else ():
-            client.delete_run(run.info.run_id)
+        return _runs(client, found.experiment_id, name) if found else []
+
+    delete(runs, copies)
 
 
 def _runs(client: Any, experiment: str, name: str) -> list[Any]:

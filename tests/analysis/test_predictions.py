@@ -15,14 +15,15 @@ import pytest
 from analysis import claims, exploratory, frame, multiverse, stats
 from analysis.ablation import Prediction, Primary, Relation
 from analysis.changes import changes
-from analysis.findings import Findings, expected, predicted
+from analysis.deciding import predicted
+from analysis.findings import Findings, expected
 from analysis.fixed import plain, read
 from analysis.multiverse import Missing, Rule
 from analysis.quantity import RESULT, Kind, Quantity, quantity
 from analysis.reading import columns
 from analysis.report import build
 from analysis.revisions import History
-from analysis.stats import Outcome, Verdict
+from analysis.stats import Claim, Outcome, Verdict
 from analysis.study import FINISHED, Study
 from analysis.units import is_share, ordered
 from harness.config import Budget, BudgetUnit
@@ -212,9 +213,14 @@ def test_tokens_to_a_threshold_by_hand() -> None:
     assert fast["value"].to_list()[0] == pytest.approx(9000 * 14.148, rel=1e-4)
 
 
+def asked(seen: Study) -> list[Claim]:
+    """The family of the predictions on all seeds."""
+    return predicted(seen)(None)
+
+
 def test_a_ratio_of_complete_times_is_decided_on_logarithms() -> None:
     p = claimed(LESS, "tokens_to(0.75)", ratio=0.9)
-    verdict = only(stats.decide(predicted(study(planned([p])))))
+    verdict = only(stats.decide(asked(study(planned([p])))))
     assert verdict.outcome is Outcome.SUPPORTED
     assert verdict.difference.of_logs
     assert verdict.difference.high < math.log(0.9)
@@ -223,13 +229,13 @@ def test_a_ratio_of_complete_times_is_decided_on_logarithms() -> None:
 def test_a_ratio_with_a_censored_trial_is_decided_by_rank() -> None:
     """Four before four: 2 of 70. Half of the time would need what nobody has seen."""
     claim, bold = (claimed(LESS, "tokens_to(0.805)", ratio=r) for r in (0.9, 0.4))
-    assert only(stats.decide(predicted(study(planned([claim]))))).p == pytest.approx(2 / 70)
-    assert only(stats.decide(predicted(study(planned([bold]))))).outcome is not Outcome.SUPPORTED
+    assert only(stats.decide(asked(study(planned([claim]))))).p == pytest.approx(2 / 70)
+    assert only(stats.decide(asked(study(planned([bold]))))).outcome is not Outcome.SUPPORTED
 
 
 def test_a_threshold_that_the_base_model_has_is_withheld() -> None:
     p = claimed(LESS, "steps_to(0.2)", ratio=1.0)
-    verdict = only(stats.decide(predicted(study(planned([p])))))
+    verdict = only(stats.decide(asked(study(planned([p])))))
     assert verdict.reason == "a trial is at the threshold before it is trained"
 
 
@@ -237,7 +243,7 @@ def test_the_planned_analysis_comes_first_and_is_the_verdict() -> None:
     family = [claimed(GREATER, "result", margin=0.05), claimed(LESS, "tokens_to(0.75)", ratio=0.9)]
     seen = study(planned(family))
     strips = multiverse.multiverse(seen)
-    for strip, verdict in zip(strips, stats.decide(predicted(seen)), strict=True):
+    for strip, verdict in zip(strips, stats.decide(asked(seen)), strict=True):
         assert next(iter(strip.cells)) == multiverse.plan(seen)
         assert next(iter(strip.cells.values())) == verdict
     # Budget in updates: read to the trials' own end, or to equal tokens or seconds; three rules,

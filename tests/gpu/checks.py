@@ -224,6 +224,10 @@ def moves(world: World) -> None:
                 ), (step, key)
 
 
+# All that need no more than a world and its device.
+ON_THE_DEVICE = (samples_on_the_device, exact_kl, resumes, evaluates, estimates, moves)
+
+
 def vllm_sleeps_and_wakes(world: World) -> None:
     """Many syncs of a changing policy, memory at each stage, and a tensor that is left out."""
     asked = ("rollout=vllm", "rollout.cache_gb=2.0")

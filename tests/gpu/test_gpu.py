@@ -30,18 +30,7 @@ def test_a_family_trains(world: World, family: str) -> None:
     checks.trains(world, family)
 
 
-@pytest.mark.parametrize(
-    "check",
-    [
-        checks.samples_on_the_device,
-        checks.exact_kl,
-        checks.resumes,
-        checks.evaluates,
-        checks.estimates,
-        checks.moves,
-    ],
-    ids=lambda check: check.__name__,
-)
+@pytest.mark.parametrize("check", checks.ON_THE_DEVICE, ids=lambda check: check.__name__)
 def test_on_the_device(world: World, check: Callable[[World], None]) -> None:
     check(world)
 
