@@ -20,6 +20,7 @@ from harness.errors import CheckpointError
 from harness.kl import KlController
 from harness.learner import checkpoint
 from harness.learner.batching import mini_batches
+from harness.learner.columns import joined
 from harness.learner.sync import Synced
 from harness.learner.update import Models, estimates, update
 from harness.machine.clock import IMPORTED_S
@@ -125,24 +126,23 @@ def train(parts: Parts) -> dict[str, float]:
                 mask_BT=rollout.mask_BT,
                 rewards_BT=_on_tokens(sampled.scores, rollout.mask_BT),
                 budget=config.rollout.max_new_tokens,
-                columns={**sampled.columns, **models.annotated(rollout, algorithm.columns)},
+                columns=joined(models.annotated(rollout, algorithm.columns), sampled.columns),
                 progress=progress,
                 kl_coefficient=parts.kl.coefficient,
             )
         with clock("adv"):
             batch, advantages_BT, estimated = estimates(algorithm, batch)
-        metrics = step_metrics(sampled, batch, advantages_BT, window)
-        trainer.mismatch.check(metrics)
-        responses = len(rollout.texts)
-        wait = waiting(
-            Unit.RESPONSES, "learning", f"from {responses} responses", responses * trainer.epochs
-        )
+        size = len(rollout.texts)
+        wait = waiting(Unit.RESPONSES, "learning", f"from {size} responses", size * trainer.epochs)
         with clock("update_actor"), wait:
             updates = [
                 update(models, algorithm, rollout, batch, advantages_BT, rows_b)
                 for epoch in range(trainer.epochs)
-                for rows_b in mini_batches(responses, trainer.mini_batches, seed, state.step, epoch)
+                for rows_b in mini_batches(size, trainer.mini_batches, seed, state.step, epoch)
             ]
+            models.forget()
+        metrics = step_metrics(sampled, batch, advantages_BT, window)
+        trainer.mismatch.check(metrics)
         with clock("update_weights"):
             synced = parts.engine.load(models.policy)
         state.step += 1

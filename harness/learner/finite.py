@@ -41,9 +41,14 @@ def check_scored(column: str, x_BT: Tensor, mask_BT: Tensor, trained: bool) -> N
     )
 
 
+def unsound(rollout: Rollout) -> int:
+    """Responses with log-probs of the sampler's that are no numbers."""
+    return _rows(rollout.logprobs_BT, rollout.mask_BT)
+
+
 def check_sampled(rollout: Rollout) -> None:
     """Raise EngineError for log-probs of the sampler's that are no numbers."""
-    if bad := _rows(rollout.logprobs_BT, rollout.mask_BT):
+    if bad := unsound(rollout):
         raise EngineError(
             f"the rollout engine's log-probs are no numbers for {bad} of {len(rollout.texts)} "
             f"responses, the policy's own are: its computation overflows; try another engine "

@@ -187,11 +187,14 @@ class States:
 
     @property
     def sampling(self) -> dict[str, int]:
-        """While responses are drawn, with the weights that the engine was given."""
-        if not self.offload:
-            return self.learning
-        largest = max(self.policy, self.reference)
-        return {"weights that are trained": largest, "their gradients": self.weights}
+        """While responses are drawn, with the weights that the engine was given; no gradients."""
+        if self.offload:
+            return {"weights that are trained": max(self.policy, self.reference)}
+        return {
+            "weights that are trained": self.weights,
+            "optimizer": self.optimizer,
+            "reference": self.reference,
+        }
 
 
 def _states(shape: Shape, config: TrialConfig, dtype: torch.dtype) -> States:

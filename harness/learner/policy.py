@@ -184,8 +184,11 @@ class Learner:
             self.version += 1
         set_optimizer_state_dict(self.module, self.optimizer, state["optimizer"])
 
-    def _scored(self, rollout: Rollout, names: tuple[str, ...]) -> list[Tensor]:
+    def _scored(self, rollout: Rollout, names: tuple[str, ...], **asked: bool) -> list[Tensor]:
         """Columns of the module for every row, (B,T), 0 off the mask; on every rank.
+
+        Args:
+            names: of the columns; asked: what else the module is told.
 
         Raises:
             DivergedError: some are no numbers.
@@ -195,7 +198,7 @@ class Learner:
         rows_B = torch.arange(len(rollout.prompts))
         layout = self.layout
         for part in passes(rows_B, row_lengths(rollout), layout.token_budget, layout.ranks):
-            made = self.module(packed(rollout, part.rows_b))
+            made = self.module(packed(rollout, part.rows_b), **asked)
             for name in names:
                 column_BT = made[name].new_zeros(rollout.mask_BT.shape)
                 column_BT = columns.setdefault(name, column_BT)
@@ -277,6 +280,11 @@ class Policy(Learner):
         """Log-probs of the sampled tokens and entropies, both (B,T), 0 off the mask."""
         logprobs_BT, entropy_BT = self._scored(rollout, ("logprobs_BT", "entropy_BT"))
         return logprobs_BT, entropy_BT
+
+    @torch.no_grad()
+    def logprobs(self, rollout: Rollout) -> Tensor:
+        """The log-probs of `score` alone, to the bit, without what entropies cost."""
+        return self._scored(rollout, ("logprobs_BT",), entropy=False)[0]
 
     @torch.no_grad()
     def hidden(self, inputs: Packed) -> Hidden:

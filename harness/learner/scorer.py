@@ -58,21 +58,23 @@ class Scorer(torch.nn.Module):
         inputs: Packed,
         columns: frozenset[str] = frozenset(),
         reference: Hidden | None = None,
+        entropy: bool = True,
     ) -> dict[str, Tensor]:
         """(b,t) columns, 0 off the mask: logprobs_BT with gradient and entropy_BT.
 
         Args:
             columns: `entropy_BT` asks for its gradient.
             reference: gives kl_full_BT, the exact KL to it.
+            entropy: whether it is wanted at all; it reads a real vocabulary three times more.
 
         Where there is a value head, values_BT are there as well.
         """
         hidden_ND = states(self.model.base_model, inputs, self.device)
         targets_N = inputs.tokens_bS[:, 1:].to(self.device)[_at(inputs, self.device)]
-        found = self._in_chunks(hidden_ND, targets_N, "entropy_BT" in columns, reference)
-        made = {"logprobs_BT": found[0], "entropy_BT": found[1]}
-        if reference is not None:
-            made["kl_full_BT"] = found[2]
+        wanted = {"logprobs_BT": True, "entropy_BT": entropy, "kl_full_BT": reference is not None}
+        gradient = "entropy_BT" in columns if entropy else None
+        found = self._in_chunks(hidden_ND, targets_N, gradient, reference)
+        made = dict(zip([name for name, asked in wanted.items() if asked], found, strict=True))
         if self.value_head is not None:
             made["values_BT"] = valued(self.value_head, hidden_ND)
         return {name: inputs.on_tokens(x_N.cpu()) for name, x_N in made.items()}
@@ -84,9 +86,13 @@ class Scorer(torch.nn.Module):
         )
 
     def _in_chunks(
-        self, hidden_ND: Tensor, targets_N: Tensor, entropy: bool, reference: Hidden | None
+        self,
+        hidden_ND: Tensor,
+        targets_N: Tensor,
+        entropy: bool | None,
+        reference: Hidden | None,
     ) -> list[Tensor]:
-        """Per token: log-prob, entropy, and the KL to a reference."""
+        """Per token: log-prob, entropy (with gradient or not; None: none), KL to a reference."""
         size = max(1, CHUNK_LOGITS // self.model.config.get_text_config().vocab_size)
         ref_ND = None if reference is None else reference.states_ND
         head = None if reference is None else reference.head
@@ -106,13 +112,14 @@ class Scorer(torch.nn.Module):
         return [torch.cat(found) for found in zip(*parts, strict=True)]
 
     def _chunk(
-        self, hidden_nD: Tensor, targets_n: Tensor, entropy: bool, ref_nD: Any, head: Any
+        self, hidden_nD: Tensor, targets_n: Tensor, entropy: bool | None, ref_nD: Any, head: Any
     ) -> tuple[Tensor, ...]:
         logits_nV = _wide(self.model.get_output_embeddings()(hidden_nD)) / self.temperature
         log_p = logits_nV.log_softmax(-1)
         made = [log_p.gather(-1, targets_n[:, None])[:, 0]]
-        with torch.set_grad_enabled(entropy and torch.is_grad_enabled()):
-            made.append(-(log_p.exp() * log_p).sum(-1))
+        if entropy is not None:
+            with torch.set_grad_enabled(entropy and torch.is_grad_enabled()):
+                made.append(-(log_p.exp() * log_p).sum(-1))
         if head is not None:
             with torch.no_grad():
                 ref_logits_nV = _wide(head(ref_nD)) / self.temperature

@@ -102,7 +102,7 @@ class Synced:
         count = len(self.probe)
         with waiting(Unit.RESPONSES, "checking", f"the sampler on {count} responses", 2 * count):
             rollout = self.generate(self.probe, sampling, stream)
-            logprobs_BT, _ = self.model.score(rollout)
+            logprobs_BT = self.model.logprobs(rollout)
         gap = float((logprobs_BT - rollout.logprobs_BT)[rollout.mask_BT].abs().mean())
         allowed = self.rollout.sync_tolerance or TOLERANCE[self.dtype]
         if not gap <= allowed:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,8 +12,9 @@ from torch import Tensor
 from harness.contract import estimated, lost
 from harness.distributed.sharding import whole
 from harness.learner.batching import Packed, packed, passes, row_lengths
+from harness.learner.columns import OLD, Awaited, joined
 from harness.learner.critic import Critic
-from harness.learner.finite import Gradients, check_current, check_loss, check_sampled
+from harness.learner.finite import Gradients, check_current, check_loss, check_sampled, unsound
 from harness.learner.policy import Learner, Policy
 from harness.machine.progress import Unit, advance
 from harness.maths.tensor_ops import (
@@ -43,34 +45,43 @@ class Models:
     critic: Critic | None = None
     importance_cap: float | None = None
     """Bound of the weights against the sampler's mismatch; None: no weights."""
+    whole: bool = False
+    """Whether the first update learns from all rows of a rollout, in the order they are scored."""
 
-    def annotated(self, rollout: Rollout, columns: frozenset[str]) -> dict[str, Tensor]:
+    def annotated(self, rollout: Rollout, columns: frozenset[str]) -> Mapping[str, Tensor]:
         """The columns that an algorithm declares and that are known before the first update.
 
-        old_logprobs_BT are the trainer's own, computed here once, before the first update.
+        old_logprobs_BT are the trainer's own, computed once: here, or where an update of all rows
+        computes the same bits anyway, there.
         """
-        made = {"old_logprobs_BT": self.policy.score(rollout)[0]}
+        later = self.whole and self.importance_cap is None and not unsound(rollout)
+        made: dict[str, Tensor] = {} if later else {OLD: self.policy.logprobs(rollout)}
         check_sampled(rollout)  # after the policy's: where both are none, its weights are the cause
         if "ref_logprobs_BT" in columns:
-            made["ref_logprobs_BT"] = self.reference.score(rollout)[0]
+            made["ref_logprobs_BT"] = self.reference.logprobs(rollout)
         if "rollout_logprobs_BT" in columns:
             made["rollout_logprobs_BT"] = rollout.logprobs_BT
         if self.critic is not None:
             made["old_values_BT"] = self.critic.score(rollout)
         if self.importance_cap is not None:
             made["importance_BT"] = truncated_importance(
-                made["old_logprobs_BT"],
+                made[OLD],
                 rollout.logprobs_BT,
                 rollout.mask_BT,
                 self.importance_cap,
                 "token",
             )
-        return made
+        return Awaited(made, partial(self.policy.logprobs, rollout)) if later else made
 
     @property
     def trained(self) -> tuple[Learner, ...]:
         """The models with an optimizer."""
         return (self.policy,) if self.critic is None else (self.policy, self.critic)
+
+    def forget(self) -> None:
+        """Free the gradients: nothing reads them after a step, and they are as large as weights."""
+        for learner in self.trained:
+            learner.zero_grad()
 
     def held(self, progress: float) -> bool:
         """Whether the policy stands still: while its critic warms up."""
@@ -101,7 +112,7 @@ class Models:
 def estimates(algorithm: Algorithm, batch: Batch) -> tuple[Batch, Tensor, Mapping[str, float]]:
     """The batch with the algorithm's own columns added, its (B,T) advantages and its metrics."""
     made = estimated(algorithm, batch)
-    columns = {**batch.columns, **made.columns}
+    columns = joined(batch.columns, made.columns)
     return replace(batch, columns=columns), made.advantages_BT, made.metrics
 
 
@@ -120,11 +131,13 @@ def update(
     """
     counts = Counts.of(batch.mask_BT[rows_b], batch.budget)
     totals, gradients = _Totals(), Gradients()
-    for learner in models.trained:
-        learner.zero_grad()
+    models.forget()
     layout = models.policy.layout
+    awaited = _awaited(batch)
     for part in passes(rows_b, row_lengths(rollout), layout.token_budget, layout.ranks):
         current = models.current(packed(rollout, part.rows_b), algorithm.columns)
+        if awaited is not None:
+            awaited.learn(part, current["logprobs_BT"].detach())
         if not part.counts:
             _backward_of_nothing(current)
             continue
@@ -136,6 +149,8 @@ def update(
         means = {**made.diagnostics, "actor/entropy": current["entropy_BT"]}
         totals.add_means(means, mini.mask_BT, counts)
         advance(Unit.RESPONSES, len(part.rows_b) * layout.ranks.count)
+    if awaited is not None:
+        awaited.settle(batch.mask_BT, layout.ranks)
     stepped = _stepped(models, gradients, algorithm, batch.progress)
     return layout.ranks.summed(totals.values) | stepped
 
@@ -202,6 +217,8 @@ def _minibatch(
         name: x[part_b, :width] if name.endswith("_BT") else x[part_b]
         for name, x in batch.columns.items()
     }
+    if _awaited(batch) is not None:
+        columns[OLD] = logprobs_bt.detach()
     return Minibatch(
         logprobs_BT=logprobs_bt,
         advantages_BT=advantages_BT[part_b, :width].to(logprobs_bt.dtype),
@@ -210,6 +227,12 @@ def _minibatch(
         columns={**columns, **current},
         progress=batch.progress,
     )
+
+
+def _awaited(batch: Batch) -> Awaited | None:
+    """The batch's columns, if their old log-probs are still to come."""
+    columns = batch.columns
+    return columns if isinstance(columns, Awaited) and OLD not in columns.there else None
 
 
 @dataclass

@@ -70,7 +70,7 @@ class Evaluator:
         rollout, grades = self._graded("eval", step, 1, self._sampling(self.temperature))
         correct_B = torch.tensor([grade.correct for grade in grades])
         logprobs_BT, entropy_BT = self.policy.score(rollout)
-        ref_logprobs_BT, _ = self.reference.score(rollout)
+        ref_logprobs_BT = self.reference.logprobs(rollout)
         kl_BT = kl_estimate(logprobs_BT, ref_logprobs_BT, KL.K3)
         metrics = {
             "eval/accuracy": correct_B.float().mean().item(),

@@ -17,7 +17,9 @@ from harness.algorithms.dr_grpo import DrGrpo
 from harness.algorithms.grpo import Grpo
 from harness.distributed.sharding import Layout
 from harness.errors import ConfigError
+from harness.learner import scorer
 from harness.learner.batching import micro_batches, mini_batches
+from harness.learner.critic import Critic
 from harness.learner.policy import Decay, Optimizer, Policy
 from harness.learner.update import Models, update
 from harness.maths.tensor_ops import on_last_token
@@ -136,6 +138,22 @@ def test_score_is_a_row_by_row_forward_pass(
     assert not entropy_BT[~uneven.mask_BT].any()
 
 
+@pytest.mark.parametrize("chunk", [None, 7])
+def test_logprobs_alone_are_those_of_score_to_the_bit(
+    source: Source, rollout: Rollout, monkeypatch: pytest.MonkeyPatch, chunk: int | None
+) -> None:
+    """In one piece and in chunks; nothing but log-probs is computed of the logits."""
+    if chunk:
+        monkeypatch.setattr(scorer, "CHUNK_LOGITS", chunk * source.model().config.vocab_size)
+    policy = Policy(source.model(), 0.8, Layout(500))
+    made, real = [], scorer.Scorer._chunk
+    counted = lambda *given: (made.append(x := real(*given)), x)[1]  # noqa: E731
+    whole_BT = policy.score(rollout)[0]
+    monkeypatch.setattr(scorer.Scorer, "_chunk", counted)
+    assert torch.equal(policy.logprobs(rollout), whole_BT)
+    assert {len(columns) for columns in made} == {1}
+
+
 def test_score_agrees_with_the_sampler(source: Source, rollout: Rollout) -> None:
     logprobs_BT, _ = Policy(source.model(), 1.0, Layout(500)).score(rollout)
     torch.testing.assert_close(logprobs_BT, rollout.logprobs_BT, rtol=0, atol=1e-5)
@@ -172,6 +190,21 @@ def test_annotated_columns(source: Source, rollout: Rollout, columns: set[str]) 
         assert torch.equal(column_BT, expected[name])
         assert not column_BT.requires_grad
     assert not torch.equal(expected["old_logprobs_BT"], expected["ref_logprobs_BT"])
+
+
+def test_gradients_are_forgotten_after_the_updates(
+    source: Source,
+) -> None:
+    """Of every model that is trained."""
+    policy = Policy(source.model(), 1.0, Layout(500), ADAM)
+    models = Models(
+        policy=policy, reference=policy, critic=Critic(source.model(), Layout(500), ADAM)
+    )
+    for learner in models.trained:
+        for parameter in learner.parameters:
+            parameter.grad = torch.ones_like(parameter)
+    models.forget()
+    assert all(p.grad is None for learner in models.trained for p in learner.parameters)
 
 
 # --- updating -------------------------------------------------------------------------------------

@@ -1,0 +1,163 @@
+"""No pass for the old log-probs where the first update computes them: equal to the bit."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from harness.algorithms.a_star_po import AStarPo
+from harness.algorithms.a_star_po_weighted import AStarPoWeighted
+from harness.algorithms.cispo import Cispo
+from harness.algorithms.dapo import Dapo
+from harness.algorithms.dr_grpo import DrGrpo
+from harness.algorithms.grpo import Grpo
+from harness.algorithms.gspo import Gspo
+from harness.algorithms.ppo import Ppo
+from harness.algorithms.reinforce import Reinforce
+from harness.algorithms.reinforce_plus_plus import ReinforcePlusPlus
+from harness.algorithms.remax import ReMax
+from harness.algorithms.rloo import Rloo
+from harness.algorithms.tinyzero_grpo import TinyZeroGrpo
+from harness.distributed.sharding import Layout
+from harness.errors import DivergedError
+from harness.kl import KlInReward
+from harness.learner.columns import OLD, joined
+from harness.learner.critic import Critic
+from harness.learner.policy import Optimizer, Policy
+from harness.learner.update import Models, estimates, update
+from harness.maths.tensor_ops import Reduction, on_last_token, on_tokens
+from harness.models.loading import Source
+from harness.types import Batch, Loss, LossTerm, Minibatch, Rollout, RolloutPlan
+
+ADAM = Optimizer(learning_rate=3e-3, warmup=0.0)
+KL = KlInReward(coefficient=0.1)
+
+
+@dataclass(frozen=True)
+class OffPolicy:
+    """Its loss reads the sampler's log-probs beside the old ones."""
+
+    columns: frozenset[str] = frozenset({OLD, "rollout_logprobs_BT"})
+
+    def rollout_plan(self, progress: float) -> RolloutPlan:
+        return RolloutPlan(group_size=4)
+
+    def advantages(self, batch: Batch) -> Tensor:
+        return on_tokens(batch.scores_B, batch.mask_BT)
+
+    def loss(self, minibatch: Minibatch) -> Loss:
+        weight_BT = (minibatch[OLD] - minibatch["rollout_logprobs_BT"]).exp()
+        ratio_BT = (minibatch.logprobs_BT - minibatch[OLD]).exp()
+        values_BT = -weight_BT * ratio_BT * minibatch.advantages_BT
+        return Loss(
+            terms=(LossTerm(name="policy", values=values_BT, reduction=Reduction.TOKEN_MEAN),)
+        )
+
+
+@dataclass(frozen=True)
+class ReadsBefore(OffPolicy):
+    """Its advantages read the old log-probs: the pass is made for them."""
+
+    def advantages(self, batch: Batch) -> Tensor:
+        return on_tokens(batch.scores_B, batch.mask_BT) - 0.1 * batch[OLD].double()
+
+
+# Algorithm, and whether somebody reads the old log-probs before the first update.
+CASES: list[tuple[Any, bool]] = [
+    *((cls(group_size=4), False) for cls in (Grpo, DrGrpo, Rloo, Gspo, Cispo, Dapo, TinyZeroGrpo)),
+    *((cls(group_size=4), False) for cls in (Reinforce, ReinforcePlusPlus, ReMax, AStarPo, Ppo)),
+    (AStarPoWeighted(), False),
+    (OffPolicy(), False),
+    (ReadsBefore(), True),
+    (ReinforcePlusPlus(group_size=4, kl=KL), True),
+    (Ppo(group_size=4, kl=KL), True),
+]
+
+
+def models_of(source: Source, algorithm: Any, whole: bool, cap: float | None = None) -> Models:
+    layout = Layout(300)
+    settings = getattr(algorithm, "critic", None)
+    critic = None if settings is None else Critic(source.model(), layout, ADAM)
+    return Models(
+        policy=Policy(source.model(), 0.9, layout, ADAM),
+        reference=Policy(source.model(), 0.9, layout),
+        critic=critic,
+        importance_cap=cap,
+        whole=whole,
+    )
+
+
+def stepped(
+    models: Models, algorithm: Any, rollout: Rollout, epochs: int
+) -> tuple[list[dict[str, float]], Tensor, list[Tensor]]:
+    """Metrics of the updates, the old log-probs and the weights after a step."""
+    count = len(rollout.texts)
+    rewards_B = (torch.arange(count) % 3).double()
+    more = {
+        "greedy_scores_B": torch.full((count,), 0.5, dtype=torch.float64),
+        "reference_scores_BN": (torch.arange(4 * count).reshape(count, 4) % 2).double(),
+    }
+    batch = Batch(
+        group_B=rollout.group_B,
+        mask_BT=rollout.mask_BT,
+        rewards_BT=on_last_token(rewards_B, rollout.mask_BT),
+        budget=40,
+        columns=joined(models.annotated(rollout, algorithm.columns), more),
+        kl_coefficient=0.1,
+    )
+    batch, advantages_BT, _ = estimates(algorithm, batch)
+    rows_B = torch.arange(count)
+    updates = [
+        update(models, algorithm, rollout, batch, advantages_BT, rows_B) for _ in range(epochs)
+    ]
+    weights = [p.detach() for learner in models.trained for p in learner.parameters]
+    return updates, batch[OLD], weights
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+@pytest.mark.parametrize(
+    ("algorithm", "read"), CASES, ids=[f"{type(a).__name__}-{read}" for a, read in CASES]
+)
+def test_the_first_update_stands_for_the_pass(
+    source: Source,
+    rollout: Rollout,
+    monkeypatch: pytest.MonkeyPatch,
+    algorithm: Any,
+    read: bool,
+    epochs: int,
+) -> None:
+    expected = stepped(models_of(source, algorithm, whole=False), algorithm, rollout, epochs)
+    passes, real = [], Policy.logprobs
+    monkeypatch.setattr(
+        Policy, "logprobs", lambda self, made: (passes.append(self), real(self, made))[1]
+    )
+    models = models_of(source, algorithm, whole=True)
+    updates, old_BT, weights = stepped(models, algorithm, rollout, epochs)
+    assert (models.policy in passes) is read
+    assert updates == expected[0]
+    assert torch.equal(old_BT, expected[1])
+    assert all(torch.equal(a, b) for a, b in zip(weights, expected[2], strict=True))
+    assert old_BT.any()
+    assert not old_BT[~rollout.mask_BT].any()
+
+
+def test_weights_against_the_sampler_are_read_before(source: Source, rollout: Rollout) -> None:
+    models = models_of(source, Grpo(), whole=True, cap=2.0)
+    made = models.annotated(rollout, frozenset({OLD}))
+    assert {OLD, "importance_BT"} <= set(dict(made))
+
+
+def test_whose_numbers_are_none_is_told_without_the_pass(source: Source, rollout: Rollout) -> None:
+    """Where both are, the policy's weights are the cause and not the engine."""
+    models = models_of(source, Grpo(), whole=True)
+    with torch.no_grad():
+        models.policy.module.model.model.norm.weight[0] = math.nan
+    with pytest.raises(DivergedError, match="the policy's log-probs are no longer finite"):
+        stepped(models, Grpo(group_size=4), rollout, 1)
+    broken = dataclasses.replace(rollout, logprobs_BT=rollout.logprobs_BT * math.nan)
+    with pytest.raises(DivergedError, match="the policy's log-probs are no numbers"):
+        models.annotated(broken, frozenset({OLD}))
