@@ -11,7 +11,7 @@ from harness.distributed.sharding import Device, computed_in
 from harness.errors import ConfigError
 from harness.learner import room
 from harness.learner.memory import estimate, on_host, shape_of
-from harness.learner.policy import Kind
+from harness.learner.optimizer import Kind
 from harness.machine import devices
 from harness.models import fits
 from harness.models.loading import Source

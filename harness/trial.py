@@ -221,8 +221,7 @@ def _models(config: TrialConfig, source: Source, ranks: Ranks) -> Models:
     frozen = dataclasses.replace(source, dtype=computed_in(trainer.sharding, source.dtype))
     settings = getattr(config.algorithm, "critic", None)
     shared = settings is not None and settings.shared
-    base = source.model()
-    check_head(base, source.path)
+    check_head(base := source.model(), source.path)
     policy = Policy(base, temperature, layout, trainer.optimizer, values=shared)
     critic = None
     if settings is not None:
@@ -291,9 +290,9 @@ def _record(
     known, names = facts(config, source), standing.names(config)
     told = listening(config.listeners, folder, runs, names)
     with told, recording(folder, runs, config.tracking, names, known, config.labels.seal) as run:
-        first = config.task.held_out()[0].text
+        first, tokens = config.task.held_out()[0].text, source.tokens
         run.writer.text("prompt.txt", first)
-        run.writer.text("prompt_tokens.txt", source.tokens.shown(source.tokens.ids([first])[0]))
+        run.writer.text("prompt_tokens.txt", tokens.shown(tokens.ids([first])[0]))
         yield run
 
 

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from harness.distributed.sharding import Layout, placed
 from harness.learner.batching import Packed
-from harness.learner.policy import Learner, Optimizer, Policy
+from harness.learner.optimizer import Optimizer
+from harness.learner.policy import Learner, Policy
 from harness.learner.scorer import states, value_head, valued
 from harness.types import Rollout
 

@@ -12,7 +12,7 @@ import torch
 
 from harness.config import TrialConfig
 from harness.distributed.sharding import Device, blocks, computed_in
-from harness.learner.policy import Kind
+from harness.learner.optimizer import Kind
 from harness.learner.scorer import CHUNK_LOGITS
 from harness.models.library import transformers
 

@@ -1,9 +1,6 @@
 """The policy: a causal language model that scores responses and takes optimizer steps."""
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,77 +15,15 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from torch.distributed.fsdp import register_fsdp_forward_method
 
-from harness import checks
 from harness.distributed.checksums import added, digest, sums
 from harness.distributed.moves import State, kept_by, read_into
-from harness.distributed.sharding import Device, Layout, at_rest, local, placed, resharded, whole
+from harness.distributed.sharding import Layout, at_rest, local, placed, resharded, whole
 from harness.learner.batching import Packed, packed, passes, row_lengths
 from harness.learner.finite import check_scored
+from harness.learner.optimizer import Optimizer, adamw
 from harness.learner.scorer import Hidden, Scorer
 from harness.machine.progress import Unit, advance
 from harness.types import Rollout
-
-
-class Decay(Enum):
-    """What the learning rate does after its warm-up."""
-
-    CONSTANT = "constant"
-    LINEAR = "linear"
-    COSINE = "cosine"
-
-
-class Kind(Enum):
-    """Which AdamW."""
-
-    ADAMW = "adamw"
-    ADAMW_8BIT = "adamw_8bit"
-
-
-@dataclass(frozen=True)
-class Optimizer:
-    """AdamW and the learning rate's schedule: a linear warm-up, then constant or falling to 0.
-
-    Attributes:
-        kind: `adamw_8bit` keeps the moments in 8 bits (torchao).
-        learning_rate: after the warm-up.
-        beta1, beta2: decay of the first and the second moment, in 0..1.
-        epsilon: added to the root of the second moment.
-        weight_decay: share of the weights that a step takes away, times the learning rate.
-        warmup: share of the budget over which the rate rises.
-        decay: constant, linear or cosine; the last two reach 0 at the end of the budget.
-        clip: largest norm of the gradient.
-    """
-
-    kind: Kind = Kind.ADAMW
-    learning_rate: float = 3e-4
-    beta1: float = 0.9
-    beta2: float = 0.99
-    epsilon: float = 1e-8
-    weight_decay: float = 0.0
-    warmup: float = 0.1
-    decay: Decay = Decay.CONSTANT
-    clip: float = 1.0
-
-    def __post_init__(self) -> None:
-        checks.above("trainer.optimizer.learning_rate", self.learning_rate, 0)
-        checks.finite("trainer.optimizer.learning_rate", self.learning_rate)
-        checks.above("trainer.optimizer.clip", self.clip, 0)
-        checks.decay("trainer.optimizer.beta1", self.beta1)
-        checks.decay("trainer.optimizer.beta2", self.beta2)
-        checks.above("trainer.optimizer.epsilon", self.epsilon, 0)
-        checks.at_least("trainer.optimizer.weight_decay", self.weight_decay, 0)
-        checks.part("trainer.optimizer.warmup", self.warmup)
-
-    def rate(self, progress: float) -> float:
-        """Learning rate when the share `progress` of the budget is used; it starts at a tenth."""
-        if progress < self.warmup:
-            return self.learning_rate * (0.1 + 0.9 * progress / self.warmup)
-        if self.decay is Decay.CONSTANT or self.warmup == 1:
-            return self.learning_rate
-        left = (1 - progress) / (1 - self.warmup)
-        if self.decay is Decay.LINEAR:
-            return self.learning_rate * left
-        return self.learning_rate * (1 + math.cos(math.pi * (1 - left))) / 2
 
 
 class Learner:
@@ -112,7 +47,7 @@ class Learner:
             for parameter in self.parameters:
                 parameter.requires_grad_(False)
         else:
-            self.optimizer = _optimizer(settings, self.parameters, layout.device)
+            self.optimizer = adamw(settings, self.parameters, layout.device)
         name = "reference" if settings is None else type(self).__name__.lower()
         add = layout.moves.add
         self.weights_state = weights or add(f"{name}'s weights", partial(at_rest, module))
@@ -290,17 +225,3 @@ class Policy(Learner):
     def hidden(self, inputs: Packed) -> Hidden:
         """What another model's exact KL to this one needs of some rows."""
         return self.module.hidden(inputs)
-
-
-def _optimizer(settings: Optimizer, parameters: list[Tensor], device: Device) -> Any:
-    common: dict[str, Any] = {
-        "lr": settings.learning_rate,
-        "betas": (settings.beta1, settings.beta2),
-        "eps": settings.epsilon,
-        "weight_decay": settings.weight_decay,
-    }
-    if settings.kind is Kind.ADAMW_8BIT:
-        from torchao.optim import AdamW8bit
-
-        return AdamW8bit(parameters, **common)
-    return torch.optim.AdamW(parameters, fused=device is Device.CUDA or None, **common)

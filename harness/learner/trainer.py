@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from harness import checks
 from harness.distributed.sharding import Device, Sharding
 from harness.errors import ConfigError
-from harness.learner.policy import Optimizer
+from harness.learner.optimizer import Optimizer
 from harness.rollout.mismatch import Mismatch
 
 

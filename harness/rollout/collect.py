@@ -96,24 +96,20 @@ class Collector:
     ) -> Collected:
         """One rollout, all of it."""
         stream = Stream(seed=self.seed, name=attempt.stream, step=attempt.step)
-        size = plan.group_size
-        first = attempt.number * len(prompts) * (size + plan.greedy)
-        requests = [
-            Request(prompt=prompt, items=tuple(range(i * size, (i + 1) * size)))
-            for i, prompt in enumerate(prompts)
-        ]
+        size, count = plan.group_size, len(prompts)
+        first = attempt.number * count * (size + plan.greedy)
+        requests = _requests(prompts, size)
         sampling = self.rollout.sampling(window, plan.temperature)
-        with attempt.clock("gen"), _shown(len(prompts) * size):
+        with attempt.clock("gen"), _shown(count * size):
             rollout = self.engine.generate(requests, sampling, stream)
         columns: dict[str, Tensor] = {}
         tokens = int(rollout.mask_BT.sum())
         metrics: dict[str, float] = {}
         if plan.greedy:
-            single = [Request(prompt=prompt, items=(i,)) for i, prompt in enumerate(prompts)]
+            sampling = self.rollout.sampling(window, 0.0)
             with attempt.clock("gen"):
-                greedy = self.engine.generate(single, self.rollout.sampling(window, 0.0), stream)
-            beside = first + len(prompts) * size
-            scores_P = self._rewarded(greedy, attempt, beside)[1].per_response_B
+                greedy = self.engine.generate(_requests(prompts, 1), sampling, stream)
+            scores_P = self._rewarded(greedy, attempt, first + count * size)[1].per_response_B
             columns["greedy_scores_B"] = scores_P[rollout.group_B]
             tokens += int(greedy.mask_BT.sum())
         if plan.reference_samples:
@@ -130,7 +126,7 @@ class Collector:
             scores=scores,
             columns=columns,
             tokens=tokens,
-            prompts=len(prompts),
+            prompts=count,
             metrics=metrics,
         )
 
@@ -148,6 +144,14 @@ class Collector:
                 first=first,
             )
             return grades, scored(self.reward, graded, f"at step {attempt.step}")
+
+
+def _requests(prompts: Sequence[Prompt], size: int) -> list[Request]:
+    """So many responses to each."""
+    return [
+        Request(prompt=prompt, items=tuple(range(i * size, (i + 1) * size)))
+        for i, prompt in enumerate(prompts)
+    ]
 
 
 def _shown(count: int) -> AbstractContextManager[Wait]:

@@ -16,7 +16,8 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from harness.algorithms.grpo import Grpo
 from harness.distributed.ranks import ALONE, Ranks, joined
 from harness.distributed.sharding import Layout, Precision, Sharding
-from harness.learner.policy import Optimizer, Policy
+from harness.learner.optimizer import Optimizer
+from harness.learner.policy import Policy
 from harness.learner.update import Models, update
 from harness.maths.tensor_ops import on_last_token
 from harness.types import Batch, Prompt, Rollout

@@ -22,7 +22,8 @@ from torch import Tensor
 from harness.algorithms.dr_grpo import DrGrpo
 from harness.algorithms.grpo import Grpo
 from harness.distributed.sharding import Layout
-from harness.learner.policy import Optimizer, Policy
+from harness.learner.optimizer import Optimizer
+from harness.learner.policy import Policy
 from harness.learner.update import Models, update
 from harness.maths.tensor_ops import on_last_token
 from harness.models.tokens import Tokens

@@ -16,7 +16,8 @@ from harness.distributed.sharding import Layout, Sharding, whole
 from harness.learner import checkpoint
 from harness.learner.batching import mini_batches, passes, row_lengths
 from harness.learner.critic import Critic
-from harness.learner.policy import Optimizer, Policy
+from harness.learner.optimizer import Optimizer
+from harness.learner.policy import Policy
 from harness.learner.update import Models, estimates, update
 from harness.maths.tensor_ops import on_last_token
 from harness.models.loading import Source

@@ -20,7 +20,8 @@ from harness.errors import EngineError
 from harness.launch import in_group, run_trial
 from harness.learner import checkpoint
 from harness.learner.batching import packed
-from harness.learner.policy import Optimizer, Policy
+from harness.learner.optimizer import Optimizer
+from harness.learner.policy import Policy
 from harness.learner.sync import TOLERANCE, Synced
 from harness.models.loading import Source
 from harness.preflight import memory, read

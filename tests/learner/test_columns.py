@@ -27,7 +27,8 @@ from harness.errors import DivergedError
 from harness.kl import KlInReward
 from harness.learner.columns import OLD, joined
 from harness.learner.critic import Critic
-from harness.learner.policy import Optimizer, Policy
+from harness.learner.optimizer import Optimizer
+from harness.learner.policy import Policy
 from harness.learner.update import Models, estimates, update
 from harness.maths.tensor_ops import Reduction, on_last_token, on_tokens
 from harness.models.loading import Source

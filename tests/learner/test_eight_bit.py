@@ -11,7 +11,8 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from harness.distributed.ranks import joined
 from harness.distributed.sharding import Layout, Sharding
 from harness.learner import checkpoint
-from harness.learner.policy import Kind, Optimizer, Policy
+from harness.learner.optimizer import Kind, Optimizer
+from harness.learner.policy import Policy
 
 pytestmark = [pytest.mark.eight_bit, pytest.mark.filterwarnings("ignore")]
 # torchao quantizes moments of at least this many numbers; smaller ones stay in float32.

@@ -12,7 +12,8 @@ from torch import Tensor
 from harness.distributed.sharding import Layout
 from harness.errors import ConfigError, ContractError, DivergedError, EngineError
 from harness.learner.critic import Critic
-from harness.learner.policy import Optimizer, Policy
+from harness.learner.optimizer import Optimizer
+from harness.learner.policy import Policy
 from harness.learner.update import Models, update
 from harness.maths.tensor_ops import Reduction
 from harness.models.loading import Source

@@ -20,7 +20,8 @@ from harness.errors import ConfigError
 from harness.learner import scorer
 from harness.learner.batching import micro_batches, mini_batches
 from harness.learner.critic import Critic
-from harness.learner.policy import Decay, Optimizer, Policy
+from harness.learner.optimizer import Decay, Optimizer
+from harness.learner.policy import Policy
 from harness.learner.update import Models, update
 from harness.maths.tensor_ops import on_last_token
 from harness.models.loading import Source

@@ -10,7 +10,8 @@ from torch import Tensor
 from harness.distributed.ranks import ALONE
 from harness.distributed.sharding import Layout
 from harness.errors import EngineError
-from harness.learner.policy import Optimizer, Policy
+from harness.learner.optimizer import Optimizer
+from harness.learner.policy import Policy
 from harness.learner.sync import Synced
 from harness.models.loading import Source
 from harness.models.tokens import Tokens

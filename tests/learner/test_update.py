@@ -12,7 +12,8 @@ from torch import Tensor
 from harness.algorithms.ppo import Ppo
 from harness.distributed.sharding import Layout
 from harness.learner.critic import Critic
-from harness.learner.policy import Optimizer, Policy
+from harness.learner.optimizer import Optimizer
+from harness.learner.policy import Policy
 from harness.learner.update import Models, estimates, update
 from harness.maths.returns import CriticSettings
 from harness.maths.tensor_ops import Reduction, on_tokens

@@ -13,7 +13,8 @@ from harness.distributed.sharding import Layout
 from harness.errors import ConfigError
 from harness.learner import checkpoint
 from harness.learner.batching import packed
-from harness.learner.policy import Optimizer, Policy
+from harness.learner.optimizer import Optimizer
+from harness.learner.policy import Policy
 from harness.models.loading import Source
 from harness.rollout.stops import completed
 from harness.rollout.transformers import Transformers

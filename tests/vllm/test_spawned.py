@@ -13,7 +13,8 @@ import torch
 from harness.distributed.ranks import joined
 from harness.distributed.sharding import Layout, Precision, Sharding
 from harness.errors import EngineError
-from harness.learner.policy import Optimizer, Policy
+from harness.learner.optimizer import Optimizer
+from harness.learner.policy import Policy
 from harness.learner.sync import TOLERANCE, Synced
 from harness.models.loading import Source
 from harness.rollout.engine import Request, Stream
