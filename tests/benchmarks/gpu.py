@@ -20,7 +20,7 @@ from tests.gpu import checks
 from tests.gpu.conftest import ABSENT
 from tests.gpu.world import HALF_BILLION, World
 
-STEPS, PROMPTS, GROUP, NEW_TOKENS = 8, 16, 8, 256
+STEPS, PROMPTS, GROUP, NEW_TOKENS = 6, 16, 8, 256
 STAGES = ("gen", "reward", "old_log_prob", "ref", "adv", "update_actor", "update_weights", "step")
 WARM = 2
 """First steps that are left out: kernels are compiled, memory is taken."""

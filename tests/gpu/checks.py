@@ -1,6 +1,7 @@
 """What is checked on a GPU, as functions of a world; what they measure is printed."""
 
 import dataclasses
+import gc
 import math
 import time
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ from harness.models.loading import Source
 from harness.preflight import memory, read
 from harness.rollout.engine import Request, Stream
 from harness.rollout.spread import Spread
+from harness.schema import described
 from harness.trial import trial_folder
 from harness.types import Rollout, Sampling
 from tests.gpu.world import World
@@ -39,6 +41,8 @@ FAMILIES = {
     "a_star_po_weighted": ("algorithm=a_star_po_weighted",),
 }
 """Without and with a critic, drawn again until groups differ, greedy baseline, V* and exact KL."""
+BRIEF = 4
+"""Steps of the trials that are no family's: two before a checkpoint and two after it."""
 CYCLES = 20
 """Times that vLLM sleeps and wakes."""
 STREAM = Stream(seed=0, name="rollout", step=0)
@@ -67,13 +71,29 @@ def source_of(config: TrialConfig) -> Source:
     return source
 
 
-def sampled(config: TrialConfig, source: Source, device: str, stream: Stream = STREAM) -> Rollout:
-    """A rollout by the transformers engine, in bfloat16."""
+def brief(world: World, *overrides: str, runs: str) -> TrialConfig:
+    """A trial of few steps."""
+    amount = min(BRIEF, world.steps) * world.prompts
+    return world.config(f"budget.amount={amount}", *overrides, runs=runs)
+
+
+def deterministic(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Without what a clock says."""
+    clocks = {key for key in metrics if (metric := described(key)) and metric.clock}
+    return {key: value for key, value in metrics.items() if key not in clocks}
+
+
+def sampled(config: TrialConfig, source: Source, device: str, times: int = 1) -> Rollout:
+    """A rollout by the transformers engine, in bfloat16; tokens per second of the last of many."""
     half = dataclasses.replace(source, dtype=torch.bfloat16)
     with in_group(config, None, 0) as ranks:
         engine = config.rollout.engine(half, source.tokens, config.task.pool(), device, ranks)
-        made: Rollout = engine.generate(requests_of(config), sampling_of(config), stream)
+        for _ in range(times):
+            began = time.perf_counter()
+            made: Rollout = engine.generate(requests_of(config), sampling_of(config), STREAM)
+            seconds = time.perf_counter() - began
         engine.close()
+    print(f"transformers: {int(made.mask_BT.sum()) / seconds:.0f} tokens/s")
     return made
 
 
@@ -110,14 +130,11 @@ def samples_on_the_device(world: World) -> None:
     """What transformers samples has the trainer's log-probs; tokens per second."""
     config = world.config()
     source = source_of(config)
-    sampled(config, source, world.device)
-    began = time.perf_counter()
-    rollout = sampled(config, source, world.device, dataclasses.replace(STREAM, step=1))
-    seconds = time.perf_counter() - began
+    rollout = sampled(config, source, world.device, times=2)
     half = dataclasses.replace(source, dtype=torch.bfloat16)
     policy = Policy(half.model(), 1.0, _layout(world, Sharding()))
     gap = (policy.score(rollout)[0] - rollout.logprobs_BT)[rollout.mask_BT].abs().mean()
-    print(f"transformers: {int(rollout.mask_BT.sum()) / seconds:.0f} tokens/s, gap {gap:.4f}")
+    print(f"transformers: gap {gap:.4f}")
     assert gap < TOLERANCE[torch.bfloat16]
 
 
@@ -146,21 +163,23 @@ def exact_kl(world: World) -> None:
 
 
 def resumes(world: World) -> None:
-    """A trial that is ended in its middle goes on from the bits that it had saved."""
-    half = max(1, world.steps // 2)
-    config = world.config(f"trainer.save_every={half / world.steps}", runs="runs_resumed")
+    """With deterministic kernels, a trial that is ended in its middle goes on to the same bits."""
+    half = min(BRIEF, world.steps) // 2
+    asked = ("trainer.deterministic=true", "trainer.save_every=0.5")
+    undisturbed = run(brief(world, *asked, runs="runs_undisturbed"))
+    config = brief(world, *asked, runs="runs_resumed")
     run(config, stop_after=half + 1)
     saved = checkpoint.steps(trial_folder(config), ALONE)
-    kept = next(saved)
-    assert kept.plain["counters"]["step"] == half
+    assert next(saved).plain["counters"]["step"] == half
     found = run(config)
-    assert min(found) == half + 1, "from the checkpoint, not from the beginning"
-    assert max(found) == world.steps
+    assert list(found) == list(range(half + 1, 2 * half + 1)), "from the checkpoint"
+    for step, metrics in found.items():
+        assert deterministic(metrics) == deterministic(undisturbed[step])
 
 
 def evaluates(world: World) -> None:
     """A checkpoint is measured on the trial's device and in its type, with its numbers."""
-    config = world.config(runs="runs_evaluated")
+    config = brief(world, runs="runs_evaluated")
     trained = run(config)
     final = trial_folder(config) / "final"
     again = config_of(final, [])
@@ -175,7 +194,8 @@ def evaluates(world: World) -> None:
 
 def estimates(world: World) -> None:
     """The memory that a dry run promises against the peak of a trial, within 15 %."""
-    config = world.config(
+    config = brief(
+        world,
         *("algorithm=ppo", "algorithm.group_size=4", "trainer.token_budget=4096"),
         runs="runs_memory",
     )
@@ -184,12 +204,15 @@ def estimates(world: World) -> None:
     if world.device == "cpu":
         run(config)
         return
+    gc.collect()  # a check that failed before may have left a model
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
+    left = torch.cuda.memory_allocated()
     run(config)
     free, total = torch.cuda.mem_get_info()
     outside = total - free - torch.cuda.memory_reserved()
-    peak = torch.cuda.max_memory_allocated()
+    peak = torch.cuda.max_memory_allocated() - left
+    print({name: round(size / 1e9, 2) for name, size in parts.items()})
     own = parts.pop("the device's own")
     promised = sum(parts.values())
     print(f"tensors: estimated {promised / 1e9:.2f} GB, peak {peak / 1e9:.2f} GB")
@@ -214,7 +237,7 @@ def moves(world: World) -> None:
         _timed(policy.weights_state, size)
         assert policy.checksum(torch.float32) == before
     plain, moved = (
-        run(world.config(f"trainer.sharding.offload={offload}", runs=f"runs_offload_{offload}"))
+        run(brief(world, f"trainer.sharding.offload={offload}", runs=f"runs_offload_{offload}"))
         for offload in ("false", "true")
     )
     for step in plain:

@@ -15,7 +15,7 @@ ABSENT = "not run: torch sees no GPU here"
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """The model's real shape on this machine's GPU."""
     folder: Path = tmp_path_factory.mktemp("gpu")
-    return World("cuda", HALF_BILLION, folder, steps=20, new_tokens=32, prompts=8)
+    return World("cuda", HALF_BILLION, folder, steps=20, new_tokens=16, prompts=8)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -40,7 +40,8 @@ class World:
 
     Attributes:
         device: cuda or cpu.
-        folder: to write to; steps: of each trial; new_tokens: of each response.
+        folder: to write to; steps: of a family's trial (fewer where prompts are drawn again).
+        new_tokens: of each response; prompts: of each step.
     """
 
     device: str
@@ -64,7 +65,8 @@ class World:
         asked = (
             *("model=hf", f"model.path={self.model}", "task/template=compact", "tracking=none"),
             *("reward=random", "task.train_size=256", "task.eval_size=16", "evaluation.pass_k=0"),
-            *("evaluation.every=1.0", "trainer.save_every=1.0", f"budget.amount={self.steps}"),
+            *("evaluation.every=1.0", "trainer.save_every=1.0"),
+            f"budget={{unit:prompts,amount:{self.steps * self.prompts}}}",
             *(f"trainer.prompts_per_step={self.prompts}", f"trainer.device={self.device}"),
             f"rollout.max_new_tokens={self.new_tokens}",
             f"rollout.min_new_tokens={self.new_tokens}",
