@@ -26,9 +26,9 @@ WARM = 2
 """First steps that are left out: kernels are compiled, memory is taken."""
 PEAK = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12}
 """Multiplications and additions per second in bfloat16, dense, by the makers' data sheets."""
-OPERATIONS = 8
-"""For each parameter and token: old log-probs 2, forward 2, backward 4. What checkpointing computes
-again is not counted, and neither is sampling."""
+OPERATIONS = 6
+"""For each parameter and token: forward 2, backward 4; the one update of a rollout has the old
+log-probs too. What checkpointing computes again is not counted, and neither is sampling."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -77,9 +77,8 @@ def report(engine: str, steps: Sequence[Mapping[str, float]], device: str) -> li
     tokens = median["perf/total_num_tokens"]
     lines.append(f"{engine:13} {'tokens/s':16} {tokens / median['timing_s/step']:8.0f}")
     peak = next((rate for card, rate in PEAK.items() if card in device), None)
-    learnt = median["timing_s/old_log_prob"] + median["timing_s/update_actor"]
     if peak is not None:
-        share = OPERATIONS * parameters() * tokens / learnt / peak
+        share = OPERATIONS * parameters() * tokens / median["timing_s/update_actor"] / peak
         lines.append(f"{engine:13} {'MFU of learning':16} {share:8.1%}")
     gigabytes = median["rollout/sync/bytes"] / 1e9
     each = median["timing_s/update_weights"] / gigabytes

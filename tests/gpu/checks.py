@@ -35,8 +35,8 @@ from tests.gpu.world import World
 
 FAMILIES = {
     "grpo": ("algorithm=grpo", "algorithm.group_size=4"),
-    "ppo": ("algorithm=ppo", "algorithm.group_size=4"),
-    "dapo": ("algorithm=dapo", "algorithm.group_size=4"),
+    "ppo": ("algorithm=ppo", "algorithm.group_size=4", "trainer.mini_batches=2"),
+    "dapo": ("algorithm=dapo", "algorithm.group_size=4", "trainer.mini_batches=2"),
     "remax": ("algorithm=remax",),
     "a_star_po_weighted": ("algorithm=a_star_po_weighted",),
 }
