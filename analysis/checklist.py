@@ -49,14 +49,24 @@ def _code(study: Study) -> list[Item]:
     short = text.codes([commit[: text.SHORT_HASH] for commit in commits])
     clean = bool(commits) and not manifest.git_dirty and not study.finished["git_dirty"].any()
     versions = [f"{key} {value}" for key, value in sorted(manifest.versions.items())]
+    every = study.config.get("trainer", {}).get("check_sync_every")
     return [
         Item("The code's commit is known", len(commits) == 1, short),
         Item("Without uncommitted changes", clean, "of the plan and of every trial"),
         Item("A hash of the sources", bool(manifest.code_hash), text.code(manifest.code_hash)),
         Item("Versions of the libraries", bool(versions), text.codes(versions)),
         Item("The command", bool(manifest.command), text.code(manifest.command)),
+        Item("The sampler had the trained weights", every is not None, _checks(every)),
         Item("All settings are stored with each run", bool(study.config), "config.yaml"),
     ]
+
+
+def _checks(every: int | None) -> str:
+    """What was compared after the updates: harness.learner.sync."""
+    if every is None:
+        return ""
+    often = "each sync" if every == 1 else f"every {every} steps"
+    return f"version and checksum at each sync, sampled log-probs at {often}"
 
 
 def _data(study: Study) -> list[Item]:

@@ -143,9 +143,10 @@ def train(parts: Parts) -> dict[str, float]:
             models.forget()
         metrics = step_metrics(sampled, batch, advantages_BT, window)
         trainer.mismatch.check(metrics)
-        with clock("update_weights"):
-            synced = parts.engine.load(models.policy)
         state.step += 1
+        with clock("update_weights"):
+            sample = state.step % trainer.check_sync_every == 0
+            synced = parts.engine.load(models.policy, sample)
         state.updates += len(updates)
         state.tokens += sampled.tokens
         state.prompts += sampled.prompts

@@ -75,6 +75,20 @@ def test_what_an_algorithm_brings_is_resumed_as_well(
     assert all(torch.equal(weights[name], again[name]) for name in weights)
 
 
+def test_checking_the_sampler_less_often_moves_no_number(
+    work: Path, composed: Callable[..., Any]
+) -> None:
+    """Every second sync is sampled from: what that says is all that the others lack."""
+    asked = (*SMALL, f"runs={work / 'runs'}", "tracking=none", "evaluation.pass_k=0")
+    each = recorded(composed(*asked))
+    seldom = recorded(composed(*asked, "trainer.check_sync_every=2"))
+    gap = "rollout/sync/gap"
+    assert [step for step in seldom if gap in seldom[step]] == [s for s in each if s and s % 2 == 0]
+    for metrics in (*each.values(), *seldom.values()):
+        metrics.pop(gap, None)
+    assert seldom == each
+
+
 def final_weights(folder: Path) -> dict[str, Any]:
     from safetensors.torch import load_file
 

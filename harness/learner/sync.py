@@ -55,8 +55,11 @@ class Synced:
         count = PROBE_PROMPTS * engine.engines
         self.probe = [Request(prompt=p, items=(i,)) for i, p in enumerate(longest[:count])]
 
-    def load(self, model: Policy) -> dict[str, float]:
+    def load(self, model: Policy, sample: bool = True) -> dict[str, float]:
         """Give the engine a model's weights; metrics of it.
+
+        Args:
+            sample: whether responses are drawn and compared as well, which takes longest.
 
         Raises:
             EngineError: they did not all arrive, or the engine does not sample from them.
@@ -71,7 +74,8 @@ class Synced:
                 f"left a tensor out, or was an update behind"
             )
         self.model, self.loaded = model, version
-        return {"rollout/sync/bytes": float(receipt.bytes), "rollout/sync/gap": self._gap()}
+        gap = {"rollout/sync/gap": self._gap()} if sample else {}
+        return {"rollout/sync/bytes": float(receipt.bytes), **gap}
 
     def generate(self, requests: Sequence[Request], sampling: Sampling, stream: Stream) -> Rollout:
         """Responses in the order of requests and items.

@@ -27,6 +27,8 @@ class Trainer:
         deterministic: only kernels that repeat to the bit, which on a GPU are slower; on a CPU all
             that is used here do.
         sharding: how the models lie on it.
+        check_sync_every: steps between two syncs after which responses are sampled and compared;
+            version and checksum are compared at each.
         mismatch: how far the sampler's log-probs may be from the trainer's.
         importance_cap: truncated importance sampling: policy losses are weighted by the ratio of
             trainer to sampler, at most this; null switches it off.
@@ -44,6 +46,7 @@ class Trainer:
     device: Device = Device.CPU
     deterministic: bool = False
     sharding: Sharding = field(default_factory=Sharding)
+    check_sync_every: int = 1
     mismatch: Mismatch = field(default_factory=Mismatch)
     importance_cap: float | None = None
 
@@ -56,6 +59,7 @@ class Trainer:
             "keep_checkpoints",
             "threads",
             "ranks",
+            "check_sync_every",
         ):
             checks.at_least(f"trainer.{name}", getattr(self, name), 1)
         if self.prompts_per_step % self.ranks:

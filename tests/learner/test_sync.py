@@ -97,6 +97,20 @@ def test_old_weights_are_refused(
         synced.load(policy)
 
 
+def test_without_a_sample_version_and_checksum_are_compared_all_the_same(
+    synced: Synced, policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn(policy)
+    assert synced.load(policy, sample=False).keys() == {"rollout/sync/bytes"}
+    old = [(name, x.clone()) for name, x in policy.weights()]
+    learn(policy)
+    with pytest.raises(EngineError, match="sync before sampling"):
+        synced.generate(synced.probe, PLAIN, STREAM)
+    monkeypatch.setattr(policy, "weights", lambda dtype=None: iter(old))
+    with pytest.raises(EngineError, match=r"given other weights .* after update 2"):
+        synced.load(policy, sample=False)
+
+
 def test_an_engine_that_keeps_one_tensor_is_found_out(
     synced: Synced, policy: Policy, own: TransformersEngine
 ) -> None:
