@@ -9,12 +9,11 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from harness.config import Budget, BudgetUnit, TrialConfig
-from harness.contract import drawn, planned, told, windowed
+from harness.contract import planned, told, windowed
 from harness.distributed.ranks import Ranks
 from harness.errors import CheckpointError
 from harness.kl import KlController
@@ -31,7 +30,7 @@ from harness.measure.collapse import Lookout
 from harness.measure.evaluation import Evaluator
 from harness.models.tokens import Tokens
 from harness.protocols import Controller, Curriculum, Window
-from harness.rollout.collect import Collector
+from harness.rollout.collect import Collector, Draw
 from harness.rollout.metrics import Clock, mean_of, step_metrics
 from harness.schema import Metric, check_declared, check_finite
 from harness.tracking import Run
@@ -116,7 +115,7 @@ def train(parts: Parts) -> dict[str, float]:
         clock = Clock()
         window = windowed(parts.window, seed)
         plan = planned(algorithm, progress)
-        draw = partial(drawn, parts.curriculum, parts.pool, seed, progress)
+        draw = Draw(parts.curriculum, parts.pool, seed, progress)
         sampled = parts.collector(draw, trainer.prompts_per_step, plan, window, state.step, clock)
         rollout = sampled.rollout
         parts.engine.sleep()

@@ -209,9 +209,8 @@ def _engines(
     config: TrialConfig, source: Source, tokens: Tokens, prompts: Sequence[Prompt], ranks: Ranks
 ) -> Spread:
     """This rank's engine, as one of all; it comes before the models: vLLM wants to be first."""
-    device, rollout = config.trainer.device.value, config.rollout
-    own = rollout.engine(source, tokens, prompts, device, ranks)
-    return Spread(own, ranks, rollout.engine_ranks)
+    own = config.rollout.engine(source, tokens, prompts, config.trainer.device.value, ranks)
+    return Spread(own, ranks, config.rollout.engine_ranks)
 
 
 def _models(config: TrialConfig, source: Source, ranks: Ranks) -> Models:
@@ -268,6 +267,7 @@ def _collector(
         reward=config.reward,
         reference=reference,
         seed=config.seed,
+        ahead=config.trainer.reference_ahead,
     )
 
 

@@ -1,6 +1,7 @@
 """Level 1 of exactness: bitwise over repetition, and over kill and resume."""
 
 import contextlib
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,10 @@ Steps = dict[int, dict[str, float]]
 
 def recorded(config: Any) -> Steps:
     """Deterministic metrics of every step of a trial."""
-    steps: Steps = {}
+    declared, steps = declared_metrics(config), dict[int, dict[str, float]]()
 
     def observe(step: int, progress: float, metrics: Mapping[str, float]) -> None:
-        steps[step] = {k: v for k, v in metrics.items() if not METRICS[k].clock}
+        steps[step] = {k: v for k, v in metrics.items() if not declared[k].clock}
 
     run_trial(config, observe)
     return steps
@@ -73,6 +74,20 @@ def test_what_an_algorithm_brings_is_resumed_as_well(
     assert {**before, **after} == whole
     again = final_weights(trial_folder(config))
     assert all(torch.equal(weights[name], again[name]) for name in weights)
+
+
+def test_drawing_for_several_steps_at_once_moves_no_number(
+    work: Path, composed: Callable[..., Any]
+) -> None:
+    """V* of each step, or of all steps at the first: beside what is drawn when, all is equal."""
+    asked = (*SMALL, "tracking=none", "evaluation.pass_k=0", "algorithm=a_star_po")
+    asked = (*asked, "algorithm.value_samples=2")
+    found = []
+    for ahead in (1, 99):
+        runs = work / f"runs_{ahead}"
+        shutil.copytree(work / "runs", runs)
+        found.append(recorded(composed(*asked, f"trainer.reference_ahead={ahead}", f"runs={runs}")))
+    assert found[0] == found[1]
 
 
 def test_checking_the_sampler_less_often_moves_no_number(

@@ -29,6 +29,8 @@ class Trainer:
         sharding: how the models lie on it.
         check_sync_every: steps between two syncs after which responses are sampled and compared;
             version and checksum are compared at each.
+        reference_ahead: steps for whose prompts the base's responses (V*) are drawn at once, where
+            some are missing: each draw takes two syncs. Moves no number.
         mismatch: how far the sampler's log-probs may be from the trainer's.
         importance_cap: truncated importance sampling: policy losses are weighted by the ratio of
             trainer to sampler, at most this; null switches it off.
@@ -47,6 +49,7 @@ class Trainer:
     deterministic: bool = False
     sharding: Sharding = field(default_factory=Sharding)
     check_sync_every: int = 1
+    reference_ahead: int = 4
     mismatch: Mismatch = field(default_factory=Mismatch)
     importance_cap: float | None = None
 
@@ -60,6 +63,7 @@ class Trainer:
             "threads",
             "ranks",
             "check_sync_every",
+            "reference_ahead",
         ):
             checks.at_least(f"trainer.{name}", getattr(self, name), 1)
         if self.prompts_per_step % self.ranks:

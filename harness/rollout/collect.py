@@ -1,16 +1,18 @@
 """What a step samples: the responses that the algorithm's plan asks for, graded and rewarded."""
 
+import copy
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from harness.contract import accepted, scored
+from harness.contract import accepted, drawn, scored
 from harness.machine.progress import Unit, Wait, waiting
-from harness.protocols import Reward
+from harness.protocols import Curriculum, Reward
 from harness.rollout.collected import Collected
 from harness.rollout.engine import Request, RolloutConfig, Sampler, Stream
 from harness.rollout.grading import Grader
@@ -26,13 +28,31 @@ from harness.types import (
     widened,
 )
 
-Draw = Callable[[int], Sequence[Prompt]]
+
+@dataclass(frozen=True)
+class Draw:
+    """The next prompts of a trial, at one share of its budget."""
+
+    curriculum: Curriculum
+    pool: Sequence[Prompt]
+    seed: int
+    progress: float
+
+    def __call__(self, count: int) -> Sequence[Prompt]:
+        """So many; the curriculum moves on."""
+        return drawn(self.curriculum, self.pool, self.seed, self.progress, count)
+
+    def ahead(self, count: int) -> Sequence[Prompt]:
+        """Those that follow, as far as can be told now; nothing moves."""
+        following = dataclasses.replace(self, curriculum=copy.deepcopy(self.curriculum))
+        return following(count) if count else ()
 
 
 @dataclass(frozen=True)
 class _Attempt:
     """One of the rollouts that a step may take."""
 
+    draw: Draw
     step: int
     number: int
     clock: Clock
@@ -53,6 +73,8 @@ class Collector:
     reward: Reward
     reference: ReferenceScores
     seed: int
+    ahead: int = 1
+    """Steps for whose prompts the base's responses are drawn at once, where some are missing."""
 
     def __call__(
         self, draw: Draw, groups: int, plan: RolloutPlan, window: int, step: int, clock: Clock
@@ -69,19 +91,21 @@ class Collector:
             window: response budget, in tokens.
             clock: takes the seconds of the stages `gen` and `reward`.
         """
-        made = [self._sampled(draw(groups), plan, window, _Attempt(step, 0, clock))]
+        first = _Attempt(draw, step, 0, clock)
+        made = [self._sampled(groups, plan, window, first)]
         if plan.accept is None:
             return made[0]
         when = f"at step {step}"
         kept = [_rows(made[0], accepted(plan.accept, made[0], when))]
         while sum(map(_groups, kept)) < groups and len(made) < plan.max_batches:
-            made.append(self._sampled(draw(groups), plan, window, _Attempt(step, len(made), clock)))
+            again = dataclasses.replace(first, number=len(made))
+            made.append(self._sampled(groups, plan, window, again))
             kept.append(_rows(made[-1], accepted(plan.accept, made[-1], when)))
         share = sum(map(_groups, kept)) / sum(map(_groups, made))
         whole = _joined([part for part in kept if part.grades] or made[-1:])
-        first = torch.unique_consecutive(whole.rollout.group_B)[:groups]
+        used = torch.unique_consecutive(whole.rollout.group_B)[:groups]
         return dataclasses.replace(
-            _rows(whole, torch.isin(whole.rollout.group_B, first)),
+            _rows(whole, torch.isin(whole.rollout.group_B, used)),
             tokens=sum(part.tokens for part in made),
             prompts=sum(part.prompts for part in made),
             metrics={
@@ -91,12 +115,11 @@ class Collector:
             },
         )
 
-    def _sampled(
-        self, prompts: Sequence[Prompt], plan: RolloutPlan, window: int, attempt: "_Attempt"
-    ) -> Collected:
+    def _sampled(self, count: int, plan: RolloutPlan, window: int, attempt: _Attempt) -> Collected:
         """One rollout, all of it."""
+        prompts = attempt.draw(count)
         stream = Stream(seed=self.seed, name=attempt.stream, step=attempt.step)
-        size, count = plan.group_size, len(prompts)
+        size = plan.group_size
         first = attempt.number * count * (size + plan.greedy)
         requests = _requests(prompts, size)
         sampling = self.rollout.sampling(window, plan.temperature)
@@ -114,8 +137,9 @@ class Collector:
             tokens += int(greedy.mask_BT.sum())
         if plan.reference_samples:
             seed = self.seed if plan.reference_seed is None else plan.reference_seed
+            following = partial(attempt.draw.ahead, (self.ahead - 1) * count)
             with attempt.clock("reference"):
-                found = self.reference(prompts, plan.reference_samples, seed)
+                found = self.reference(prompts, plan.reference_samples, seed, following)
             columns["reference_scores_BN"] = found.scores_PN[rollout.group_B]
             tokens += found.charged
             metrics |= found.metrics
@@ -131,7 +155,7 @@ class Collector:
         )
 
     def _rewarded(
-        self, rollout: Rollout, attempt: "_Attempt", first: int
+        self, rollout: Rollout, attempt: _Attempt, first: int
     ) -> tuple[tuple[Grade, ...], Scores]:
         with attempt.clock("reward"):
             grades = self.grader(rollout)

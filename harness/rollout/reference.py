@@ -84,16 +84,25 @@ class ReferenceScores:
     known: dict[str, Samples] = field(default_factory=dict)
     paid: dict[str, int] = field(default_factory=dict)
 
-    def __call__(self, prompts: Sequence[Prompt], samples: int, seed: int) -> Found:
-        """Rewards of `samples` responses of the base to each prompt."""
+    def __call__(
+        self,
+        prompts: Sequence[Prompt],
+        samples: int,
+        seed: int,
+        following: Callable[[], Sequence[Prompt]] = tuple,
+    ) -> Found:
+        """Rewards of `samples` responses of the base to each prompt.
+
+        Args:
+            following: prompts that are likely to be next. The engine is given the base's weights
+                and the policy's again for every draw: what they lack is drawn along, and charged to
+                the step that uses it.
+        """
         self._read(seed)
         keys = [_key(prompt, seed) for prompt in prompts]
-        missing = [
-            prompt
-            for prompt, key in zip(prompts, keys, strict=True)
-            if key not in self.known or len(self.known[key].scores) < samples
-        ]
-        drawn = self._draw(missing, samples, seed) if missing else 0
+        missing = self._missing(prompts, samples, seed)
+        wanted = self._missing((*missing, *following()), samples, seed) if missing else []
+        drawn = self._draw(wanted, samples, seed) if wanted else 0
         charged = 0
         for key in keys:
             charged += sum(self.known[key].tokens[self.paid.get(key, 0) : samples])
@@ -116,6 +125,15 @@ class ReferenceScores:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state_dict."""
         self.paid = dict(state["paid"])
+
+    def _missing(self, prompts: Sequence[Prompt], samples: int, seed: int) -> list[Prompt]:
+        """Those, once each, of which fewer responses are known."""
+        each = {_key(prompt, seed): prompt for prompt in prompts}
+        return [
+            prompt
+            for key, prompt in each.items()
+            if key not in self.known or len(self.known[key].scores) < samples
+        ]
 
     def _draw(self, prompts: Sequence[Prompt], samples: int, seed: int) -> int:
         """Sample, score and keep; returns how many tokens that took."""

@@ -32,7 +32,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 @pytest.mark.distributed
-@pytest.mark.parametrize("family", ["grpo"])  # each algorithm has trials on ranks elsewhere
+@pytest.mark.parametrize("family", checks.FAMILIES)
 def test_a_family_trains(world: World, family: str) -> None:
     checks.trains(world, family)
 

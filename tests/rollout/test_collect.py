@@ -2,9 +2,8 @@
 
 import copy
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,12 @@ import torch
 from torch import Tensor
 
 from harness.config import Grading
+from harness.curricula.none import NoCurriculum
 from harness.distributed.sharding import Layout
 from harness.learner.policy import Policy
 from harness.models.loading import Source
 from harness.models.tokens import Tokens
-from harness.rollout.collect import Collector
+from harness.rollout.collect import Collector, Draw
 from harness.rollout.collected import Collected
 from harness.rollout.engine import Request, Stream
 from harness.rollout.grading import Grader
@@ -87,10 +87,19 @@ def collector_of(
     )
 
 
-def drawing(task: Countdown) -> Any:
-    """Prompts in the order of the pool, as a curriculum would give them."""
-    cursor = count()
-    return lambda n: [task.pool()[next(cursor)] for _ in range(n)]
+@dataclass
+class InOrder(NoCurriculum):
+    """Prompts in the order of the pool."""
+
+    def prompts(
+        self, pool: Sequence[Prompt], seed: int, progress: float, count: int
+    ) -> list[Prompt]:
+        self.drawn += count
+        return [pool[i % len(pool)] for i in range(self.drawn - count, self.drawn)]
+
+
+def drawing(task: Countdown) -> Draw:
+    return Draw(InOrder(), task.pool(), SEED, 0.0)
 
 
 def collected(collector: Collector, task: Countdown, plan: RolloutPlan, groups: int) -> Collected:
@@ -184,6 +193,29 @@ def test_fewer_samples_are_the_first_of_more_and_a_torn_line_is_drawn_again(
     assert torch.equal(made.columns["reference_scores_BN"], four)
     assert made.metrics["reference/hit_rate"] == 0.5
     assert made.metrics["reference/charged_tokens"] == 0.0
+
+
+def test_responses_of_the_base_are_drawn_for_several_steps_at_once(
+    collector: Collector, task: Countdown, base: Policy, policy: Policy, tmp_path: Path
+) -> None:
+    """Three steps of 4 prompts with one draw; each step's scores and charges as without."""
+    engine: Any = collector.engine
+    plan, syncs = RolloutPlan(group_size=2, reference_samples=2), []
+    other = collector_of(engine, task, base, policy, tmp_path / "ahead")
+    ahead = replace(other, ahead=3)
+    ahead.reference.to_base = lambda: syncs.append(engine.load_weights(base.weights()))
+    alone, together = drawing(task), drawing(task)
+    for step in range(3):
+        one = collector(alone, 4, plan, WINDOW, step, Clock())
+        made = ahead(together, 4, plan, WINDOW, step, Clock())
+        assert made.rollout.texts == one.rollout.texts
+        assert torch.equal(made.columns["reference_scores_BN"], one.columns["reference_scores_BN"])
+        assert made.tokens == one.tokens
+        assert made.metrics["reference/charged_tokens"] == one.metrics["reference/charged_tokens"]
+        assert made.metrics["reference/hit_rate"] == (1.0 if step else 0.0)
+        assert one.metrics["reference/hit_rate"] == 0.0
+    assert len(syncs) == 1
+    assert together.curriculum.state_dict() == {"drawn": 12}  # looking ahead moved nothing
 
 
 def test_another_seed_has_other_responses_and_a_shared_one_the_same(
