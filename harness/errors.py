@@ -32,6 +32,10 @@ class ConfigError(HarnessError):
     Exit code 2; nothing was started. Remedy: the one that the line names.
     """
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows of it: the line, as a terminal does, and no traceback."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class ContractError(HarnessError):
     """A plug-in does something its contract forbids; the message names the plug-in's fault.
