@@ -1,10 +1,9 @@
-"""A third variant is one Python file and one YAML, from a package outside this repository."""
+"""A third variant is one Python file and one YAML, from a package outside this repository.
+
+Its package is tests/examples/algorithm, whose own test of the contract pytest finds by itself.
+"""
 
 import dataclasses
-import os
-import re
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,24 +17,13 @@ from harness.schema import Metric
 from harness.types import Loss, Minibatch
 from tests.conftest import ROOT, SMALL, Here
 
-
-def readme_block(language: str, first: str) -> str:
-    """The code block of README that begins with a given text."""
-    blocks = re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    (block,) = [block for block in blocks if block.startswith(first)]
-    return str(block)
+EXAMPLE = ROOT / "tests" / "examples" / "algorithm"
 
 
-def test_the_readmes_file_and_yaml_add_a_variant(
-    work: Path, tmp_path: Path, here: Here, monkeypatch: pytest.MonkeyPatch
+def test_a_package_outside_the_repository_adds_a_variant(
+    work: Path, here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    package = tmp_path / "elsewhere" / "mypkg"
-    (package / "conf" / "algorithm").mkdir(parents=True)
-    (package / "conf" / "__init__.py").touch()
-    (package / "my_rloo.py").write_text(readme_block("python", "from dataclasses"))
-    yaml = readme_block("yaml", "_target_: mypkg")
-    (package / "conf" / "algorithm" / "my_rloo.yaml").write_text(yaml)
-    monkeypatch.syspath_prepend(str(package.parent))
+    monkeypatch.syspath_prepend(str(EXAMPLE))
     search = "hydra.searchpath=[pkg://mypkg.conf]"
     done = here("algorithm=my_rloo", search, *SMALL)
     assert done.returncode == 0, done.stderr
@@ -56,13 +44,6 @@ def test_the_readmes_file_and_yaml_add_a_variant(
     assert "algorithm.group_size" in wrong.stderr
     unknown = here("algorithm=nope", search)
     assert "gspo, my_rloo, ppo" in unknown.stderr
-    (package / "test_my_rloo.py").write_text(readme_block("python", "from harness.testing"))
-    path = os.pathsep.join([str(ROOT), str(package.parent)])
-    environment = {**os.environ, "PYTHONPATH": path}
-    arguments = [sys.executable, "-m", "pytest", "-q", "test_my_rloo.py"]
-    kit = subprocess.run(arguments, cwd=package, env=environment, capture_output=True, text=True)
-    assert kit.returncode == 0, kit.stdout
-    assert "14 passed" in kit.stdout
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,74 @@
+"""The site builds with warnings as errors, asks nothing of other hosts, and says all there is."""
+
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from harness.schema import METRICS
+from tests.conftest import ROOT
+
+# Attributes of what a browser fetches by itself.
+FETCHED = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built site; mkdocs fails where a link, an anchor or a snippet leads nowhere."""
+    folder = tmp_path_factory.mktemp("site")
+    call = ("mkdocs", "build", "--strict", "-q", "-f", "docs/mkdocs.yml", "-d", str(folder))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", *call], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    return folder
+
+
+class Fetched(HTMLParser):
+    """Addresses that a page makes a browser fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        name = FETCHED.get(tag, "")
+        self.addresses += [value or "" for key, value in attrs if key == name]
+
+
+@pytest.mark.commands
+def test_the_site_builds_and_fetches_nothing_from_elsewhere(site: Path) -> None:
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > 40
+    for page in pages:
+        parser = Fetched()
+        parser.feed(page.read_text("utf-8"))
+        away = [address for address in parser.addresses if re.match(r"(\w+:)?//", address)]
+        assert away == [], page
+    styles = "".join(path.read_text("utf-8") for path in site.rglob("*.css"))
+    assert re.findall(r"(?:url\(|@import )[\"']?(?:https?:)?//[^)]*", styles) == []
+
+
+@pytest.mark.commands
+def test_the_reference_is_whole(site: Path) -> None:
+    """Every metric; every algorithm with its formula, source and tests; every key's meaning."""
+    reference = site / "reference"
+    metrics = (reference / "metrics.html").read_text("utf-8")
+    assert [key for key in METRICS if f"<code>{key}</code>" not in metrics] == []
+    names = sorted(path.stem for path in (ROOT / "conf" / "algorithm").glob("*.yaml"))
+    for name in names:
+        text = (reference / "algorithms" / f"{name}.html").read_text("utf-8")
+        assert "tests/algorithms/test_" in text, name
+        assert "<pre>" in text, f"{name} has no formula"
+        assert "arXiv" in text or "Williams" in text or "seed" in text or "TinyZero" in text, name
+    for page in ("keys", "tasks", "rewards"):
+        text = (reference / f"{page}.html").read_text("utf-8")
+        assert (
+            re.findall(r"<tr>\s*<td><code>([\w.]+)</code></td>\s*<td>.*?</td>\s*<td></td>", text)
+            == []
+        )
