@@ -39,7 +39,7 @@ class Try(NamedTuple):
 
 def course(response: str, numbers: Sequence[int]) -> tuple[Try, ...]:
     """The attempts of a response, up to the first declared hit."""
-    return tuple(_tries(response.partition(ANSWER)[0], tuple(sorted(numbers))))
+    return tuple(_tries(response.lstrip("<>~").partition(ANSWER)[0], tuple(sorted(numbers))))
 
 
 def _tries(work: str, numbers: tuple[int, ...]) -> Iterator[Try]:

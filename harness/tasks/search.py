@@ -93,21 +93,38 @@ class TraceWriter:
     ) -> tuple[str, str]:
         """Work and answer from `draws(numbers)` uniforms: random attempts, no value twice."""
         persona, expressions = self.persona, self._expressions(numbers)
-        keys = uniforms[: len(expressions)]
         who, *chances = uniforms[len(expressions) :]
         stop = persona.patient_stop if who < persona.patient_share else persona.impatient_stop
         written, answer, tried = "", "", set[int]()
-        for index in sorted(range(len(keys)), key=keys.__getitem__):
+        for index in self._order(numbers, target, uniforms):
             text, chain, value = expressions[index]
             if value in tried:
                 continue
             answer = text
-            written += chain + (HIT if value == target else MISS)
+            work, stated = self._work(numbers, chain, value, uniforms, len(tried))
+            written += work + (HIT if stated == target else MISS)
             give_up = chances[len(tried)] < stop
             tried.add(value)
-            if value == target or give_up or len(tried) == persona.max_attempts:
+            if stated == target or give_up or len(tried) == persona.max_attempts:
                 break
         return written, answer
+
+    def _order(
+        self, numbers: Sequence[int], target: int, uniforms: Sequence[float]
+    ) -> Sequence[int]:
+        """The expressions in the order in which they are tried: at random."""
+        return sorted(range(len(self._expressions(numbers))), key=uniforms.__getitem__)
+
+    def _work(
+        self,
+        numbers: Sequence[int],
+        chain: str,
+        value: int,
+        uniforms: Sequence[float],
+        attempt: int,
+    ) -> tuple[str, int]:
+        """What is written of an attempt, and the result that it states: without a slip."""
+        return chain, value
 
     def _expressions(self, numbers: Sequence[int]) -> list[tuple[str, str, int]]:
         key = tuple(sorted(numbers))
