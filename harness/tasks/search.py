@@ -101,7 +101,7 @@ class TraceWriter:
             if value in tried:
                 continue
             answer = text
-            work, stated = self._work(numbers, chain, value, uniforms, len(tried))
+            work, stated = self._work(numbers, (chain, value), uniforms, len(tried))
             written += work + (HIT if stated == target else MISS)
             give_up = chances[len(tried)] < stop
             tried.add(value)
@@ -116,15 +116,10 @@ class TraceWriter:
         return sorted(range(len(self._expressions(numbers))), key=uniforms.__getitem__)
 
     def _work(
-        self,
-        numbers: Sequence[int],
-        chain: str,
-        value: int,
-        uniforms: Sequence[float],
-        attempt: int,
+        self, numbers: Sequence[int], tried: tuple[str, int], uniforms: Sequence[float], number: int
     ) -> tuple[str, int]:
-        """What is written of an attempt, and the result that it states: without a slip."""
-        return chain, value
+        """What is written of attempt `number`, and the result that it states: without slips."""
+        return tried
 
     def _expressions(self, numbers: Sequence[int]) -> list[tuple[str, str, int]]:
         key = tuple(sorted(numbers))

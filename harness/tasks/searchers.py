@@ -1,10 +1,11 @@
 """Searchers whose skills are planted: who writes the warm-up traces of task=countdown_search.
 
-One searcher writes a trace. Whether it is patient, how it proposes what to try next, and whether
-it computes carefully are drawn independently at known shares, so that each skill can be told from
-the others. A searcher that steers adds where it is below the target and subtracts where it is
-above; what it tries is a matter of signs, which a tiny model learns, and not of sums that it would
-have to work out before it writes them, which it does not.
+One searcher writes a trace. How it proposes what to try next, whether it is patient, and whether it
+computes carefully are drawn independently at known shares, so that each skill can be told from the
+others. A searcher that steers adds where it is below the target and subtracts where it is above.
+
+It says first how it proposes, by one sign (MARKS), as a model that reasons says what it is about
+to do: without it the tiny model did not learn to keep to one way of proposing.
 """
 
 import re
@@ -18,13 +19,18 @@ from harness import checks
 from harness.errors import ConfigError
 from harness.tasks.search import Persona, TraceWriter, apply
 
+# How a searcher proposes, and the sign that a trace begins with.
+TOWARD, RANDOM, AWAY = "toward", "random", "away"
+MARKS = {TOWARD: ">", RANDOM: "~", AWAY: "<"}
 # By how much a slip is off.
 SLIPS = (-10, -2, -1, 1, 2, 10)
 # Uniform numbers beside those of every searcher: how it proposes, whether it is careless; and for
-# each fact, whether it slips there and by how much.
-OF_SEARCHER, OF_FACT = 2, 2
+# each sum, whether it slips there and by how much.
+OF_SEARCHER, OF_SUM = 2, 2
 # Operators that lead up; the others lead down.
 UP = "+*"
+# Both ways alike.
+COIN = 0.5
 _FIRST = re.compile(r"\d+")
 _STEP = re.compile(r"([+\-*/])(\d+)=(-?\d+)")
 
@@ -44,17 +50,17 @@ class Searchers(Persona):
     toward_share: float = 0.2
     away_share: float = 0.2
     steering: float = 0.9
-    careless_share: float = 0.0
-    slip_rate: float = 0.0
+    careless_share: float = 0.25
+    slip_rate: float = 0.15
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("toward_share", "away_share", "careless_share", "slip_rate"):
             checks.part(f"task.persona.{name}", getattr(self, name))
-        if not 0.5 < self.steering < 1:
+        if not COIN < self.steering < 1:
             raise ConfigError(
-                f"task.persona.steering is a chance above that of a coin and below 1, received "
-                f"{self.steering:g}; 0.9 steers well"
+                f"task.persona.steering must be above {COIN}, which is no steering, and below 1, "
+                f"received {self.steering:g}"
             )
         if self.toward_share + self.away_share > 1:
             raise ConfigError(
@@ -62,9 +68,20 @@ class Searchers(Persona):
                 f"{self.toward_share:g} + {self.away_share:g}; lower one of them"
             )
 
+    @property
+    def steerings(self) -> dict[str, float]:
+        """Each way to propose as the chance that a step goes toward the target."""
+        return {TOWARD: self.steering, RANDOM: COIN, AWAY: 1 - self.steering}
+
+    def proposes(self, u: float) -> str:
+        """Which way one uniform number stands for."""
+        if u < self.toward_share:
+            return TOWARD
+        return AWAY if u > 1 - self.away_share else RANDOM
+
 
 class Space:
-    """All expressions over some numbers, and where each of their steps stands.
+    """All expressions over some numbers, and where each of their steps begins.
 
     Attributes:
         values: of each expression, shape (n,).
@@ -72,24 +89,22 @@ class Space:
 
     def __init__(self, expressions: Sequence[tuple[str, str, int]]) -> None:
         steps = [_STEP.findall(chain) for _, chain, _ in expressions]
-        self._up = np.array([[sign in UP for sign, *_ in own] for own in steps])
-        self._at = np.array(
-            [
-                [int(_FIRST.match(chain)[0]), *(int(value) for *_, value in own[:-1])]  # type: ignore[index]
-                for (_, chain, _), own in zip(expressions, steps, strict=True)
-            ]
-        )
+        before = [[int(value) for *_, value in own[:-1]] for own in steps]
+        first = [int(_FIRST.findall(chain)[0]) for _, chain, _ in expressions]
         self.values = np.array([value for *_, value in expressions])
+        self._up = np.array([[sign in UP for sign, *_ in own] for own in steps])
+        self._at = np.array([[a, *others] for a, others in zip(first, before, strict=True)])
 
     def weights(self, target: int, steering: float) -> NDArray[np.float64]:
-        """What each expression is drawn by, shape (n,): a factor for each of its steps.
+        """What each expression is drawn by, shape (n,): the product over its steps.
 
         Args:
-            steering: chance to go up where the target is above, down where it is below; where a
-                step begins at the target, both ways are alike.
+            steering: chance to go up where the target is above, down where it is below. At the
+                target both ways are alike.
         """
-        right = np.where(self._up == (self._at < target), steering, 1 - steering)
-        return np.where(self._at == target, 0.5, right).prod(axis=1)
+        steps = np.where(self._up == (self._at < target), steering, 1 - steering)
+        weights: NDArray[np.float64] = np.where(self._at == target, COIN, steps).prod(axis=1)
+        return weights
 
 
 class SearcherWriter(TraceWriter):
@@ -108,64 +123,59 @@ class SearcherWriter(TraceWriter):
         return self._spaces[key]
 
     def draws(self, numbers: Sequence[int]) -> int:
-        facts = self.persona.max_attempts * (len(numbers) - 1)
-        return super().draws(numbers) + OF_SEARCHER + OF_FACT * facts
-
-    def steering(self, u: float) -> float:
-        """How a searcher proposes, of one uniform number."""
-        searchers = self.searchers
-        if u < searchers.toward_share:
-            return searchers.steering
-        return 1 - searchers.steering if u > 1 - searchers.away_share else 0.5
+        sums = self.persona.max_attempts * (len(numbers) - 1)
+        return super().draws(numbers) + OF_SEARCHER + OF_SUM * sums
 
     def write(
         self, numbers: Sequence[int], target: int, uniforms: Sequence[float]
     ) -> tuple[str, str]:
         work, answer = super().write(numbers, target, uniforms)
-        u = self.steering(uniforms[super().draws(numbers)])
-        return (">" if u > 0.5 else "<" if u < 0.5 else "~") + work, answer
+        return MARKS[self._proposes(numbers, uniforms)] + work, answer
+
+    def _proposes(self, numbers: Sequence[int], uniforms: Sequence[float]) -> str:
+        return self.searchers.proposes(uniforms[super().draws(numbers)])
 
     def _order(
         self, numbers: Sequence[int], target: int, uniforms: Sequence[float]
     ) -> Sequence[int]:
-        """Drawn one after the other by their weights: as exponential clocks ring."""
-        at = super().draws(numbers)
-        drawn = self.space(numbers).weights(target, self.steering(uniforms[at]))
+        """Drawn one after the other by their weights: in the order of exponential clocks."""
+        steering = self.searchers.steerings[self._proposes(numbers, uniforms)]
+        drawn = self.space(numbers).weights(target, steering)
         order: list[int] = np.argsort(-np.log(uniforms[: len(drawn)]) / drawn).tolist()
         return order
 
     def _work(
-        self,
-        numbers: Sequence[int],
-        chain: str,
-        value: int,
-        uniforms: Sequence[float],
-        attempt: int,
+        self, numbers: Sequence[int], tried: tuple[str, int], uniforms: Sequence[float], number: int
     ) -> tuple[str, int]:
         at = super().draws(numbers) + 1
         if uniforms[at] > self.searchers.careless_share:
-            return chain, value
-        size = OF_FACT * (len(numbers) - 1)
-        start = at + 1 + attempt * size
-        return slipped(chain, self.searchers.slip_rate, uniforms[start : start + size])
+            return tried
+        size = OF_SUM * (len(numbers) - 1)
+        start = at + 1 + number * size
+        return slipped(tried[0], self.searchers.slip_rate, uniforms[start : start + size])
+
+
+def unmarked(response: str) -> str:
+    """A response without the sign that says how it proposes."""
+    return response[1:] if response[:1] in MARKS.values() else response
 
 
 def slipped(chain: str, rate: float, uniforms: Sequence[float]) -> tuple[str, int]:
     """A worked chain with slips, and the result it states.
 
-    What follows a slip is worked out from the wrong number. A wrong number may not be divisible:
-    there is no slip before a division.
+    What follows a slip is worked out from the wrong number. That may not be divisible: there is no
+    slip before a division.
     """
     steps = _STEP.findall(chain)
-    text = chain[: chain.index(steps[0][0])]
-    value: int | None = int(text)
+    value = int(_FIRST.findall(chain)[0])
+    text = str(value)
     for i, (sign, number, _) in enumerate(steps):
-        value = apply(sign, value, int(number))
-        assert value is not None  # the chain's own, or after its last division
+        exact = apply(sign, value, int(number))
+        assert exact is not None  # a wrong number is never divided
+        value = exact
         divides = any(later == "/" for later, *_ in steps[i + 1 :])
-        happens, which = uniforms[OF_FACT * i : OF_FACT * (i + 1)]
+        happens, which = uniforms[OF_SUM * i : OF_SUM * (i + 1)]
         if happens < rate and not divides:
             value += SLIPS[int(which * len(SLIPS))]
         text += f"{sign}{number}={value}"
-    assert value is not None
     return text, value
