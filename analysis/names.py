@@ -41,7 +41,6 @@ NAMES = {
     "eval/strategy/random": "tries at random",
     "eval/strategy/away": "steers away from the target",
     "eval/strategy/patient": "is patient",
-    "eval/strategy/careful": "computes carefully",
 }
 
 

@@ -122,7 +122,6 @@ EVAL = {
     "eval/strategy/random": Metric("1", "share of responses that try at random"),
     "eval/strategy/away": Metric("1", "share of responses that steer away from the target"),
     "eval/strategy/patient": Metric("1", "share that stops as seldom as the patient searcher"),
-    "eval/strategy/careful": Metric("1", "share that slips as seldom as the careful searcher"),
     "eval/accuracy_best_searcher": Metric(
         "1", "share of held-out prompts that the best planted searcher solves, played exactly"
     ),

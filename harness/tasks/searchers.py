@@ -1,8 +1,8 @@
 """Searchers whose skills are planted: who writes the warm-up traces of task=countdown_search.
 
-One searcher writes a trace. How it proposes what to try next, whether it is patient, and whether it
-computes carefully are drawn independently at known shares, so that each skill can be told from the
-others. A searcher that steers adds where it is below the target and subtracts where it is above.
+One searcher writes a trace. How it proposes what to try next and whether it is patient are drawn
+independently at known shares, so that each skill can be told from the other. A searcher that steers
+adds where it is below the target and subtracts where it is above.
 
 It says first how it proposes, by one sign (MARKS), as a model that reasons says what it is about
 to do: without it the tiny model did not learn to keep to one way of proposing.
@@ -17,16 +17,11 @@ from numpy.typing import NDArray
 
 from harness import checks
 from harness.errors import ConfigError
-from harness.tasks.search import Persona, TraceWriter, apply
+from harness.tasks.search import Persona, TraceWriter
 
 # How a searcher proposes, and the sign that a trace begins with.
 TOWARD, RANDOM, AWAY = "toward", "random", "away"
 MARKS = {TOWARD: ">", RANDOM: "~", AWAY: "<"}
-# By how much a slip is off.
-SLIPS = (-10, -2, -1, 1, 2, 10)
-# Uniform numbers beside those of every searcher: how it proposes, whether it is careless; and for
-# each sum, whether it slips there and by how much.
-OF_SEARCHER, OF_SUM = 2, 2
 # Operators that lead up; the others lead down.
 UP = "+*"
 # Both ways alike.
@@ -43,19 +38,15 @@ class Searchers(Persona):
         toward_share: share of traces whose searcher steers toward the target.
         away_share: share whose searcher steers away from it. The others try at random.
         steering: chance that a step of theirs goes the way they steer; 0.5 would be random.
-        careless_share: share whose searcher slips.
-        slip_rate: chance of a slip in each of its sums.
     """
 
     toward_share: float = 0.2
-    away_share: float = 0.2
+    away_share: float = 0.15
     steering: float = 0.9
-    careless_share: float = 0.25
-    slip_rate: float = 0.15
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("toward_share", "away_share", "careless_share", "slip_rate"):
+        for name in ("toward_share", "away_share"):
             checks.part(f"task.persona.{name}", getattr(self, name))
         if not COIN < self.steering < 1:
             raise ConfigError(
@@ -123,8 +114,7 @@ class SearcherWriter(TraceWriter):
         return self._spaces[key]
 
     def draws(self, numbers: Sequence[int]) -> int:
-        sums = self.persona.max_attempts * (len(numbers) - 1)
-        return super().draws(numbers) + OF_SEARCHER + OF_SUM * sums
+        return super().draws(numbers) + 1  # how it proposes
 
     def write(
         self, numbers: Sequence[int], target: int, uniforms: Sequence[float]
@@ -144,38 +134,7 @@ class SearcherWriter(TraceWriter):
         order: list[int] = np.argsort(-np.log(uniforms[: len(drawn)]) / drawn).tolist()
         return order
 
-    def _work(
-        self, numbers: Sequence[int], tried: tuple[str, int], uniforms: Sequence[float], number: int
-    ) -> tuple[str, int]:
-        at = super().draws(numbers) + 1
-        if uniforms[at] > self.searchers.careless_share:
-            return tried
-        size = OF_SUM * (len(numbers) - 1)
-        start = at + 1 + number * size
-        return slipped(tried[0], self.searchers.slip_rate, uniforms[start : start + size])
-
 
 def unmarked(response: str) -> str:
     """A response without the sign that says how it proposes."""
     return response[1:] if response[:1] in MARKS.values() else response
-
-
-def slipped(chain: str, rate: float, uniforms: Sequence[float]) -> tuple[str, int]:
-    """A worked chain with slips, and the result it states.
-
-    What follows a slip is worked out from the wrong number. That may not be divisible: there is no
-    slip before a division.
-    """
-    steps = _STEP.findall(chain)
-    value = int(_FIRST.findall(chain)[0])
-    text = str(value)
-    for i, (sign, number, _) in enumerate(steps):
-        exact = apply(sign, value, int(number))
-        assert exact is not None  # a wrong number is never divided
-        value = exact
-        divides = any(later == "/" for later, *_ in steps[i + 1 :])
-        happens, which = uniforms[OF_SUM * i : OF_SUM * (i + 1)]
-        if happens < rate and not divides:
-            value += SLIPS[int(which * len(SLIPS))]
-        text += f"{sign}{number}={value}"
-    return text, value

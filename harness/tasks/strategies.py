@@ -1,6 +1,6 @@
 """Which of the planted searchers wrote a response: read back from what the response does.
 
-Each skill is a mixture of two or three kinds whose chance of writing a course is known. The shares
+Each skill is a mixture of kinds whose chance of writing a course is known. The shares
 are those of largest likelihood, found by expectation maximization (Dempster, Laird and Rubin,
 1977); the kind that is likeliest given the shares is said to have written a response. What a
 response says of itself (harness.tasks.searchers.MARKS) is not read: a policy may learn to say one
@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from harness.tasks.courses import Try
 from harness.tasks.searchers import Searchers, SearcherWriter
 
-PATIENT, CAREFUL = "patient", "careful"
+PATIENT = "patient"
 ROUNDS = 200
 # Chance of what a kind never does, so that one oddity of a model does not rule the kind out.
 ODD = 0.01
-TINY = 1e-9
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Strategies:
     """Who wrote some responses.
 
     Attributes:
-        shares: of each way to propose, of patient and of careful searchers.
+        shares: of each way to propose, and of patient searchers.
         proposals: likeliest way of each response.
     """
 
@@ -53,10 +52,9 @@ def strategies(responses: Sequence[Response], writer: SearcherWriter) -> Strateg
     proposed = [[_proposed(r, steering, writer) for steering in ways.values()] for r in responses]
     which, posterior = mixture(np.array(proposed))
     patient = mixture(np.array([_stopped(r, searchers) for r in responses]))[0][0]
-    careful = _careful(responses, searchers.slip_rate)
     shares = dict(zip(ways, map(float, which), strict=True))
     likeliest = [list(ways)[i] for i in posterior.argmax(axis=1)]
-    return Strategies(shares | {PATIENT: float(patient), CAREFUL: float(careful)}, likeliest)
+    return Strategies(shares | {PATIENT: float(patient)}, likeliest)
 
 
 def mixture(
@@ -103,21 +101,6 @@ def _stopped(response: Response, searchers: Searchers) -> tuple[float, float]:
 
 def _missed(attempt: Try) -> bool:
     return attempt.whole and not attempt.declared
-
-
-def _careful(responses: Sequence[Response], careless: float) -> float:
-    """Share of careful searchers. A model slips too where they do not: their rate is estimated."""
-    sums = np.array([sum(t.facts for t in r.course) for r in responses], dtype=np.float64)
-    slips = np.array([sum(t.slips for t in r.course) for r in responses], dtype=np.float64)
-    rate, share = ODD, 0.5
-    for _ in range(ROUNDS):
-        own = share * rate**slips * (1 - rate) ** (sums - slips)
-        other = (1 - share) * careless**slips * (1 - careless) ** (sums - slips)
-        careful = own / np.maximum(own + other, TINY)
-        share = float(careful.mean())
-        rate = float(careful @ slips) / max(float(careful @ sums), 1.0)
-        rate = min(max(rate, TINY), careless / 2)
-    return share
 
 
 def _binomial(happened: int, cases: int, rate: float) -> float:

@@ -12,8 +12,7 @@ from harness.errors import ConfigError
 from harness.prompts import Prompt
 from harness.tasks.countdown_search import CountdownSearch
 from harness.tasks.courses import course
-from harness.tasks.search import TraceWriter
-from harness.tasks.searchers import MARKS, Searchers, SearcherWriter, Space, slipped, unmarked
+from harness.tasks.searchers import MARKS, Searchers, SearcherWriter, Space, unmarked
 from harness.tasks.strategies import Response, mixture, strategies
 from harness.tasks.templates import FewShot
 
@@ -23,8 +22,6 @@ SKILLED = Searchers(
     patient_share=0.7,
     patient_stop=0.05,
     impatient_stop=0.5,
-    careless_share=0.3,
-    slip_rate=0.2,
 )
 N = 1000
 
@@ -54,17 +51,6 @@ def test_an_expression_is_drawn_by_how_its_steps_lead() -> None:
 def test_products_lead_up_and_quotients_down() -> None:
     space = Space([("6*2", "6*2=12", 12), ("6/2", "6/2=3", 3)])
     assert space.weights(10, 0.8).tolist() == pytest.approx([0.8, 0.2])
-
-
-def test_a_slip_goes_on_from_the_wrong_number() -> None:
-    # .1 < .5: both sums slip; .99 picks the last slip, +10: 5 becomes 15, then 15-4=11 becomes 21.
-    assert slipped("2+3=5-4=1", 0.5, [0.1, 0.99, 0.1, 0.99]) == ("2+3=15-4=21", 21)
-    assert slipped("2+3=5-4=1", 0.5, [0.9, 0.99, 0.9, 0.99]) == ("2+3=5-4=1", 1)
-
-
-def test_there_is_no_slip_before_a_division() -> None:
-    # 2*6=12 may not slip, 12/3=4 may: the first of SLIPS is -10.
-    assert slipped("2*6=12/3=4", 0.5, [0.1, 0.0, 0.1, 0.0]) == ("2*6=12/3=-6", -6)
 
 
 def test_traces_say_how_they_propose_try_no_result_twice_and_stop_at_the_hit(
@@ -102,9 +88,8 @@ def test_the_best_searcher_is_better_than_the_mixture(task: CountdownSearch) -> 
 
 
 def test_a_writer_reads_as_many_numbers_as_it_says() -> None:
-    plain = TraceWriter("+-", SKILLED).draws((1, 2, 3, 4))
-    # How it proposes, whether it is careless; each of 8 attempts has 3 sums with 2 numbers each.
-    assert SearcherWriter("+-", SKILLED).draws((1, 2, 3, 4)) == plain + 2 + 8 * 3 * 2
+    # 4! orders of 2^3 signs; who it is, 8 chances to give up; how it proposes.
+    assert SearcherWriter("+-", SKILLED).draws((1, 2, 3, 4)) == 24 * 8 + 1 + 8 + 1
 
 
 def test_the_sign_is_no_part_of_the_search(task: CountdownSearch) -> None:
@@ -125,7 +110,7 @@ def test_planted_shares_are_read_back(task: CountdownSearch) -> None:
     rows = played(task, N)
     silent = [(p, unmarked(response)) for p, response in rows]  # by what they do alone
     found = task.strategies([p for p, _ in silent], [response for _, response in silent])
-    planted = {"toward": 0.25, "random": 0.6, "away": 0.15, "patient": 0.7, "careful": 0.7}
+    planted = {"toward": 0.25, "random": 0.6, "away": 0.15, "patient": 0.7}
     assert found.shares == pytest.approx(planted, abs=0.05)
     assert len(found.proposals) == N
 
@@ -168,7 +153,6 @@ def test_a_response_that_shows_nothing_leaves_the_shares_alone(task: CountdownSe
     ("bad", "message"),
     [
         ({"toward_share": 0.7, "away_share": 0.4}, "toward_share and away_share are shares of one"),
-        ({"slip_rate": 1.5}, "task.persona.slip_rate"),
         ({"steering": 0.5}, "task.persona.steering must be above 0.5"),
         ({"steering": 1.0}, "task.persona.steering must be above 0.5"),
         ({"patient_share": -0.1}, "task.persona.patient_share"),
