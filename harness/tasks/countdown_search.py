@@ -13,7 +13,7 @@ from harness.maths import streams
 from harness.prompts import Behaviour, Prompt
 from harness.tasks.countdown import Countdown
 from harness.tasks.courses import course
-from harness.tasks.searchers import Searchers, SearcherWriter, unmarked
+from harness.tasks.searchers import Searchers, SearcherWriter, marked, unmarked
 from harness.tasks.strategies import Response, Strategies, strategies
 from harness.tasks.templates import Compact
 
@@ -56,10 +56,12 @@ class CountdownSearch(Countdown):
         return super().behaviour(prompt, unmarked(response))
 
     def strategies(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> Strategies:
-        """Which of the planted searchers wrote these responses, by what they did."""
-        rows = zip(prompts, responses, strict=True)
-        answers = [(p.answer, course(text, p.answer.numbers)) for p, text in rows]
-        read = [Response(made, own.numbers, own.target) for own, made in answers]
+        """Which of the planted searchers wrote these responses, by what they say and do."""
+        rows = [(p.answer, text) for p, text in zip(prompts, responses, strict=True)]
+        read = [
+            Response(marked(text), course(text, own.numbers), own.numbers, own.target)
+            for own, text in rows
+        ]
         return strategies(read, self.writer())
 
     def best_searcher(self) -> float:

@@ -41,7 +41,7 @@ class Searchers(Persona):
     """
 
     toward_share: float = 0.2
-    away_share: float = 0.15
+    away_share: float = 0.2
     steering: float = 0.9
 
     def __post_init__(self) -> None:
@@ -135,6 +135,11 @@ class SearcherWriter(TraceWriter):
         return order
 
 
+def marked(response: str) -> str:
+    """The sign that says how a response proposes; "" if it begins with none."""
+    return response[:1] if response[:1] in MARKS.values() else ""
+
+
 def unmarked(response: str) -> str:
-    """A response without the sign that says how it proposes."""
-    return response[1:] if response[:1] in MARKS.values() else response
+    """A response without that sign."""
+    return response.removeprefix(marked(response))

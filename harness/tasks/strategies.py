@@ -3,8 +3,8 @@
 Each skill is a mixture of kinds whose chance of writing a course is known. The shares
 are those of largest likelihood, found by expectation maximization (Dempster, Laird and Rubin,
 1977); the kind that is likeliest given the shares is said to have written a response. What a
-response says of itself (harness.tasks.searchers.MARKS) is not read: a policy may learn to say one
-thing and do another.
+response says of itself (harness.tasks.searchers.MARKS) is evidence as what it does is, and no
+proof: a policy may learn to say one thing and do another.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.tasks.courses import Try
-from harness.tasks.searchers import Searchers, SearcherWriter
+from harness.tasks.searchers import MARKS, Searchers, SearcherWriter
 
 PATIENT = "patient"
 ROUNDS = 200
@@ -25,8 +25,9 @@ ODD = 0.01
 
 @dataclass(frozen=True)
 class Response:
-    """What is read of one response: its course, and the problem."""
+    """What is read of one response: its mark if it has one, its course, and the problem."""
 
+    mark: str
     course: tuple[Try, ...]
     numbers: tuple[int, ...]
     target: int
@@ -49,7 +50,10 @@ def strategies(responses: Sequence[Response], writer: SearcherWriter) -> Strateg
     """Shares over all responses; those that show nothing of a skill leave its shares alone."""
     searchers = writer.searchers
     ways = searchers.steerings
-    proposed = [[_proposed(r, steering, writer) for steering in ways.values()] for r in responses]
+    proposed = [
+        [_said(r, way) + _proposed(r, steering, writer) for way, steering in ways.items()]
+        for r in responses
+    ]
     which, posterior = mixture(np.array(proposed))
     patient = mixture(np.array([_stopped(r, searchers) for r in responses]))[0][0]
     shares = dict(zip(ways, map(float, which), strict=True))
@@ -72,6 +76,11 @@ def mixture(
         posterior /= posterior.sum(axis=1, keepdims=True)
         shares = posterior.mean(axis=0)
     return shares, posterior
+
+
+def _said(response: Response, way: str) -> float:
+    """Log-likelihood of the mark; none is no evidence."""
+    return log(ODD) if response.mark and response.mark != MARKS[way] else 0.0
 
 
 def _proposed(response: Response, steering: float, writer: SearcherWriter) -> float:

@@ -125,6 +125,15 @@ def test_one_way_alone_is_told_from_the_others(task: CountdownSearch, way: str) 
     assert Counter(found.proposals)[way] > 260
 
 
+def test_what_it_does_outweighs_what_it_says(task: CountdownSearch) -> None:
+    """Who steers away and says that it steers toward is seen through."""
+    persona = dataclasses.replace(SKILLED, toward_share=0.0, away_share=1.0, patient_share=1.0)
+    rows = played(dataclasses.replace(task, persona=persona), 200)
+    liars = [(p, MARKS["toward"] + unmarked(response)) for p, response in rows]
+    found = task.strategies([p for p, _ in liars], [response for _, response in liars])
+    assert Counter(found.proposals)["toward"] < 20
+
+
 def test_mixture_shares_by_hand() -> None:
     # Three of four responses can only be the first kind's, one only the second's.
     shares, posterior = mixture(_logs([1, 1, 1, 0]))
@@ -139,9 +148,10 @@ def _logs(first: list[int]) -> NDArray[np.float64]:
 def test_a_response_that_shows_nothing_leaves_the_shares_alone(task: CountdownSearch) -> None:
     rows = played(task, 300)
     read = [
-        Response(course(r, p.answer.numbers), p.answer.numbers, p.answer.target) for p, r in rows
+        Response(r[0], course(r, p.answer.numbers), p.answer.numbers, p.answer.target)
+        for p, r in rows
     ]
-    silent = [Response((), p.answer.numbers, p.answer.target) for p, _ in rows]
+    silent = [Response("", (), p.answer.numbers, p.answer.target) for p, _ in rows]
     one = strategies(read, task.writer()).shares
     assert strategies(read + silent, task.writer()).shares == pytest.approx(one, abs=1e-3)
 
