@@ -1,4 +1,4 @@
-"""`python -m analysis report|compare|export`: what becomes of a store of runs."""
+"""`python -m analysis report|compare|export|findings`: what becomes of a store of runs."""
 
 import argparse
 import sys
@@ -6,17 +6,20 @@ from pathlib import Path
 
 from rich.console import Console
 
-from analysis import unplanned
+from analysis import agreement, kept, kept_page, text, unplanned
 from analysis.exporting import Format, export
+from analysis.findings import findings
 from analysis.publishing import published
 from analysis.reading.loader import load
 from analysis.revisions import read_revisions
+from analysis.study import read_study
 from harness.errors import ConfigError, StoreError
 from harness.machine import terminal
 
 USER_ERROR = 2  # what argparse uses for a wrong command line
 STORE_FAILED = 1
 INCOMPLETE = 1
+DISAGREES = 1
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -55,7 +58,12 @@ def _parser() -> argparse.ArgumentParser:
     write.add_argument("--out", type=Path, help="a folder; default: exports/NAME in --runs")
     write.add_argument("--by", default="variant", help="groups of runs that no plan describes")
     write.set_defaults(run=_export)
-    for command in (report, compare, write):
+    keep = commands.add_parser("findings", help="keep findings, and write the page of all")
+    keep.add_argument("names", nargs="*", help="ablations that have ended; none: only the page")
+    keep.add_argument("--check", metavar="NAME", help="does a new run agree with what is kept?")
+    keep.add_argument("--folder", type=Path, default=kept.FOLDER, help="where findings are kept")
+    keep.set_defaults(run=_findings)
+    for command in (report, compare, write, keep):
         command.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all output")
     return parser
 
@@ -73,6 +81,30 @@ def _report(options: argparse.Namespace, console: Console) -> int:
         )
         return INCOMPLETE
     return 0
+
+
+def _findings(options: argparse.Namespace, console: Console) -> int:
+    if options.check:
+        return _check(options, console)
+    for name in options.names:
+        console.print(str(kept.keep(options.runs, name, options.folder)))
+    console.print(str(kept_page.write(options.folder)))
+    return 0
+
+
+def _check(options: argparse.Namespace, console: Console) -> int:
+    """Whether a new run agrees with the finding that is kept; says where it does not."""
+    finding = kept.read(options.folder / f"{options.check}.json")
+    study = read_study(options.runs, options.check)
+    arms = agreement.compared(finding, kept.made(study, findings(study)))
+    for arm in arms:
+        word = "agrees" if arm.agrees else "DISAGREES"
+        change = text.difference(arm.difference, arm.metric)
+        level = text.percent(arm.difference.level)
+        console.print(f"{word}: {arm.metric} of {arm.variant}, now - kept {change} {level}")
+    agreed = all(arm.agrees for arm in arms)
+    console.print(f"{options.check}: the new run {'agrees' if agreed else 'does not agree'}")
+    return 0 if agreed else DISAGREES
 
 
 def _compare(options: argparse.Namespace, console: Console) -> int:

@@ -37,6 +37,10 @@ NAMES = {
     "eval/behaviour/checked": "answers checked before they are given",
     "eval/behaviour/computed_rightly": "attempts computed rightly",
     "eval/behaviour/success_per_attempt": "attempts that reach the target",
+    "eval/strategy/toward": "steers toward the target",
+    "eval/strategy/random": "tries at random",
+    "eval/strategy/away": "steers away from the target",
+    "eval/strategy/patient": "is patient",
 }
 
 

@@ -37,6 +37,8 @@ STEPWISE = {
         *("eval/behaviour/attempts", "eval/behaviour/retry_rate", "eval/behaviour/give_up_rate"),
         *("eval/behaviour/checked", "eval/behaviour/computed_rightly"),
         "eval/behaviour/success_per_attempt",
+        *("eval/strategy/toward", "eval/strategy/random", "eval/strategy/away"),
+        "eval/strategy/patient",
     ),
 }
 REWARD = "critic/score/mean"

@@ -24,8 +24,11 @@ Floats = NDArray[np.float64]
 
 PATIENCE, PROPOSALS, ARITHMETIC, FORMAT = "patience", "proposals", "arithmetic", "format and length"
 PARTS = (PATIENCE, PROPOSALS, ARITHMETIC, FORMAT)
-# The task whose responses are courses of attempts, in the template that writes them so.
-COUNTDOWN = "harness.tasks.countdown.Countdown"
+# The tasks whose responses are courses of attempts, in the template that writes them so.
+COUNTDOWN = (
+    "harness.tasks.countdown.Countdown",
+    "harness.tasks.countdown_search.CountdownSearch",
+)
 COMPACT = "harness.tasks.templates.Compact"
 TARGET = "_target_"
 # Where responses end: without any attempt; stopped after a miss, or after a hit that was missed; in
@@ -109,7 +112,7 @@ class Gain:
 def searches(config: Mapping[str, Any]) -> bool:
     """Whether a trial's responses are courses of attempts, by its resolved config."""
     task = config.get("task")
-    if not isinstance(task, Mapping) or task.get(TARGET) != COUNTDOWN:
+    if not isinstance(task, Mapping) or task.get(TARGET) not in COUNTDOWN:
         return False
     template = task.get("template")
     return isinstance(template, Mapping) and template.get(TARGET) == COMPACT

@@ -18,6 +18,7 @@ DECODINGS = {
     "eval/greedy_accuracy": "greedy",
     "eval/pass_at_k": "pass@{k}",
     "eval/accuracy_no_early_stop": "sampled, early stop suppressed",
+    "eval/accuracy_best_searcher": "none: the best planted searcher, played exactly",
 }
 SIDE_BY_SIDE = 4  # variants whose columns fit on a printed page
 SUPPRESSED = "eval/accuracy_no_early_stop"

@@ -118,6 +118,13 @@ EVAL = {
     "eval/behaviour/empty": Metric("1", "share of responses with nothing but white space"),
     "eval/behaviour/repetitive": Metric("1", "share of responses that repeat themselves"),
     "eval/behaviour/well_formatted": Metric("1", "share of responses with an answer as asked for"),
+    "eval/strategy/toward": Metric("1", "share of responses that steer toward the target"),
+    "eval/strategy/random": Metric("1", "share of responses that try at random"),
+    "eval/strategy/away": Metric("1", "share of responses that steer away from the target"),
+    "eval/strategy/patient": Metric("1", "share that stops as seldom as the patient searcher"),
+    "eval/accuracy_best_searcher": Metric(
+        "1", "share of held-out prompts that the best planted searcher solves, played exactly"
+    ),
     "eval/greedy_accuracy": Metric("1", "share of held-out prompts solved by greedy decoding"),
     "eval/pass_at_k": Metric("1", "unbiased chance that one of k samples is right"),
     "eval/avg_at_k": Metric("1", "mean accuracy of the samples that pass@k is measured with"),

@@ -1,5 +1,6 @@
 """Experiments of record, by hand: `pytest -m record`."""
 
+import json
 from collections import defaultdict
 from pathlib import Path
 
@@ -76,3 +77,40 @@ def gained(runs: Path) -> dict[str, list[float]]:
         if run.info.status == "FINISHED":
             gains[run.data.tags["variant"]].append(points[-1].value - points[0].value)
     return dict(gains)
+
+
+# Of the searchers who wrote the base's warm-up traces (conf/task/countdown_search.yaml).
+SHARES = {"toward": 0.2, "random": 0.6, "away": 0.2, "patient": 0.75}
+
+
+def test_in_the_dish_grpo_learns_what_to_try(tmp_path: Path) -> None:
+    """Planted shares are read back; most of the gain is proposals, little of it patience."""
+    done = harness(tmp_path, "-m", "+ablation=search_gain", timeout=7200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    print(done.stdout)
+    for label in ("true_reward", "random_reward"):
+        for name, planted in SHARES.items():
+            base = at_step(tmp_path / "runs", label, f"eval/strategy/{name}", 0)
+            assert np.mean(base) == pytest.approx(planted, abs=0.05), name
+    report = tmp_path / "runs" / "reports" / "search_gain" / "report.json"
+    gains = json.loads(report.read_text(encoding="utf-8"))["gains"]
+    seeds = gains["true_reward"]["seeds"].values()
+    shares = mean_interval(np.array([parts["proposals"] / sum(parts.values()) for parts in seeds]))
+    print(f"proposals of the gain: {shares.mean:.0%} [{shares.low:.0%}, {shares.high:.0%}]")
+    assert shares.mean >= 0.5
+    assert shares.low > 0.35
+    assert gains["random_reward"]["gain"]["low"] <= 0
+    tried = "eval/behaviour/success_per_attempt"
+    before, after = (at_step(tmp_path / "runs", "true_reward", tried, end) for end in (0, -1))
+    assert np.mean(after) >= 2 * np.mean(before)
+
+
+def at_step(runs: Path, variant: str, metric: str, end: int) -> list[float]:
+    """A metric at the first (0) or last (-1) evaluation of each seed."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{runs / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("search_gain")
+    found = client.search_runs([experiment.experiment_id], f"tags.variant = '{variant}'")
+    histories = [client.get_metric_history(run.info.run_id, metric) for run in found]
+    return [sorted(history, key=lambda point: point.step)[end].value for history in histories]

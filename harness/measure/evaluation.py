@@ -13,6 +13,7 @@ from harness.learner.policy import Policy
 from harness.machine.progress import Unit, waiting
 from harness.maths.tensor_ops import KL, kl_estimate, masked_mean
 from harness.measure.behaviour import behaviour_metrics
+from harness.measure.planted import planted
 from harness.protocols import Task
 from harness.rollout.engine import Request, RolloutConfig, Sampler, Stream
 from harness.rollout.grading import Grader
@@ -72,6 +73,7 @@ class Evaluator:
         logprobs_BT, entropy_BT = self.policy.score(rollout)
         ref_logprobs_BT = self.reference.logprobs(rollout)
         kl_BT = kl_estimate(logprobs_BT, ref_logprobs_BT, KL.K3)
+        searchers, who = planted(self.task, rollout, step)
         metrics = {
             "eval/accuracy": correct_B.float().mean().item(),
             **_by_kind(rollout.prompts, correct_B),
@@ -81,8 +83,9 @@ class Evaluator:
             "eval/truncated": (~rollout.finished_B).float().mean().item(),
             **_lengths(rollout.lengths_B.float(), correct_B),
             **behaviour_metrics(self.task, rollout, grades),
+            **searchers,
         }
-        return metrics, _table(rollout, grades)
+        return metrics, _table(rollout, grades) | who
 
     def at_an_end(self, step: int) -> tuple[dict[str, float], dict[str, list[Any]]]:
         """What is measured at both ends of training only: greedy, pass@k, patience forced.

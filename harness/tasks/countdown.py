@@ -144,7 +144,7 @@ class Countdown(sets.HasSets):
 
     def traces(self, seed: int, items: range) -> list[tuple[str, str]]:
         """Question and search trace of each item, on pool problems in shuffled passes."""
-        writer = TraceWriter(self.operators, self.persona)
+        writer = self.writer()
         prompts = sets.shuffled(self.pool(), seed, "countdown/order", items)
         draws = max(writer.draws(prompt.answer.numbers) for prompt in prompts)
         u_NK = streams.uniforms(seed, "countdown/trace", 0, items, draws).tolist()
@@ -154,6 +154,10 @@ class Countdown(sets.HasSets):
             for prompt, u_K in zip(prompts, u_NK, strict=True)
             for p in [prompt.answer]
         ]
+
+    def writer(self) -> TraceWriter:
+        """Who writes the warm-up traces."""
+        return TraceWriter(self.operators, self.persona)
 
     @cached_property
     def _sets(self) -> sets.Sets:

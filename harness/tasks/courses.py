@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from harness.tasks.search import HIT, MISS, apply
+from harness.tasks.searchers import unmarked
 from harness.tasks.templates import ANSWER
 
 _ATTEMPT = re.compile(rf"([^{MISS}{HIT}{ANSWER}]*)([{MISS}{HIT}])?")
@@ -39,7 +40,7 @@ class Try(NamedTuple):
 
 def course(response: str, numbers: Sequence[int]) -> tuple[Try, ...]:
     """The attempts of a response, up to the first declared hit."""
-    return tuple(_tries(response.partition(ANSWER)[0], tuple(sorted(numbers))))
+    return tuple(_tries(unmarked(response).partition(ANSWER)[0], tuple(sorted(numbers))))
 
 
 def _tries(work: str, numbers: tuple[int, ...]) -> Iterator[Try]:

@@ -93,11 +93,10 @@ class TraceWriter:
     ) -> tuple[str, str]:
         """Work and answer from `draws(numbers)` uniforms: random attempts, no value twice."""
         persona, expressions = self.persona, self._expressions(numbers)
-        keys = uniforms[: len(expressions)]
         who, *chances = uniforms[len(expressions) :]
         stop = persona.patient_stop if who < persona.patient_share else persona.impatient_stop
         written, answer, tried = "", "", set[int]()
-        for index in sorted(range(len(keys)), key=keys.__getitem__):
+        for index in self._order(numbers, target, uniforms):
             text, chain, value = expressions[index]
             if value in tried:
                 continue
@@ -108,6 +107,12 @@ class TraceWriter:
             if value == target or give_up or len(tried) == persona.max_attempts:
                 break
         return written, answer
+
+    def _order(
+        self, numbers: Sequence[int], target: int, uniforms: Sequence[float]
+    ) -> Sequence[int]:
+        """The expressions in the order in which they are tried: at random."""
+        return sorted(range(len(self._expressions(numbers))), key=uniforms.__getitem__)
 
     def _expressions(self, numbers: Sequence[int]) -> list[tuple[str, str, int]]:
         key = tuple(sorted(numbers))

@@ -1,0 +1,128 @@
+"""Findings that are kept: of each ablation one small committed file, `analysis/findings/NAME.json`.
+
+It holds what was asked, what was predicted, what came out and what it was made of, so that it can
+be read, cited and compared with a new run without the runs themselves.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from analysis import record, text
+from analysis.findings import Finding, Findings, findings
+from analysis.quantity import RESULT
+from analysis.study import Study, read_study
+from harness.errors import ConfigError
+
+FOLDER = Path(__file__).parent / "findings"
+# Keys of report.json that a finding repeats.
+REPEATED = (
+    *("name", "question", "seal", "revision", "primary", "baseline", "test", "adjustment", "alpha"),
+    *("withheld", "gates", "results", "predictions", "comparisons", "gains"),
+)
+# With fewer seeds in any arm it is a screening; the gate on seeds says the same.
+CONFIRMS = 5
+
+
+def keep(runs: Path, name: str, folder: Path = FOLDER) -> Path:
+    """Write the finding of a study that has ended; the same study gives the same bytes.
+
+    Args:
+        runs: folder of all output.
+        folder: where findings are kept.
+
+    Raises:
+        ConfigError: no such study, or a planned trial without a result.
+        StoreError: the store is damaged, of another MLflow, or cannot be written.
+    """
+    study = read_study(runs, name)
+    _complete(study)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    content = json.dumps(made(study, findings(study)), indent=1, ensure_ascii=False)
+    path.write_text(content + "\n", encoding="utf-8")
+    return path
+
+
+def made(study: Study, found: Findings) -> dict[str, Any]:
+    """The content of the file: JSON data without NaN."""
+    manifest, ablation = study.manifest, study.manifest.ablation
+    told = json.loads(record.written(study, found))
+    metrics = {study.primary, *(f.metric for f in found.predicted if f.quantity is RESULT)}
+    return {
+        **{key: told[key] for key in REPEATED},
+        "gates": [gate for gate in told["gates"] if gate["level"] != "PASS"],
+        "hypothesis": ablation.hypothesis,
+        "command": manifest.command,
+        "budget": {"unit": ablation.budget.unit.value, "amount": ablation.budget.amount},
+        "screening": min(len(study.values(study.primary, label)) for label in study.labels)
+        < CONFIRMS,
+        "verdicts": [_verdict(f) for f in (*found.predicted, *found.compared)],
+        "seeds": {metric: _seeds(study, metric) for metric in sorted(metrics)},
+        "made_of": {
+            "git_commit": manifest.git_commit,
+            "git_dirty": manifest.git_dirty,
+            "code_hash": manifest.code_hash,
+            "model_hash": manifest.model_hash,
+            "task_digest": manifest.task_digest,
+            "versions": dict(sorted(manifest.versions.items())),
+        },
+    }
+
+
+def _verdict(f: Finding) -> dict[str, Any]:
+    """One claim as the page shows it."""
+    difference = f.verdict.difference
+    return {
+        "claim": f.claim,
+        "predicted": f.prediction is not None,
+        "verdict": f.word,
+        "difference": text.difference(difference, f.metric),
+        "level": text.percent(difference.level),
+        "n": list(difference.n),
+    }
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A finding that is kept.
+
+    Raises:
+        ConfigError: no such file, or none that `keep` wrote.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.json"))) or "none"
+        raise ConfigError(f"no finding {path.stem!r} is kept; there are: {known}") from None
+    except ValueError as error:
+        raise ConfigError(f"{path} is no JSON ({error}); keep the finding again") from error
+    if not isinstance(data, dict) or not {*REPEATED, "seeds", "made_of"} <= data.keys():
+        raise ConfigError(f"{path} is no finding that was kept here; keep it again")
+    return data
+
+
+def everything(folder: Path = FOLDER) -> list[dict[str, Any]]:
+    """Every finding that is kept, by name."""
+    return [read(path) for path in sorted(folder.glob("*.json"))]
+
+
+def _seeds(study: Study, metric: str) -> Mapping[str, Mapping[str, float]]:
+    """Variant -> seed -> result of a metric."""
+    rows = study.results.filter(pl.col("metric") == metric).sort("variant", "seed")
+    by: dict[str, dict[str, float]] = {label: {} for label in study.labels}
+    for variant, seed, value in rows.select("variant", "seed", "value").iter_rows():
+        by[variant][str(seed)] = value
+    return by
+
+
+def _complete(study: Study) -> None:
+    """Refuse a study that lacks a trial: what is kept is final."""
+    lacking = study.trials.filter(pl.col("status") != "FINISHED")
+    if len(lacking):
+        raise ConfigError(
+            f"{len(lacking)} of {len(study.trials)} planned trials have no result, the first is "
+            f"{lacking[0, 'trial']}; a finding is kept when all have: {study.manifest.command}"
+        )

@@ -1,0 +1,145 @@
+"""Searchers whose skills are planted: who writes the warm-up traces of task=countdown_search.
+
+One searcher writes a trace. How it proposes what to try next and whether it is patient are drawn
+independently at known shares, so that each skill can be told from the other. A searcher that steers
+adds where it is below the target and subtracts where it is above.
+
+It says first how it proposes, by one sign (MARKS), as a model that reasons says what it is about
+to do: without it the tiny model did not learn to keep to one way of proposing.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness import checks
+from harness.errors import ConfigError
+from harness.tasks.search import Persona, TraceWriter
+
+# How a searcher proposes, and the sign that a trace begins with.
+TOWARD, RANDOM, AWAY = "toward", "random", "away"
+MARKS = {TOWARD: ">", RANDOM: "~", AWAY: "<"}
+# Operators that lead up; the others lead down.
+UP = "+*"
+# Both ways alike.
+COIN = 0.5
+_FIRST = re.compile(r"\d+")
+_STEP = re.compile(r"([+\-*/])(\d+)=(-?\d+)")
+
+
+@dataclass(frozen=True)
+class Searchers(Persona):
+    """Who writes the warm-up traces, and how often.
+
+    Attributes:
+        toward_share: share of traces whose searcher steers toward the target.
+        away_share: share whose searcher steers away from it. The others try at random.
+        steering: chance that a step of theirs goes the way they steer; 0.5 would be random.
+    """
+
+    toward_share: float = 0.2
+    away_share: float = 0.2
+    steering: float = 0.9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("toward_share", "away_share"):
+            checks.part(f"task.persona.{name}", getattr(self, name))
+        if not COIN < self.steering < 1:
+            raise ConfigError(
+                f"task.persona.steering must be above {COIN}, which is no steering, and below 1, "
+                f"received {self.steering:g}"
+            )
+        if self.toward_share + self.away_share > 1:
+            raise ConfigError(
+                f"task.persona.toward_share and away_share are shares of one whole, received "
+                f"{self.toward_share:g} + {self.away_share:g}; lower one of them"
+            )
+
+    @property
+    def steerings(self) -> dict[str, float]:
+        """Each way to propose as the chance that a step goes toward the target."""
+        return {TOWARD: self.steering, RANDOM: COIN, AWAY: 1 - self.steering}
+
+    def proposes(self, u: float) -> str:
+        """Which way one uniform number stands for."""
+        if u < self.toward_share:
+            return TOWARD
+        return AWAY if u > 1 - self.away_share else RANDOM
+
+
+class Space:
+    """All expressions over some numbers, and where each of their steps begins.
+
+    Attributes:
+        values: of each expression, shape (n,).
+    """
+
+    def __init__(self, expressions: Sequence[tuple[str, str, int]]) -> None:
+        steps = [_STEP.findall(chain) for _, chain, _ in expressions]
+        before = [[int(value) for *_, value in own[:-1]] for own in steps]
+        first = [int(_FIRST.findall(chain)[0]) for _, chain, _ in expressions]
+        self.values = np.array([value for *_, value in expressions])
+        self._up = np.array([[sign in UP for sign, *_ in own] for own in steps])
+        self._at = np.array([[a, *others] for a, others in zip(first, before, strict=True)])
+
+    def weights(self, target: int, steering: float) -> NDArray[np.float64]:
+        """What each expression is drawn by, shape (n,): the product over its steps.
+
+        Args:
+            steering: chance to go up where the target is above, down where it is below. At the
+                target both ways are alike.
+        """
+        steps = np.where(self._up == (self._at < target), steering, 1 - steering)
+        weights: NDArray[np.float64] = np.where(self._at == target, COIN, steps).prod(axis=1)
+        return weights
+
+
+class SearcherWriter(TraceWriter):
+    """Writes the traces of one task's searchers."""
+
+    def __init__(self, operators: str, persona: Searchers) -> None:
+        super().__init__(operators, persona)
+        self.searchers = persona
+        self._spaces: dict[tuple[int, ...], Space] = {}
+
+    def space(self, numbers: Sequence[int]) -> Space:
+        """All that can be tried with some numbers."""
+        key = tuple(sorted(numbers))
+        if key not in self._spaces:
+            self._spaces[key] = Space(self._expressions(numbers))
+        return self._spaces[key]
+
+    def draws(self, numbers: Sequence[int]) -> int:
+        return super().draws(numbers) + 1  # how it proposes
+
+    def write(
+        self, numbers: Sequence[int], target: int, uniforms: Sequence[float]
+    ) -> tuple[str, str]:
+        work, answer = super().write(numbers, target, uniforms)
+        return MARKS[self._proposes(numbers, uniforms)] + work, answer
+
+    def _proposes(self, numbers: Sequence[int], uniforms: Sequence[float]) -> str:
+        return self.searchers.proposes(uniforms[super().draws(numbers)])
+
+    def _order(
+        self, numbers: Sequence[int], target: int, uniforms: Sequence[float]
+    ) -> Sequence[int]:
+        """Drawn one after the other by their weights: in the order of exponential clocks."""
+        steering = self.searchers.steerings[self._proposes(numbers, uniforms)]
+        drawn = self.space(numbers).weights(target, steering)
+        order: list[int] = np.argsort(-np.log(uniforms[: len(drawn)]) / drawn).tolist()
+        return order
+
+
+def marked(response: str) -> str:
+    """The sign that says how a response proposes; "" if it begins with none."""
+    return response[:1] if response[:1] in MARKS.values() else ""
+
+
+def unmarked(response: str) -> str:
+    """A response without that sign."""
+    return response.removeprefix(marked(response))

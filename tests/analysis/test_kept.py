@@ -1,0 +1,161 @@
+"""Findings that are kept: the file, the page of all, and whether a new run agrees."""
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import synthetic_store as store
+
+from analysis import __main__ as command
+from analysis import kept, kept_page
+from analysis.ablation import Relation
+from analysis.agreement import compared
+from analysis.findings import findings
+from analysis.study import Study
+from harness.errors import ConfigError
+
+ACCURACY = "eval/accuracy"
+
+
+@pytest.fixture(scope="module")
+def finding(sound: Study) -> dict[str, Any]:
+    return kept.made(sound, findings(sound))
+
+
+def test_a_finding_holds_every_seed_and_what_it_was_made_of(
+    finding: dict[str, Any], sound: Study
+) -> None:
+    own = finding["seeds"][ACCURACY]
+    assert set(own) == set(sound.labels)
+    for label in sound.labels:
+        assert list(own[label].values()) == pytest.approx(list(sound.values(ACCURACY, label)))
+    assert finding["made_of"]["git_commit"] == store.COMMIT
+    assert finding["made_of"]["versions"] == store.VERSIONS
+    assert finding["seal"] == sound.manifest.seal
+    assert finding["command"] == sound.manifest.command
+    json.dumps(finding, allow_nan=False)
+
+
+def test_each_claim_has_the_words_of_the_report(sound: Study, asked: Callable[..., Study]) -> None:
+    rising = asked(sound, predictions=[store.prediction(Relation.GREATER, ACCURACY, 0.0)])
+    (verdict, *_) = kept.made(rising, findings(rising))["verdicts"]
+    (found,) = findings(rising).predicted
+    assert verdict["claim"] == "grpo − reinforce on eval/accuracy is greater than 0.000"
+    assert (verdict["verdict"], verdict["predicted"]) == (found.word, True)
+    assert verdict["n"] == list(found.verdict.difference.n)
+
+
+def test_the_file_and_the_page_are_byte_identical(stored: Path, tmp_path: Path) -> None:
+    def written() -> list[bytes]:
+        path = kept.keep(stored, store.SOUND.name, tmp_path)
+        return [path.read_bytes(), kept_page.write(tmp_path).read_bytes()]
+
+    assert written() == written()
+    assert kept.everything(tmp_path) == [kept.read(tmp_path / f"{store.SOUND.name}.json")]
+
+
+def test_the_committed_page_is_that_of_the_committed_findings() -> None:
+    committed = (kept.FOLDER / kept_page.PAGE).read_text(encoding="utf-8")
+    assert committed == kept_page.page(kept.everything())
+
+
+@pytest.mark.parametrize(
+    ("word", "heading"),
+    [
+        ("supported", "What holds"),
+        ("higher", "What holds"),
+        ("refuted", "What does not hold"),
+        ("undecided", "What stays undecided"),
+        ("withheld", "What stays undecided"),
+    ],
+)
+def test_a_claim_stands_under_its_verdict_and_nowhere_else(
+    finding: dict[str, Any], word: str, heading: str
+) -> None:
+    own = copy.deepcopy(finding)
+    own["verdicts"] = [own["verdicts"][0] | {"verdict": word, "claim": "so it is"}]
+    sections = kept_page.page([own]).split("\n## ")
+    assert [part.splitlines()[0] for part in sections if "so it is" in part] == [heading]
+
+
+def test_few_seeds_are_a_screening(finding: dict[str, Any]) -> None:
+    few = min(len(own) for own in finding["seeds"][ACCURACY].values()) < kept.CONFIRMS
+    assert finding["screening"] is few
+    assert "A screening" in kept_page.page([finding | {"screening": True}])
+    assert "A confirmation" in kept_page.page([finding | {"screening": False}])
+
+
+def test_an_incomplete_study_is_not_kept(stored: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"2 of \d+ planned trials have no result"):
+        kept.keep(stored, store.FULL.name, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_same_run_agrees_and_a_planted_result_does_not(finding: dict[str, Any]) -> None:
+    assert all(arm.agrees for arm in compared(finding, finding))
+    wrong = copy.deepcopy(finding)
+    label = next(iter(wrong["seeds"][ACCURACY]))
+    for seed in wrong["seeds"][ACCURACY][label]:
+        wrong["seeds"][ACCURACY][label][seed] -= 0.3
+    by_arm = {(arm.metric, arm.variant): arm.agrees for arm in compared(wrong, finding)}
+    assert not by_arm.pop((ACCURACY, label))
+    assert all(by_arm.values())
+
+
+def test_a_new_run_that_differs_as_seeds_do_agrees(finding: dict[str, Any]) -> None:
+    """Each arm's results moved by a third of their spread: nothing that Welch's test would see."""
+    moved = copy.deepcopy(finding)
+    for own in moved["seeds"].values():
+        for label, seeds in own.items():
+            spread = max(seeds.values()) - min(seeds.values())
+            own[label] = {seed: value + spread / 3 for seed, value in seeds.items()}
+    assert all(arm.agrees for arm in compared(finding, moved))
+
+
+def test_arms_without_a_spread_agree_only_when_equal(finding: dict[str, Any]) -> None:
+    same = {"seeds": {ACCURACY: {"a": {"0": 0.5, "1": 0.5}}}}
+    other = {"seeds": {ACCURACY: {"a": {"0": 0.6, "1": 0.6}}}}
+    assert compared(finding | same, finding | same)[0].agrees
+    assert not compared(finding | same, finding | other)[0].agrees
+
+
+@pytest.mark.parametrize("key", ["question", "budget", "baseline"])
+def test_another_question_is_not_compared(finding: dict[str, Any], key: str) -> None:
+    with pytest.raises(ConfigError, match=f"{key} is not that of the finding"):
+        compared(finding, finding | {key: "another"})
+
+
+def test_one_seed_is_too_few_to_compare(finding: dict[str, Any]) -> None:
+    one = {"seeds": {ACCURACY: {label: {"0": 0.5} for label in finding["seeds"][ACCURACY]}}}
+    with pytest.raises(ConfigError, match="at least 2 seeds"):
+        compared(finding, finding | one)
+
+
+def test_the_command_keeps_checks_and_refuses(
+    stored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, where = store.SOUND.name, ["--folder", str(tmp_path), "--runs", str(stored)]
+    assert command.main(["findings", name, *where]) == 0
+    assert (tmp_path / kept_page.PAGE).is_file()
+    assert command.main(["findings", "--check", name, *where]) == 0
+    assert f"{name}: the new run agrees" in capsys.readouterr().out
+    path = tmp_path / f"{name}.json"
+    data = json.loads(path.read_text(encoding="utf-8"))
+    for seeds in data["seeds"][ACCURACY].values():
+        seeds.update({seed: value - 0.3 for seed, value in seeds.items()})
+    path.write_text(json.dumps(data), encoding="utf-8")
+    assert command.main(["findings", "--check", name, *where]) == command.DISAGREES
+    assert "does not agree" in capsys.readouterr().out
+    assert command.main(["findings", "--check", "other", *where]) == command.USER_ERROR
+    assert f"there are: {name}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("content", "says"), [("{", "is no JSON"), ("[]", "is no finding")])
+def test_a_damaged_finding_is_one_line(tmp_path: Path, content: str, says: str) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(ConfigError, match=says):
+        kept.read(path)
