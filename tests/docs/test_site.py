@@ -46,8 +46,10 @@ def test_the_site_builds_and_fetches_nothing_from_elsewhere(site: Path) -> None:
     pages = list(site.rglob("*.html"))
     assert len(pages) > 40
     for page in pages:
+        text = page.read_text("utf-8")
+        assert not re.search(r"-{2}\s*8\s*&lt;", text), f"{page} shows an include, not the file"
         parser = Fetched()
-        parser.feed(page.read_text("utf-8"))
+        parser.feed(text)
         away = [address for address in parser.addresses if re.match(r"(\w+:)?//", address)]
         assert away == [], page
     styles = "".join(path.read_text("utf-8") for path in site.rglob("*.css"))
