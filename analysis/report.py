@@ -50,6 +50,7 @@ from analysis.study import Study, read_study
 from analysis.summary import summary
 from harness.errors import ConfigError
 
+FIGURES = (".svg", ".png")  # endings that a figure of a report has or had
 CURVES_NOTE = (
     "Thin lines: one trial each, not smoothed. Thick line and band: mean over seeds and its 95 % t "
     "interval, up to where the shortest trial ended; against tokens and seconds on a common grid, "
@@ -120,8 +121,8 @@ def build(runs: Path, name: str) -> Report:
         folder.mkdir(exist_ok=True)
         for path in sorted(new.iterdir()):
             os.replace(path, folder / path.name)
-        for path in folder.glob("*.svg"):
-            if path.name not in drawn:
+        for path in folder.iterdir():
+            if path.suffix in FIGURES and path.name not in drawn:
                 path.unlink()
     empty = [label for label in study.labels if not len(study.values(study.primary, label))]
     files = (folder / "report.md", folder / "report.html")
