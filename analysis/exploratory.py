@@ -182,27 +182,36 @@ def section(study: Study, found: "Findings") -> str:
 
 
 def _pairs(study: Study) -> str:
-    metric = study.primary
+    metric, found = study.primary, pairs(study)
+    if not found:
+        return ""
+    every = len(study.labels) <= FEW
     rows = [
         [
             text.prose(f"{p.variant} − {p.baseline}"),
-            _simultaneous(p.among_all, metric),
-            _p(p.among_all),
+            *((_simultaneous(p.among_all, metric), _p(p.among_all)) if every else ()),
             _simultaneous(p.against_baseline, metric),
             f"{text.plain(p.g, 2)} [{', '.join(text.plain(bound, 2) for bound in p.bounds)}]",
         ]
-        for p in pairs(study)
+        for p in found
     ]
-    if not rows:
-        return ""
-    header = ["difference", "all pairs [95 %]", "p (all pairs)", "against the baseline [95 %]"]
-    method = (
-        f"{text.code(metric)}, over seeds. All pairs (up to {FEW} variants): Games and Howell, "
-        f"intervals that hold together, unequal spreads allowed. Against the baseline: Dunnett, "
-        f"likewise, for equal spreads. g: Hedges' g with the interval of the noncentral t, for "
-        f"equal spreads."
-    )
-    return "\n\n".join(["### Every pair", text.table([*header, "g [95 %]"], rows), method])
+    joint = ["all pairs [95 %]", "p (all pairs)"] if every else []
+    header = ["difference", *joint, "against the baseline [95 %]", "g [95 %]"]
+    if every:
+        title = "### Every pair"
+        method = (
+            "All pairs: Games and Howell, intervals that hold together, unequal spreads allowed. "
+            "Against the baseline: Dunnett, likewise, for equal spreads."
+        )
+    else:
+        title = "### Against the baseline"
+        method = (
+            f"Dunnett: intervals that hold together, for equal spreads. All pairs are compared up "
+            f"to {FEW} variants."
+        )
+    method += " g: Hedges' g with the interval of the noncentral t, for equal spreads."
+    note = f"{text.code(metric)}, over seeds. {method}"
+    return "\n\n".join([title, text.table(header, rows), note])
 
 
 def _p(s: Simultaneous | None) -> str:

@@ -53,7 +53,7 @@ def forest(
         axis: what the axis is called.
         is_ratio: whether the differences are of logarithms; the axis then tells ratios.
     """
-    words = [_words(row) for row in rows]
+    words = _words(rows)
     pitch = BAND + LINE * max(map(len, words)) + 8
     with mpl.rc_context(STYLE):
         figure, ax = blank(title, TOP + BOTTOM + pitch * len(rows), SIDE, TOP)
@@ -80,10 +80,12 @@ def ratio(log: float, _: float) -> str:
     return f"×{math.exp(log):.2g}"
 
 
-def _words(row: Row) -> list[str]:
-    """What stands above the bar: one line where it fits."""
-    line = f"{row.about}: {row.reading}"
-    return [line] if columns(line) <= ONE_LINE else [row.about, row.reading]
+def _words(rows: list[Row]) -> list[list[str]]:
+    """What stands above the bars: one line where each row's fits, so that all rows look alike."""
+    lines = [f"{row.about}: {row.reading}" for row in rows]
+    if max(map(columns, lines)) <= ONE_LINE:
+        return [[line] for line in lines]
+    return [[row.about, row.reading] for row in rows]
 
 
 def _range(rows: list[Row]) -> tuple[float, float]:

@@ -34,6 +34,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 LONG_CELL = 45  # characters from which a cell wraps anywhere, but not to one word per line
 NUMBER_STARTS = set("+-<0123456789")
 WIDE = 5  # columns from which a table becomes cards on a telephone
+WIDE_TEXT = 3  # the same, where a cell is long
 LONG = 12  # rows of tables from which a part of the page is folded; every fenced block counts as 6
 FENCE_ROWS = 6
 # Parts that are never folded: they are what a reader came for.
@@ -105,7 +106,8 @@ def _mark_tables(tokens: list[Token]) -> None:
             column += 1
     for start, rows in _tables(tokens):
         width = sum(token.type == "th_open" for token in rows)
-        start.attrSet("class", "wide" if width >= WIDE else "narrow")
+        limit = WIDE_TEXT if any(token.attrGet("class") == "long" for token in rows) else WIDE
+        start.attrSet("class", "wide" if width >= limit else "narrow")
 
 
 def _tables(tokens: list[Token]) -> Iterator[tuple[Token, list[Token]]]:

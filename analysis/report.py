@@ -50,6 +50,7 @@ from analysis.study import Study, read_study
 from analysis.summary import summary
 from harness.errors import ConfigError
 
+FIGURES = (".svg", ".png")  # endings that a figure of a report has or had
 CURVES_NOTE = (
     "Thin lines: one trial each, not smoothed. Thick line and band: mean over seeds and its 95 % t "
     "interval, up to where the shortest trial ended; against tokens and seconds on a common grid, "
@@ -91,7 +92,8 @@ def build(runs: Path, name: str) -> Report:
 
     A pure function of the manifest and the MLflow store: the same input gives the same bytes. A
     report before the last result is noted down as a look at the results, once for the same ones.
-    Files are written beside the folder and moved into it, so a reader never sees half of one.
+    Files are written beside the folder and moved into it, so a reader never sees half of one;
+    figures that an earlier report had and this one has not are removed.
 
     Raises:
         ConfigError: no manifest, no store, or no such experiment; a link instead of the folder.
@@ -119,6 +121,9 @@ def build(runs: Path, name: str) -> Report:
         folder.mkdir(exist_ok=True)
         for path in sorted(new.iterdir()):
             os.replace(path, folder / path.name)
+        for path in folder.iterdir():
+            if path.suffix in FIGURES and path.name not in drawn:
+                path.unlink()
     empty = [label for label in study.labels if not len(study.values(study.primary, label))]
     files = (folder / "report.md", folder / "report.html")
     return Report(*files, summary(study, found), empty, study.manifest.command)

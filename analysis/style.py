@@ -58,7 +58,8 @@ strong.good, strong.fair, strong.bad { border: 1px solid; border-radius: 0.8em;
   .wide thead { display: none; }
   .wide tr { border: 1px solid var(--line); border-radius: 6px; padding: 0.4rem 0.7rem;
     margin: 0 0 0.6rem; }
-  .wide td { border: 0; padding: 0.1rem 0; min-width: 0; overflow-wrap: anywhere; }
+  .wide td, .wide td.number, .wide td.long { border: 0; padding: 0.1rem 0; min-width: 0;
+    white-space: normal; overflow-wrap: anywhere; }
   .wide td code { white-space: normal; }
   .wide td:empty { display: none; }
   .wide td::before { content: attr(data-label) ": "; color: var(--soft); font-weight: 400; }

@@ -1,5 +1,6 @@
 """Figures: all is drawn, in words and colours that every reader can have, each time the same."""
 
+import dataclasses
 import re
 import warnings
 from xml.etree import ElementTree as ET
@@ -181,6 +182,17 @@ def test_forest_shows_the_verdicts_interval_seeds_and_margins() -> None:
         (OTHER - 0.2).tolist(),
     ]
     assert plt.get_fignums() == []
+
+
+def test_rows_of_a_forest_look_alike() -> None:
+    """One line of words above each bar where all fit into one, else two above each."""
+    rows = forest_rows(DIFFERENCE)
+    longer = dataclasses.replace(rows[1], about="a label of some length")
+    for chosen, count in ((rows, 2), ([*rows, longer], 6)):
+        axes = forest("Accuracy", "share", chosen, INK).axes[0]
+        assert len(axes.texts) == count
+        bold = [words.get_text() for words in axes.texts if words.get_weight() == "bold"]
+        assert bold == ([] if count == 2 else [row.about for row in chosen])
 
 
 def test_forest_cuts_an_interval_that_would_hide_all_else() -> None:

@@ -291,6 +291,8 @@ def test_page_stands_alone_and_escapes_responses(report: Report) -> None:
 def test_same_store_gives_the_same_bytes(report: Report, runs: Path) -> None:
     folder = report.html.parent
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for ending in ("svg", "png"):
+        (folder / f"of_an_earlier_report.{ending}").touch()
     build(runs, FULL.name)
 
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

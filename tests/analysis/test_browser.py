@@ -32,6 +32,9 @@ SMALL = """[...document.querySelectorAll('body *')].filter(e => e.getClientRects
 WIDER = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 HIDDEN = """[...document.querySelectorAll('table, .beside')].filter(
   e => e.getBoundingClientRect().right > document.documentElement.clientWidth + 1).length"""
+SPILT = (
+    "[...document.querySelectorAll('.wide td')].filter(e => e.scrollWidth > e.clientWidth).length"
+)
 INK = "getComputedStyle(document.querySelector('svg text')).fill"
 UNFOLD = "document.querySelectorAll('details').forEach(d => d.open = true)"
 
@@ -148,6 +151,15 @@ def test_paper_shows_what_is_folded_and_cuts_nothing(browser: Browser, tmp_path:
     assert browser.value(folded)
     assert all(browser.value(folded)), "closed on the screen, there on paper"
     assert browser.value(INK) == "rgb(92, 92, 92)", "paper is white whatever the screen is"
+
+
+def test_a_card_on_a_telephone_holds_its_numbers(browser: Browser, tmp_path: Path) -> None:
+    head = "| accuracy gained, by part [95 %] | b | c | d | e |\n|-|-|-|-|-|\n"
+    path = tmp_path / "report.html"
+    path.write_text(page.render(f"{head}| +0.283 [+0.267, +0.298] | 2 | 3 | 4 | 5 |", "t", {}))
+    browser.open(path, 390)
+    assert browser.value("document.querySelectorAll('.wide td').length") == 5
+    assert browser.value(SPILT) == 0
 
 
 def test_a_link_of_the_contents_unfolds_its_section(browser: Browser, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import math
 
+import in_memory
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 from statsmodels.formula.api import ols
+from synthetic_store import Plan, Trial
 
-from analysis import stats
+from analysis import exploratory, stats
+from analysis.findings import findings
 from analysis.stats import FloatArray, Simultaneous
 
 
@@ -143,3 +146,14 @@ def test_by_prompt_agrees_with_clustered_least_squares() -> None:
     # Without its correction, least squares divides by the number of prompts and not by one less.
     assert d.error == pytest.approx(fit.bse["arm"] * math.sqrt(40 / 39))
     assert d.n == (40, 40)
+
+
+@pytest.mark.parametrize(("count", "columns"), [(6, 5), (7, 3)])
+def test_beyond_six_variants_only_the_baseline_is_compared_with(count: int, columns: int) -> None:
+    trials = [Trial(f"v{i}", s, 0.8 + 0.01 * ((i + s) % 3)) for s in range(3) for i in range(count)]
+    study = in_memory.study(Plan("many", trials))
+    page = exploratory.section(study, findings(study))
+    title, header = (page.splitlines()[i] for i in (4, 6))
+    assert title == ("### Every pair" if count == 6 else "### Against the baseline")
+    assert header.count("|") == columns + 1
+    assert ("all pairs" in header) == (count == 6)

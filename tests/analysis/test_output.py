@@ -406,6 +406,8 @@ def test_a_cell_knows_its_column() -> None:
     assert re.findall(r'data-label="(\w)"', wide) == ["a", "b", "c", "d", "e"]
     assert '<div class="table wide">' in wide
     assert '<div class="table narrow">' in narrow
+    long = page.render(f"| a | b | c |\n|-|-|-|\n| 1 | 2 | {'facts ' * 9} |", "t", {})
+    assert '<div class="table wide">' in long, "a column of text leaves no room beside it"
 
 
 def test_style_is_legible_in_the_light_and_in_the_dark() -> None:
