@@ -4,7 +4,7 @@ import dataclasses
 import importlib
 import inspect
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -79,9 +79,18 @@ def about(cls: type) -> str:
 
 def table(rows: Iterator[tuple[str, str, str]]) -> str:
     """Keys as a table, or nothing where there are none."""
-    lines = [f"| `{key}` | `{value}` | {cell(text)} |" for key, value, text in rows]
+    # A key may be broken where it has a dot, and only there.
+    lines = [
+        f"| <code>{'.<wbr>'.join(key.split('.'))}</code> | `{value}` | {cell(text)} |"
+        for key, value, text in rows
+    ]
     head = ["| key | as it stands | what it means |", "|---|---|---|"]
-    return "\n".join([*head, *lines]) if lines else "It has no keys."
+    return stacked([*head, *lines]) if lines else "It has no keys."
+
+
+def stacked(lines: Sequence[str]) -> str:
+    """A table whose cells stand below each other on a telephone."""
+    return "\n".join(['<div class="stacked" markdown>', "", *lines, "", "</div>"])
 
 
 def cell(text: str) -> str:
