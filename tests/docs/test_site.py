@@ -71,3 +71,11 @@ def test_the_reference_is_whole(site: Path) -> None:
         text = (reference / f"{page}.html").read_text("utf-8")
         bare = r"<tr>\s*<td><code>(.+?)</code></td>\s*<td>.*?</td>\s*<td></td>"
         assert re.findall(bare, text) == []
+
+
+def test_the_version_is_the_changelogs_newest() -> None:
+    text = (ROOT / "docs" / "CHANGELOG.md").read_text("utf-8")
+    released = re.findall(r"^## (\d+\.\d+\.\d+)", text, re.MULTILINE)
+    version = re.findall(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert text.index("## Unreleased") < text.index(f"## {released[0]}")
+    assert version == released[:1]
