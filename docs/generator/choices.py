@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import inspect
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
@@ -74,7 +75,14 @@ def about(cls: type) -> str:
     own = (inspect.getdoc(cls) or "").partition("Attributes:")[0].partition("Raises:")[0].strip()
     title, _, rest = own.partition("\n\n")
     said = rest if title.startswith(SAYS_NOTHING) or title in module else own
-    return f"{module}\n\n{said}"
+    return starred(f"{module}\n\n{said}")
+
+
+def starred(text: str) -> str:
+    """A*-PO and V* keep their stars; lines of formulas are code and have them anyway."""
+    return re.sub(
+        r"^(?! {4}).*", lambda line: re.sub(r"(?<=[AV])\*", r"\\*", line[0]), text, flags=re.M
+    )
 
 
 def table(rows: Iterator[tuple[str, str, str]]) -> str:
@@ -95,7 +103,7 @@ def stacked(lines: Sequence[str]) -> str:
 
 def cell(text: str) -> str:
     """A text inside a table."""
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+    return starred(" ".join(text.split())).replace("|", "\\|").replace("<", "&lt;")
 
 
 def rows(path: str, node: Mapping[str, Any], cls: type | None) -> Iterator[tuple[str, str, str]]:

@@ -51,6 +51,7 @@ def test_the_site_builds_and_fetches_nothing_from_elsewhere(site: Path) -> None:
         away = [address for address in parser.addresses if re.match(r"(\w+:)?//", address)]
         assert away == [], page
         assert not re.search(r"8(<[^>]*>| )*&lt;", page.read_text("utf-8")), "a file is not shown"
+        assert "<em>-PO" not in page.read_text("utf-8"), "a star is taken for emphasis"
     styles = "".join(path.read_text("utf-8") for path in site.rglob("*.css"))
     assert re.findall(r"(?:url\(|@import )[\"']?(?:https?:)?//[^)]*", styles) == []
 
