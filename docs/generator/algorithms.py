@@ -73,7 +73,7 @@ def _class(name: str) -> type:
 
 
 def _title(cls: type) -> str:
-    return (sys.modules[cls.__module__].__doc__ or "").partition("\n")[0]
+    return choices.cell((sys.modules[cls.__module__].__doc__ or "").partition("\n")[0])
 
 
 def _metrics(cls: type) -> str:

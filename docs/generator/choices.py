@@ -3,8 +3,9 @@
 import dataclasses
 import importlib
 import inspect
+import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -74,19 +75,35 @@ def about(cls: type) -> str:
     own = (inspect.getdoc(cls) or "").partition("Attributes:")[0].partition("Raises:")[0].strip()
     title, _, rest = own.partition("\n\n")
     said = rest if title.startswith(SAYS_NOTHING) or title in module else own
-    return f"{module}\n\n{said}"
+    return starred(f"{module}\n\n{said}")
+
+
+def starred(text: str) -> str:
+    """A*-PO and V* keep their stars; lines of formulas are code and have them anyway."""
+    return re.sub(
+        r"^(?! {4}).*", lambda line: re.sub(r"(?<=[AV])\*", r"\\*", line[0]), text, flags=re.M
+    )
 
 
 def table(rows: Iterator[tuple[str, str, str]]) -> str:
     """Keys as a table, or nothing where there are none."""
-    lines = [f"| `{key}` | `{value}` | {cell(text)} |" for key, value, text in rows]
+    # A key may be broken where it has a dot, and only there.
+    lines = [
+        f"| <code>{'.<wbr>'.join(key.split('.'))}</code> | `{value}` | {cell(text)} |"
+        for key, value, text in rows
+    ]
     head = ["| key | as it stands | what it means |", "|---|---|---|"]
-    return "\n".join([*head, *lines]) if lines else "It has no keys."
+    return stacked([*head, *lines]) if lines else "It has no keys."
+
+
+def stacked(lines: Sequence[str]) -> str:
+    """A table whose cells stand below each other on a telephone."""
+    return "\n".join(['<div class="stacked" markdown>', "", *lines, "", "</div>"])
 
 
 def cell(text: str) -> str:
     """A text inside a table."""
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+    return starred(" ".join(text.split())).replace("|", "\\|").replace("<", "&lt;")
 
 
 def rows(path: str, node: Mapping[str, Any], cls: type | None) -> Iterator[tuple[str, str, str]]:

@@ -42,7 +42,7 @@ def table(declared: Mapping[str, Metric]) -> str:
         clock = "; reads a clock" if metric.clock else ""
         unit = "share or number" if metric.unit == "1" else metric.unit
         lines.append(f"| `{key}` | {unit} | {choices.cell(metric.meaning)}{clock} |")
-    return "\n".join(lines)
+    return choices.stacked(lines)
 
 
 def _of_plug_ins() -> Iterator[tuple[str, str, Mapping[str, Metric]]]:
@@ -67,7 +67,7 @@ def errors() -> str:
         own = sorted({text for name, text in said if name == cls.__name__})
         parts += [f"## {cls.__name__}", inspect.getdoc(cls) or ""]
         if own:
-            parts += [_folded(f"{len(own)} messages", own)]
+            parts += [_folded(f"Messages: {len(own)}", own)]
     return "\n\n".join(parts)
 
 

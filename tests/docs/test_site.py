@@ -52,6 +52,8 @@ def test_the_site_builds_and_fetches_nothing_from_elsewhere(site: Path) -> None:
         parser.feed(text)
         away = [address for address in parser.addresses if re.match(r"(\w+:)?//", address)]
         assert away == [], page
+        assert not re.search(r"8(<[^>]*>| )*&lt;", page.read_text("utf-8")), "a file is not shown"
+        assert "<em>-PO" not in page.read_text("utf-8"), "a star is taken for emphasis"
     styles = "".join(path.read_text("utf-8") for path in site.rglob("*.css"))
     assert re.findall(r"(?:url\(|@import )[\"']?(?:https?:)?//[^)]*", styles) == []
 
@@ -70,7 +72,13 @@ def test_the_reference_is_whole(site: Path) -> None:
         assert "arXiv" in text or "Williams" in text or "seed" in text or "TinyZero" in text, name
     for page in ("keys", "tasks", "rewards"):
         text = (reference / f"{page}.html").read_text("utf-8")
-        assert (
-            re.findall(r"<tr>\s*<td><code>([\w.]+)</code></td>\s*<td>.*?</td>\s*<td></td>", text)
-            == []
-        )
+        bare = r"<tr>\s*<td><code>(.+?)</code></td>\s*<td>.*?</td>\s*<td></td>"
+        assert re.findall(bare, text) == []
+
+
+def test_the_version_is_the_changelogs_newest() -> None:
+    text = (ROOT / "docs" / "CHANGELOG.md").read_text("utf-8")
+    released = re.findall(r"^## (\d+\.\d+\.\d+)", text, re.MULTILINE)
+    version = re.findall(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert text.index("## Unreleased") < text.index(f"## {released[0]}")
+    assert version == released[:1]

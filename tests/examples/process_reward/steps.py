@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from harness.tasks.search import HIT, MISS
 from harness.types import Graded, Scores
@@ -40,12 +39,10 @@ class Steps:
         rows = [json.loads(line) for line in Path(self.labelled).read_text().splitlines()]
         x = torch.stack([features(row["step"]) for row in rows])
         y = torch.tensor([float(row["good"]) for row in rows], dtype=torch.float64)
-        weights = torch.zeros(BUCKETS, dtype=torch.float64, requires_grad=True)
-        for _ in range(200):  # steps of gradient descent
-            loss = binary_cross_entropy_with_logits(x @ weights, y)
-            (slope,) = torch.autograd.grad(loss, weights)
-            weights = (weights - 0.1 * slope).detach().requires_grad_()
-        return weights.detach()
+        weights = torch.zeros(BUCKETS, dtype=torch.float64)
+        for _ in range(200):  # steps of gradient ascent on the likelihood
+            weights += 0.1 * x.T @ (y - torch.sigmoid(x @ weights)) / len(rows)
+        return weights
 
     def score(self, graded: Graded) -> Scores:
         rewards_BT = torch.zeros(graded.rollout.mask_BT.shape, dtype=torch.float64)
