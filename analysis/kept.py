@@ -13,6 +13,8 @@ import polars as pl
 
 from analysis import record, text
 from analysis.findings import Finding, Findings, findings
+from analysis.fixed import plain
+from analysis.gates import Level
 from analysis.quantity import RESULT
 from analysis.study import Study, read_study
 from harness.errors import ConfigError
@@ -21,7 +23,7 @@ FOLDER = Path(__file__).parent / "findings"
 # Keys of report.json that a finding repeats.
 REPEATED = (
     *("name", "question", "seal", "revision", "primary", "baseline", "test", "adjustment", "alpha"),
-    *("withheld", "gates", "results", "predictions", "comparisons", "gains"),
+    *("withheld", "results", "predictions", "comparisons", "gains"),
 )
 # With fewer seeds in any arm it is a screening; the gate on seeds says the same.
 CONFIRMS = 5
@@ -54,9 +56,9 @@ def made(study: Study, found: Findings) -> dict[str, Any]:
     metrics = {study.primary, *(f.metric for f in found.predicted if f.quantity is RESULT)}
     return {
         **{key: told[key] for key in REPEATED},
-        "gates": [gate for gate in told["gates"] if gate["level"] != "PASS"],
+        "gates": [plain(gate) for gate in found.gates if gate.level is not Level.OK],
         "hypothesis": ablation.hypothesis,
-        "command": manifest.command,
+        "command": f"harness -m +ablation={ablation.name}",  # the sweep's own may hold paths
         "budget": {"unit": ablation.budget.unit.value, "amount": ablation.budget.amount},
         "screening": min(len(study.values(study.primary, label)) for label in study.labels)
         < CONFIRMS,
@@ -119,7 +121,12 @@ def _seeds(study: Study, metric: str) -> Mapping[str, Mapping[str, float]]:
 
 
 def _complete(study: Study) -> None:
-    """Refuse a study that lacks a trial: what is kept is final."""
+    """Refuse a study that lacks a trial, or that no file describes: what is kept is final."""
+    if study.manifest.grid:
+        raise ConfigError(
+            f"findings are kept of ablation files, received the grid {study.manifest.ablation.name}"
+            f"; write its question and predictions into sweeps/ablation/"
+        )
     lacking = study.trials.filter(pl.col("status") != "FINISHED")
     if len(lacking):
         raise ConfigError(

@@ -13,8 +13,8 @@ from analysis.stats import Estimate, Outcome
 PAGE = "README.md"
 HEAD = (
     "# Findings\n\n"
-    "Written by `python -m analysis findings` from the files beside it. Each claim was predicted "
-    "before its runs, or says what no prediction spoke of; verdicts are taken over all predictions "
+    "Written by `python -m analysis findings` from the files beside it. A claim was predicted "
+    "before its runs, or is marked as not predicted; verdicts are taken over all predictions "
     "of an ablation together (Holm). `harness -m +ablation=NAME` runs one again and "
     "`python -m analysis findings --check NAME` says whether the new run agrees. They are about "
     "the tiny models and tasks that they name."
@@ -63,12 +63,15 @@ def _one(finding: Mapping[str, Any]) -> str:
     made, budget = finding["made_of"], finding["budget"]
     kind = "A screening" if finding["screening"] else "A confirmation"
     facts = [
-        f"{kind}; {budget['amount']:,} {budget['unit']} per trial; {finding['test']}; commit "
+        f"{kind}; {budget['amount']:,g} {budget['unit']} per trial; {finding['test']}; commit "
         f"{text.code(made['git_commit'][: text.SHORT_HASH])}, code "
         f"{text.code(made['code_hash'][: text.SHORT_HASH])}, base model "
         f"{text.code(made['model_hash'][: text.SHORT_HASH])}."
     ]
-    facts += [f"Not clear: {text.prose(gate['question'])}." for gate in finding["gates"]]
+    facts += [
+        f"{gate['level']}: {text.prose(gate['question'])}: {text.prose(gate['detail'])}."
+        for gate in finding["gates"]
+    ]
     header = ["variant", "n", f"{finding['primary']['metric']} [95 %]"]
     rows = [
         [text.code(r["variant"]), str(r["n"]), text.estimate(_estimate(r), ACCURACY)]

@@ -4,7 +4,8 @@ Each skill is a mixture of kinds whose chance of writing a course is known. The 
 are those of largest likelihood, found by expectation maximization (Dempster, Laird and Rubin,
 1977); the kind that is likeliest given the shares is said to have written a response. What a
 response says of itself (harness.tasks.searchers.MARKS) is evidence as what it does is, and no
-proof: a policy may learn to say one thing and do another.
+proof: a policy may learn to say one thing and do another. A policy that has become none of the
+searchers is read as whoever it is least unlike.
 """
 
 from collections.abc import Sequence

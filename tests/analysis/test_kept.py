@@ -1,6 +1,7 @@
 """Findings that are kept: the file, the page of all, and whether a new run agrees."""
 
 import copy
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ from analysis import kept, kept_page
 from analysis.ablation import Relation
 from analysis.agreement import compared
 from analysis.findings import findings
+from analysis.gates import Level
+from analysis.revisions import History
 from analysis.study import Study
 from harness.errors import ConfigError
 
@@ -35,7 +38,9 @@ def test_a_finding_holds_every_seed_and_what_it_was_made_of(
     assert finding["made_of"]["git_commit"] == store.COMMIT
     assert finding["made_of"]["versions"] == store.VERSIONS
     assert finding["seal"] == sound.manifest.seal
-    assert finding["command"] == sound.manifest.command
+    assert finding["command"] == f"harness -m +ablation={store.SOUND.name}"
+    unclear = [gate.question for gate in findings(sound).gates if gate.level is not Level.OK]
+    assert [gate["question"] for gate in finding["gates"]] == unclear
     json.dumps(finding, allow_nan=False)
 
 
@@ -92,6 +97,14 @@ def test_an_incomplete_study_is_not_kept(stored: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"2 of \d+ planned trials have no result"):
         kept.keep(stored, store.FULL.name, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_grid_is_not_kept(sound: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = dataclasses.replace(sound.manifest, grid=True)
+    grid = dataclasses.replace(sound, history=History([manifest], []))
+    monkeypatch.setattr(kept, "read_study", lambda runs, name: grid)
+    with pytest.raises(ConfigError, match="findings are kept of ablation files"):
+        kept.keep(tmp_path, store.SOUND.name, tmp_path)
 
 
 def test_the_same_run_agrees_and_a_planted_result_does_not(finding: dict[str, Any]) -> None:

@@ -8,7 +8,16 @@ import searching
 from searching import TASK, Searchers
 
 from analysis import skills
-from analysis.skills import ARITHMETIC, FORMAT, PARTS, PATIENCE, PROPOSALS, Read, gain
+from analysis.skills import (
+    ARITHMETIC,
+    FORMAT,
+    PARTS,
+    PATIENCE,
+    PROPOSALS,
+    Read,
+    gain,
+    searches,
+)
 from harness.tasks.courses import Try, course
 
 BASE = Searchers()
@@ -101,3 +110,17 @@ def test_courses_longer_than_are_told_apart_lose_little() -> None:
     deep = (*[miss] * (skills.DEEPEST + 5), Try(True, 9, 2, 0, True, False))
     found = gain([Read((miss,), 9, False, 3)] * 30, [Read(deep, 9, True, 3)] * 30)
     assert 0.0 <= found.after <= 1.0
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [
+        ("harness.tasks.countdown.Countdown", True),
+        ("harness.tasks.countdown_search.CountdownSearch", True),
+        ("harness.tasks.multiplication.Multiplication", False),
+    ],
+)
+def test_responses_of_these_tasks_are_searches(task: str, expected: bool) -> None:
+    compact = {"_target_": "harness.tasks.templates.Compact"}
+    assert searches({"task": {"_target_": task, "template": compact}}) is expected
+    assert not searches({"task": {"_target_": task, "template": {"_target_": "other"}}})
