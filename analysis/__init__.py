@@ -1,6 +1,6 @@
 """MLflow -> tidy frames -> statistics -> figures -> report. Never imports torch.
 
-For notebooks:
+For notebooks (`analysis/notebooks/` shows each at work):
 
 - `read(runs, name)`: a planned ablation: its frames, verdicts, gates and the report's figures.
 - `load(store, name)`: the frames of any store; `grouped(data, by=...)`: its runs in groups.

@@ -29,6 +29,10 @@ class HarnessError(Exception):
 class ConfigError(HarnessError):
     """The request cannot be run: rule, received value, remedy, valid names, in one line."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows of it: the line, as a terminal does, and no traceback."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class ContractError(HarnessError):
     """A plug-in does something its contract forbids; the message names the plug-in's fault."""

@@ -42,7 +42,9 @@ def rehearse(config: TrialConfig) -> None:
     rows = list(_rows(config.task))
     grades = _graded(config, rows) if strange else [config.task.grade(*row) for row in rows]
     rollout, budget = _rollout(rows), config.rollout.max_new_tokens
-    graded = Graded(rollout=rollout, grades=tuple(grades), budget=budget, seed=config.seed, step=0)
+    graded = Graded(
+        rollout=rollout, grades=tuple(grades), budget=budget, seed=config.seed, step=0, first=0
+    )
     scored(config.reward, graded, WHEN)
 
 

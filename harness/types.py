@@ -124,7 +124,12 @@ class Graded:
     """The maximum response budget C in tokens, whatever the window is."""
     seed: int
     step: int
-    """With the seed and a row's number they name the random numbers of a reward."""
+    first: int
+    """Number of the first row; no other response of the seed and step has a row's number.
+
+    The three name the random numbers of a reward: what is graded apart, such as a greedy baseline,
+    is rewarded by numbers of its own.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,7 @@ from harness.types import (
 from tests.rollout.test_grader import rollout_of
 
 ROWS = 4
-GRADED = Graded(rollout=rollout_of(*"abcd"), grades=(), budget=8, seed=0, step=4)
+GRADED = Graded(rollout=rollout_of(*"abcd"), grades=(), budget=8, seed=0, step=4, first=0)
 ONES = torch.ones(ROWS, dtype=torch.float64)
 
 

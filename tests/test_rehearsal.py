@@ -134,7 +134,7 @@ def test_what_a_function_is_given_and_what_it_scores(own: Callable[..., Any]) ->
     """Of a right response 1, of a wrong one a tenth of its length: "good" 1.0, "bad" 0.3."""
     rollout = rollout_of("good", "bad")
     grades = tuple(Grade(correct=c, formatted=True) for c in (True, False))
-    graded = Graded(rollout=rollout, grades=grades, budget=8, seed=0, step=0)
+    graded = Graded(rollout=rollout, grades=grades, budget=8, seed=0, step=0, first=0)
     scores = Function("mine_to_try.closeness").score(graded)
     assert scores.rewards.tolist() == [1.0, 0.3]
     assert scores.rewards.dtype == torch.float64

@@ -165,9 +165,11 @@ def hedges_g(variant: FloatArray, baseline: FloatArray) -> float:
 def hedges_g_interval(
     variant: FloatArray, baseline: FloatArray, level: float = LEVEL
 ) -> tuple[float, float]:
-    """Bounds of Hedges' g: the effects whose noncentral t puts the t found in its tails.
+    """Bounds of what g estimates: the effects whose noncentral t puts the t found in its tails.
 
-    Normal arms of equal variance are assumed, as g itself does; NaN where g is.
+    Without g's correction, which makes an estimate right on average: bounds that are multiplied by
+    it hold a true effect of 2 at three seeds in 91 % of studies. Normal arms of equal variance are
+    assumed, as g itself does; NaN where g is.
     Source: Steiger and Fouladi 1997, by `scipy.special.nctdtrinc`.
 
     Args:
@@ -182,7 +184,7 @@ def hedges_g_interval(
     correction = 1 - 3 / (4 * (n + m) - 9)
     t = g / correction / root
     bounds = (special.nctdtrinc(df, 0.5 + side * level / 2, t) for side in (1, -1))
-    low, high = (float(bound) * root * correction for bound in bounds)
+    low, high = (float(bound) * root for bound in bounds)
     return low, high
 
 

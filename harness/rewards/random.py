@@ -26,6 +26,6 @@ class Random:
         checks.share("reward.chance", self.chance)
 
     def score(self, graded: Graded) -> Scores:
-        rows = range(len(graded.grades))
+        rows = range(graded.first, graded.first + len(graded.grades))
         u_B = streams.uniforms(graded.seed, "reward/random", graded.step, rows, 1)[:, 0]
         return Scores(rewards=torch.from_numpy(u_B < self.chance).double())

@@ -97,6 +97,7 @@ class Collector:
         """One rollout, all of it."""
         stream = Stream(seed=self.seed, name=attempt.stream, step=attempt.step)
         size = plan.group_size
+        first = attempt.number * len(prompts) * (size + plan.greedy)
         requests = [
             Request(prompt=prompt, items=tuple(range(i * size, (i + 1) * size)))
             for i, prompt in enumerate(prompts)
@@ -111,7 +112,8 @@ class Collector:
             single = [Request(prompt=prompt, items=(i,)) for i, prompt in enumerate(prompts)]
             with attempt.clock("gen"):
                 greedy = self.engine.generate(single, self.rollout.sampling(window, 0.0), stream)
-            scores_P = self._rewarded(greedy, attempt)[1].per_response_B
+            beside = first + len(prompts) * size
+            scores_P = self._rewarded(greedy, attempt, beside)[1].per_response_B
             columns["greedy_scores_B"] = scores_P[rollout.group_B]
             tokens += int(greedy.mask_BT.sum())
         if plan.reference_samples:
@@ -121,7 +123,7 @@ class Collector:
             columns["reference_scores_BN"] = found.scores_PN[rollout.group_B]
             tokens += found.charged
             metrics |= found.metrics
-        grades, scores = self._rewarded(rollout, attempt)
+        grades, scores = self._rewarded(rollout, attempt, first)
         return Collected(
             rollout=rollout,
             grades=grades,
@@ -132,7 +134,9 @@ class Collector:
             metrics=metrics,
         )
 
-    def _rewarded(self, rollout: Rollout, attempt: "_Attempt") -> tuple[tuple[Grade, ...], Scores]:
+    def _rewarded(
+        self, rollout: Rollout, attempt: "_Attempt", first: int
+    ) -> tuple[tuple[Grade, ...], Scores]:
         with attempt.clock("reward"):
             grades = self.grader(rollout)
             graded = Graded(
@@ -141,6 +145,7 @@ class Collector:
                 budget=self.rollout.max_new_tokens,
                 seed=self.seed,
                 step=attempt.step,
+                first=first,
             )
             return grades, scored(self.reward, graded, f"at step {attempt.step}")
 

@@ -143,7 +143,8 @@ class ReferenceScores:
                 grades=self.grader(rows),
                 budget=self.rollout.max_new_tokens,
                 seed=seed,
-                step=prompt.item,  # a random reward does not depend on who else is asked
+                step=0,  # no step of a trial's own
+                first=prompt.item * MOST_SAMPLES,  # whoever else is asked
             )
             scores = scored(self.reward, graded, OF_BASE).per_response_B.tolist()
             tokens = rows.lengths_B.tolist()

@@ -93,6 +93,19 @@ def test_intervals_at_unequal_spread_are_printed() -> None:
             assert all(0.93 <= rate <= 0.975 for rate in rates)
 
 
+@pytest.mark.parametrize("effect", [0.0, 1.0, 4.0])
+def test_intervals_of_an_effect_size(effect: float) -> None:
+    """Hedges' g over normal arms of one spread, at effects in standard deviations."""
+    rates = []
+    for n in SEEDS:
+        rng = np.random.default_rng(n)
+        x, y = rng.normal(effect, size=(20_000, n)), rng.normal(size=(20_000, n))
+        found = [stats.hedges_g_interval(a, b) for a, b in zip(x, y, strict=True)]
+        rates.append(float(np.mean([low <= effect <= high for low, high in found])))
+    show(f"effect size, true effect {effect:g}", rates)
+    assert all(0.93 <= rate <= 0.975 for rate in rates)
+
+
 @pytest.mark.parametrize("rho", [0.8, 0.0, -0.5])
 def test_pairing(rho: float) -> None:
     """The paired interval holds whatever the correlation; Welch's only where it is not negative."""
@@ -173,16 +186,17 @@ def test_collapse_of_one_arm_breaks_it() -> None:
             assert max(one) > 0.055
 
 
+@pytest.mark.parametrize("count", [1, 4, 14])
 @pytest.mark.parametrize("draw", [normal, skewed, collapsing])
-def test_false_headline_among_null_arms(draw: Draw) -> None:
-    """14 variants like their common baseline: any called higher or lower."""
+def test_false_headline_among_null_arms(draw: Draw, count: int) -> None:
+    """Variants like their common baseline: any called higher or lower."""
     rates = []
     for n in SEEDS:
         rng = np.random.default_rng(n)
-        base, arms = draw(rng, (DRAWS, 1, n)), draw(rng, (DRAWS, 14, n))
+        base, arms = draw(rng, (DRAWS, 1, n)), draw(rng, (DRAWS, count, n))
         p, _ = stats.directed_p(Relation.GREATER, 0.0, stats.welch_terms(arms, base))
         rates.append(float(np.mean(np.any(stats.holm(p) < ALPHA, axis=-1))))
-    show(f"any higher/lower among 14 null arms, {draw.__name__}", rates)
+    show(f"any higher/lower among {count} null arms, {draw.__name__}", rates)
     assert draw is not normal or all(rate <= 0.055 for rate in rates)
 
 
@@ -198,6 +212,12 @@ def test_false_alarms_about_odd_seeds() -> None:
                 rates.append(float(np.mean([bool(stats.unusual(list(study))) for study in x])))
             show(f"a warning about odd seeds, {arms} arms, {draw.__name__}", rates)
             assert draw is not normal or all(rate <= 0.055 for rate in rates)
+        wide = np.where(np.arange(arms) == 1, 3.0, 1.0)[:, None]
+        rates = []
+        for n in SEEDS:
+            x = wide * np.random.default_rng(n).normal(size=(studies, arms, n))
+            rates.append(float(np.mean([bool(stats.unusual(list(study))) for study in x])))
+        show(f"a warning about odd seeds, {arms} arms, normal, one 3 times as wide", rates)
 
 
 def times(rng: np.random.Generator, n: int, factor: float, budget: float) -> Times:

@@ -67,11 +67,11 @@ def test_arms_without_a_spread_have_no_interval() -> None:
 
 
 def test_interval_of_g_puts_t_in_its_tails() -> None:
-    # 3, 4, 5 and 1, 2, 3: d = 2, t = 2 / sqrt(2/3) = 2.44949, df = 4, J = .8.
+    # 3, 4, 5 and 1, 2, 3: d = 2, t = 2 / sqrt(2/3) = 2.44949, df = 4.
     low, high = stats.hedges_g_interval(array(3, 4, 5), array(1, 2, 3))
     root = math.sqrt(2 / 3)
-    assert scipy_stats.nct.cdf(2.44949, 4, low / 0.8 / root) == pytest.approx(0.975, abs=1e-4)
-    assert scipy_stats.nct.cdf(2.44949, 4, high / 0.8 / root) == pytest.approx(0.025, abs=1e-4)
+    assert scipy_stats.nct.cdf(2.44949, 4, low / root) == pytest.approx(0.975, abs=1e-4)
+    assert scipy_stats.nct.cdf(2.44949, 4, high / root) == pytest.approx(0.025, abs=1e-4)
 
 
 @settings(max_examples=40, deadline=None)

@@ -1,10 +1,11 @@
-"""How often trust gates raise an alarm over clean studies. Table: tests/README.md.
+"""How often trust gates raise an alarm over clean studies, and over others. Table: tests/README.md.
 
 `pytest -m calibration -n 0 -s tests/analysis/test_gate_alarms.py` prints it (20 minutes of a core).
 """
 
 import dataclasses
 from collections import Counter
+from collections.abc import Callable
 
 import in_memory
 import numpy as np
@@ -12,12 +13,12 @@ import polars as pl
 import pytest
 from synthetic_store import Plan, Trial
 
-from analysis.gates import Level, controls, gates, seeds, side_effects
+from analysis.gates import Gate, Level, controls, gates, seeds, side_effects
 from analysis.study import Study
 
 pytestmark = pytest.mark.calibration
 
-EVERY_DRAWS, NORMAL_DRAWS, SKEWED_DRAWS = 500, 20_000, 4_000
+EVERY_DRAWS, NORMAL_DRAWS, SKEWED_DRAWS, PLANTED_DRAWS = 500, 20_000, 4_000, 4_000
 STEPS = 4  # enough for a dead gradient to be told
 ALLOWED = 0.055
 RANDOM = {"reward._target_": ["harness.rewards.binary.Binary", "harness.rewards.random.Random"]}
@@ -116,3 +117,59 @@ def redrawn(rng: np.random.Generator, study: Study, skewed: bool) -> Study:
     return dataclasses.replace(
         study, metrics=metrics, results=metrics.filter(pl.col("step") == STEPS)
     )
+
+
+def moved(study: Study, metric: str, arm: str, by: float) -> Study:
+    """The study with one arm's results shifted."""
+    own = (pl.col("metric") == metric) & (pl.col("variant") == arm)
+    value = pl.when(own).then(pl.col("value") + by).otherwise(pl.col("value"))
+    return dataclasses.replace(study, results=study.results.with_columns(value=value))
+
+
+def against(study: Study) -> Study:
+    """The study in which grpo's seeds go against the baseline's: correlation -.9."""
+    accuracy = pl.col("metric") == "eval/accuracy"
+    frame = study.results
+    mean, _ = SHARES["eval/accuracy"]
+    base, own = (
+        frame.filter(accuracy, pl.col("variant") == arm).sort("seed")["value"].to_numpy()
+        for arm in ("base", "grpo")
+    )
+    mixed = mean - 0.9 * (base - mean) + np.sqrt(1 - 0.9**2) * (own - mean)
+    rest = frame.filter(~(accuracy & (pl.col("variant") == "grpo")))
+    new = frame.filter(accuracy, pl.col("variant") == "grpo").sort("seed")
+    changed = pl.concat([rest, new.with_columns(value=pl.Series(mixed))])
+    return dataclasses.replace(study, results=changed)
+
+
+# What is planted, in words; the gate that is to see it; the planting.
+PLANTED: list[tuple[str, Callable[[Study], Gate | None], Callable[[Study], Study]]] = [
+    ("one arm's seeds go against the baseline's, -.9", seeds.pairing, against),
+    (
+        "one arm's truncation is .10 instead of .06 (4 sd)", side_effects.differ,
+        lambda study: moved(study, "eval/truncated", "grpo", 0.04),
+    ),
+    (
+        "the random reward's accuracy rises by .06 (4 sd)", controls.random_reward,
+        lambda study: moved(study, "eval/accuracy", "coin", 0.06),
+    ),
+    (
+        "one of two like arms is .08 better (4 sd)", controls.same_twice,
+        lambda study: moved(study, "eval/accuracy", "again", 0.08),
+    ),
+]  # fmt: skip
+
+
+def test_gates_that_test_over_seeds_catch_what_is_planted() -> None:
+    """They can also miss it by chance: how often they do not."""
+    for what, gate, plant in PLANTED:
+        rates = []
+        for n in (3, 5, 10):
+            rng = np.random.default_rng(n)
+            study = with_laws(drawn(rng, n, skewed=False))
+            found = [gate(plant(redrawn(rng, study, False))) for _ in range(PLANTED_DRAWS)]
+            rates.append(sum(g is not None and g.level is not Level.OK for g in found))
+        shares = [rate / PLANTED_DRAWS for rate in rates]
+        print(f"| {what} | " + " | ".join(f"{share:.3f}" for share in shares) + " |")
+        assert shares == sorted(shares)
+        assert shares[-1] >= 0.95

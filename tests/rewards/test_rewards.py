@@ -41,7 +41,7 @@ def graded(
         finished_B=torch.ones(rows, dtype=torch.bool),
         texts=tuple(texts or [""] * rows),
     )
-    named = {"budget": 100, "seed": 0, "step": 0, **changes}
+    named = {"budget": 100, "seed": 0, "step": 0, "first": 0, **changes}
     return Graded(rollout=rollout, grades=tuple(grades), **named)
 
 
@@ -118,7 +118,7 @@ def test_random_is_a_coin_of_its_own_for_every_seed_step_and_row() -> None:
     first = rewards(Random(), lengths, grades)
     assert first == rewards(Random(), lengths[::-1], grades[::-1])  # whatever the responses
     assert sum(first) == pytest.approx(2000, abs=4 * 31.6)  # sqrt(4000)/2 = 31.6
-    for changes in ({"seed": 1}, {"step": 1}):
+    for changes in ({"seed": 1}, {"step": 1}, {"first": 4000}):
         other = rewards(Random(), lengths, grades, **changes)
         assert sum(a == b for a, b in zip(first, other, strict=True)) == pytest.approx(
             2000, abs=130

@@ -1,5 +1,6 @@
 """What a step samples: plans carried out by the real engine, on a hardly trained base."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -264,3 +265,40 @@ def test_without_any_accepted_group_the_last_rollout_is_used(
 def test_a_damaged_line_of_kept_scores_is_drawn_again(line: str) -> None:
     assert _row(line) is None
     assert _row('{"key": "k", "scores": [1.0], "tokens": [2]}') == ("k", Samples((1.0,), (2,)))
+
+
+class Numbering:
+    """Rewards nothing, and notes what random numbers it might have drawn."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[int, int, int]] = []
+
+    def score(self, graded: Graded) -> Scores:
+        rows = range(graded.first, graded.first + len(graded.grades))
+        self.rows += [(graded.seed, graded.step, row) for row in rows]
+        return Scores(rewards=torch.zeros(len(graded.grades), dtype=torch.float64))
+
+
+def test_no_two_responses_share_the_random_numbers_of_a_reward(
+    collector: Collector, task: Countdown
+) -> None:
+    """Three rollouts of 4 x 2 sampled and 4 greedy responses, 2 of the base for each prompt.
+
+    Shared, a random reward of one response per prompt is its greedy baseline's: no gradient at all.
+    """
+    noted = Numbering()
+    plan = RolloutPlan(
+        group_size=2,
+        greedy=True,
+        reference_samples=2,
+        accept=partial(from_item, 99),
+        max_batches=3,
+    )
+    reference = copy.copy(collector.reference)
+    reference.reward = noted
+    numbered = replace(collector, reward=noted, reference=reference)
+    collected(numbered, task, plan, 4)
+    assert len(noted.rows) == 3 * 4 * (2 + 1 + 2)
+    assert len(set(noted.rows)) == len(noted.rows)
+    steps = [step for _, step, _ in noted.rows]
+    assert (steps.count(STEP), steps.count(0)) == (36, 24)
