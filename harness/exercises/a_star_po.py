@@ -7,15 +7,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from harness.commands.parity_ops import Inputs, Outputs
 from harness.commands.parity_ops.algorithms import NAMES
 from harness.commands.parity_ops.common import mask, tensor
 from harness.exercises.kinds import (
     Data,
     Exercise,
-    Inputs,
     Learned,
     Mistake,
-    Outputs,
     Property,
     UnfitError,
     gradient,

@@ -3,15 +3,14 @@
 import torch
 from torch import Tensor
 
+from harness.commands.parity_ops import Inputs, Outputs
 from harness.commands.parity_ops.common import mask, tensor
 from harness.exercises.kinds import (
     JUNK,
     Data,
     Exercise,
-    Inputs,
     Learned,
     Mistake,
-    Outputs,
     Property,
     by_hand,
     shaped,
@@ -255,7 +254,9 @@ MASKED_WHITEN = Exercise(
         Mistake("the mean is not subtracted", _uncentred),
         Mistake(
             "the mean is not subtracted",
-            lambda x, m: x * m * ((x * m).square().sum() / (m.sum() - 1) + ops.WHITEN_EPSILON).rsqrt(),
+            lambda x, m: (
+                x * m * ((x * m).square().sum() / (m.sum() - 1) + ops.WHITEN_EPSILON).rsqrt()
+            ),
         ),
         Mistake(
             "mean and variance divide by all positions, padding included: divide by the number of "

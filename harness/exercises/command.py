@@ -37,7 +37,7 @@ class Line:
     shown: str = ""
 
 
-def check(path: Path, golden: Path, seconds: float = SECONDS) -> list[Line]:
+def check(path: Path, golden: Path, seconds: float) -> list[Line]:
     """Judge the exercises in a file.
 
     Args:
@@ -136,7 +136,7 @@ def run(argv: Sequence[str] | None = None) -> int:
         "--golden", metavar="DIR", type=Path, default=GOLDEN, help="folder of <op>.json files"
     )
     arguments = parser.parse_args(argv)
-    lines = check(arguments.file, arguments.golden)
+    lines = check(arguments.file, arguments.golden, SECONDS)
     console = terminal.console()
     for line in lines:
         console.print(f"{line.name:<20} {line.state}: {shown.line(line.why)}")

@@ -1,6 +1,15 @@
 """All exercises of the course, by the name of their function."""
 
-from harness.exercises import a_star_po, advantages, grpo, mini_ppo, ppo, reinforce, statistics
+from harness.exercises import (
+    a_star_po,
+    advantages,
+    grpo,
+    mini_ppo,
+    ppo,
+    reinforce,
+    statistics,
+    values,
+)
 
 EXERCISES = {
     exercise.name: exercise
@@ -8,6 +17,7 @@ EXERCISES = {
         *reinforce.EXERCISES,
         *advantages.EXERCISES,
         *ppo.EXERCISES,
+        *values.EXERCISES,
         *mini_ppo.EXERCISES,
         *grpo.EXERCISES,
         *statistics.EXERCISES,

@@ -5,15 +5,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from harness.commands.parity_ops import Inputs, Outputs
 from harness.commands.parity_ops.common import MODES, mask, tensor
 from harness.exercises.kinds import (
     JUNK,
     Data,
     Exercise,
-    Inputs,
     Learned,
     Mistake,
-    Outputs,
     Property,
     shaped,
 )

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.commands.parity import compare, leaves, load, visible
-from harness.exercises.kinds import Case, Data, Exercise, Learned, Outputs, UnfitError
+from harness.commands.parity_ops import Outputs
+from harness.exercises.kinds import Case, Data, Exercise, Learned, UnfitError
 
 # Two functions are the same where no number of any case differs by more than this share.
 SAME = 1e-5
@@ -109,8 +110,9 @@ def _holds(holds: Callable[[Learned], bool], learned: Learned) -> bool:
 def _praise(exercise: Exercise, cases: int) -> str:
     ops = ", ".join(data.op for data in exercise.data if data.op)
     golden = f" (golden: {ops})" if ops else ""
-    kept = f", {len(exercise.properties)} properties" if exercise.properties else ""
-    return f"{cases} cases{golden}{kept}"
+    properties = len(exercise.properties)
+    kept = f", {properties} propert{'y' if properties == 1 else 'ies'}" if properties else ""
+    return f"{cases} case{'' if cases == 1 else 's'}{golden}{kept}"
 
 
 def _reason(

@@ -8,23 +8,6 @@ import torch
 from torch import Tensor
 
 from harness.commands.parity_ops import Inputs, Outputs
-from harness.commands.parity_ops.common import mask, tensor
-
-__all__ = [
-    "Case",
-    "Data",
-    "Exercise",
-    "Inputs",
-    "Learned",
-    "Mistake",
-    "Outputs",
-    "Property",
-    "UnfitError",
-    "gradient",
-    "mask",
-    "shaped",
-    "tensor",
-]
 
 Learned = Callable[..., Any]
 """A function as the learner wrote it."""
@@ -109,6 +92,11 @@ def shaped(value: object, shape: torch.Size, suffix: str, what: str = "it") -> T
     if value.shape != shape:
         raise UnfitError(f"{what} has shape {_shape(value.shape)}, not {wanted}: look at the axis")
     return value
+
+
+def kind(found: object) -> str:
+    """What a result is, where it is not what was asked for."""
+    return "None: is the `return` missing?" if found is None else type(found).__name__
 
 
 def gradient(loss: Tensor, of: Tensor) -> Tensor:

@@ -8,14 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from harness.algorithms.ppo import Ppo
+from harness.commands.parity_ops import Inputs, Outputs
 from harness.commands.parity_ops.common import tensor
 from harness.exercises.kinds import (
     Data,
     Exercise,
-    Inputs,
     Learned,
     Mistake,
-    Outputs,
     UnfitError,
     by_hand,
 )

@@ -3,15 +3,14 @@
 import torch
 from torch import Tensor
 
+from harness.commands.parity_ops import Inputs, Outputs
 from harness.commands.parity_ops.common import mask, tensor
 from harness.exercises.kinds import (
     JUNK,
     Data,
     Exercise,
-    Inputs,
     Learned,
     Mistake,
-    Outputs,
     Property,
     by_hand,
     gradient,

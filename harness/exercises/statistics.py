@@ -6,13 +6,12 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.commands.parity_ops import Inputs, Outputs
 from harness.exercises.kinds import (
     Data,
     Exercise,
-    Inputs,
     Learned,
     Mistake,
-    Outputs,
     Property,
     UnfitError,
 )

@@ -15,8 +15,6 @@ from harness.maths.tensor_ops import (
     masked_mean,
 )
 
-# ruff: noqa: ANN001, ANN201, E731
-
 
 def to_go(rewards_BT, mask_BT, gamma):
     returns_BT = torch.zeros_like(rewards_BT)
