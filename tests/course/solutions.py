@@ -187,3 +187,10 @@ def holm(p):
         highest = max(highest, min(p[index] * (m - k), 1.0))
         adjusted[index] = highest
     return adjusted
+
+
+def predictions():
+    return [
+        ("wrong_length", "less", 2.0, "without 1/length a long wrong response is no cheaper"),
+        ("accuracy", "equal", 0.05, "both push the right one up alike"),
+    ]

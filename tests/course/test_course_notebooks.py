@@ -104,6 +104,43 @@ def test_the_checker_reads_a_notebook(path: Path) -> None:
     assert set(blanks(path)) <= set(source.read(path).functions)
 
 
+# What the executed notebooks say, besides their figures.
+SHOWN: dict[str, list[str]] = {
+    "1_reinforce": [
+        r"yours +(\[\[0.25, 0.5, 1.0\].*)\nthe harness \1\n",
+        r"leave one out: P\(heads\) 0\.9",
+        r"smallest spread at baseline 0\.50",
+    ],
+    "2_gae": [r"yours +(\[\[0.28375, 0.275, 0.5, 0.0\].*)\nthe harness \1\n"],
+    "3_ppo_objective": [
+        r"A = \+1: clipped on 46%",
+        r"A = -1: clipped on 36%",
+        r"0\.693 and 3\.912;",
+    ],
+    "4_mini_ppo": [
+        r"reward 0\.\d+ -> (0\.9|1)",
+        r"clip fraction 0\.0[1-9]",
+        r"entropy 2\.\d+ -> 0",
+    ],
+    "5_grpo": [
+        r"one right of four +\[1\.5, -0\.5",
+        r"a group of one, right +\[1\.0\]",
+        r"TOKEN_MEAN: [67]\d%",
+    ],
+    "6_ablation": [
+        r"wrong_length: d = -.*supported",
+        r"accuracy: d = .*supported",
+        "exact p 0.0078",
+    ],
+    "7_a_star_po": [
+        r"= \.5: 0\.7169",
+        r"largest distance 0\.00",
+        r"window 110 at first, 46 before",
+    ],
+    "8_reading_a_report": [r"59% as they are, 2\.5% after", r"3 seeds: found in 11% .* 2\.0 times"],
+}
+
+
 @pytest.mark.notebooks
 @pytest.mark.parametrize("path", BOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_with_the_solutions(path: Path, tmp_path: Path) -> None:
@@ -118,7 +155,3 @@ def test_a_notebook_runs_with_the_solutions(path: Path, tmp_path: Path) -> None:
     figures = [o for o in outputs if o.output_type == "display_data" and "image/png" in o.data]
     assert len(figures) >= 1
     assert sorted(tmp_path.iterdir()) == []
-
-
-# What the executed notebooks say, besides their figures.
-SHOWN: dict[str, list[str]] = {}
