@@ -122,8 +122,8 @@ PLANTED: tuple[tuple[str, str, str, str], ...] = (
     ("value_loss", "(values_BT - old_values_BT).clamp", "values_BT.clamp", "new value itself"),
     (
         "value_loss",
-        "    if clip is None:\n        return ValueLoss(plain_BT / 2, torch.zeros_like(plain_BT))\n",
-        "",
+        "if clip is None:\n        return ValueLoss(plain_BT / 2, torch.zeros_like(plain_BT))\n",
+        "plain_BT = plain_BT\n",
         "clip=None",
     ),
     ("entropy", "return -(", "return (", "sign is wrong"),
