@@ -13,7 +13,7 @@ from nbclient import NotebookClient
 
 from harness.exercises import source
 from harness.exercises.course import EXERCISES
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Here
 from tests.course import solutions
 
 HOME = ROOT / "analysis" / "notebooks" / "course"
@@ -102,6 +102,25 @@ def test_a_notebook_asks_and_says_how_to_check(path: Path) -> None:
 def test_the_checker_reads_a_notebook(path: Path) -> None:
     """Each is Python, and its blanks are among the functions that are found."""
     assert set(blanks(path)) <= set(source.read(path).functions)
+
+
+@pytest.mark.notebooks
+def test_the_templates_are_plans_that_the_harness_takes(here: Here, tmp_path: Path) -> None:
+    """Three of them, in the last notebook; the words in capitals may be any."""
+    (path,) = (path for path in BOOKS if path.stem == "8_reading_a_report")
+    said = "\n".join(text(cell) for cell in cells(path, "markdown"))
+    templates = re.findall(r"```yaml\n(.*?)```", said, re.DOTALL)
+    names = [re.search(r"^name: (\w+)", template, re.MULTILINE) for template in templates]
+    assert len(templates) == 3
+    (tmp_path / "ablation").mkdir()
+    for template, name in zip(templates, names, strict=True):
+        assert name is not None
+        (tmp_path / "ablation" / f"{name[1]}.yaml").write_text(template)
+    every = ",".join(name[1] for name in names if name)
+    where = f"hydra.searchpath=[file://{tmp_path}]"
+    done = here("-m", f"+ablation={every}", where, "dry_run=true")
+    assert done.returncode == 0, done.stderr
+    assert all(name and name[1] in done.stdout for name in names)
 
 
 # What the executed notebooks say, besides their figures.
