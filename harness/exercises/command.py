@@ -6,6 +6,7 @@ one is not, 2 if the request is wrong.
 """
 
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -65,7 +66,8 @@ def _events(arguments: list[str], seconds: float) -> Generator[list[Any], None, 
     """What the other process says; it is killed where it is silent for too long."""
     command = [sys.executable, "-m", "harness.exercises.child", *arguments]
     limit = IMPORT_SECONDS
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, text=True, preexec_fn=_deaf) as child:
         assert child.stdout is not None
         timer = Timer(limit, child.kill)
         timer.start()
@@ -80,6 +82,11 @@ def _events(arguments: list[str], seconds: float) -> Generator[list[Any], None, 
         finally:
             timer.cancel()
             child.kill()
+
+
+def _deaf() -> None:
+    """Ctrl-C is the command's, which then ends the other process without its traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _lines(
@@ -148,9 +155,12 @@ def run(argv: Sequence[str] | None = None) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command: 0 all are right, 1 one is not, 2 the request is wrong."""
+    """The command: 0 all are right, 1 one is not, 2 the request is wrong, 130 after Ctrl-C."""
     try:
         return run(argv)
     except ConfigError as error:
         terminal.complain(error)
         return 2
+    except KeyboardInterrupt:
+        terminal.remark("stopped")
+        return 130

@@ -2,7 +2,12 @@
 
 import inspect
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 import types
 from pathlib import Path
 
@@ -222,3 +227,33 @@ def test_a_syntax_error_is_told_where_it_stands(tmp_path: Path) -> None:
     path = notebook(tmp_path, "import torch", "x = 1\ny = (")
     with pytest.raises(ConfigError, match=r"at line 2 of code cell 2"):
         source.read(path)
+
+
+LOOP = """import os
+
+
+def entropy(logits):
+    with open("begun", "w") as file:
+        file.write(str(os.getpid()))
+    while True:
+        pass
+"""
+
+
+@pytest.mark.commands
+def test_ctrl_c_ends_both_processes_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(LOOP)
+    begun = tmp_path / "begun"
+    command_line = [sys.executable, "-m", "harness.exercises", "check", "mine.py"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    group = {"start_new_session": True, "cwd": tmp_path, "env": environment}
+    with subprocess.Popen(command_line, **pipes, **group) as running:
+        while not (begun.exists() and begun.read_text()):
+            assert running.poll() is None
+            time.sleep(0.05)
+        os.killpg(running.pid, signal.SIGINT)
+        said = running.communicate()
+    assert (running.returncode, *said) == (130, "", "stopped\n")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(begun.read_text()), 0)
