@@ -34,7 +34,7 @@ LAYERS = (
     ("cli",),
     ("__main__",),
     ("commands",),
-    ("audit_reward", "data", "evaluate", "parity"),
+    ("audit_reward", "data", "evaluate", "exercises", "parity"),
 )
 LAYER_OF = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 # What an algorithm may see: mathematics and the data it is given, nothing that runs it.

@@ -41,7 +41,7 @@ def leaves(value: Any, path: tuple[int, ...] = ()) -> dict[tuple[int, ...], floa
     return {path: float(plain)}
 
 
-def _visible(expected: dict[tuple[int, ...], float], inputs: Inputs) -> list[tuple[int, ...]]:
+def visible(expected: dict[tuple[int, ...], float], inputs: Inputs) -> list[tuple[int, ...]]:
     """Positions to compare: a per-token output only where the mask is 1."""
     mask = leaves(inputs["mask"]) if inputs.get("mask") is not None else {}
     return [path for path in expected if expected.keys() != mask.keys() or mask[path] == 1]
@@ -56,7 +56,7 @@ def compare(case: Mapping[str, Any], outputs: Outputs) -> CaseResult:
         got, expected = leaves(outputs[key]), leaves(value)
         if got.keys() != expected.keys():
             return CaseResult(case["name"], math.inf, f"{key} has another shape than expected")
-        for path in _visible(expected, case["inputs"]):
+        for path in visible(expected, case["inputs"]):
             error = abs(got[path] - expected[path])
             if key in LESS_IS_AS_GOOD:
                 error = max(got[path] - expected[path], 0.0)
