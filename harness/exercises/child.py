@@ -26,7 +26,8 @@ def main(argv: list[str]) -> int:
     out = sys.stdout
 
     def say(event: str, content: Any) -> None:
-        print(json.dumps([event, content]), file=out, flush=True)
+        out.write(json.dumps([event, content]) + "\n")
+        out.flush()
 
     say("valid", list(EXERCISES))
     with redirect_stdout(sys.stderr):
