@@ -5,6 +5,7 @@ import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -108,7 +109,7 @@ def test_a_sync_takes_one_tensor_and_little_more(tmp_path: Path) -> None:
     found = apart(_sync_memory, tmp_path)
     print({key: round(value / 1e6, 2) for key, value in found.items()})  # MB, shown by -s
     assert found["model"] > 70e6
-    assert found["peak"] - found["before"] <= found["largest"] + 0.1 * found["model"]
+    assert found["taken"] <= found["largest"] + 0.1 * found["model"]
 
 
 def _sync_memory(folder: Path) -> dict[str, float]:
@@ -125,15 +126,13 @@ def _sync_memory(folder: Path) -> dict[str, float]:
             engine.load_weights(policy.weights(torch.float32))
             engine.generate(requests, Sampling(max_new_tokens=64), STREAM)
         sizes = [x.numel() * x.element_size() for _, x in policy.weights(torch.float32)]
-        Path("/proc/self/clear_refs").write_text("5")  # sets the high-water mark back
-        before = _status("VmRSS")
-        engine.load_weights(policy.weights(torch.float32))
-        return {
-            "model": float(sum(sizes)),
-            "largest": float(max(sizes)),
-            "before": before,
-            "peak": _status("VmHWM"),
-        }
+        taken = []
+        for _ in range(5):  # pages of libraries that come back meanwhile count as well: the median
+            Path("/proc/self/clear_refs").write_text("5")  # sets the high-water mark back
+            before = _status("VmRSS")
+            engine.load_weights(policy.weights(torch.float32))
+            taken.append(_status("VmHWM") - before)
+        return {"model": float(sum(sizes)), "largest": float(max(sizes)), "taken": median(taken)}
 
 
 def _status(key: str) -> float:
