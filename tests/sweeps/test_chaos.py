@@ -36,6 +36,14 @@ FULL_S, LOCKED_S, GONE_S = 4.0, 20.0, 60.0
 SETTLED_S = 30.0  # a killed driver's trials live on for seconds
 
 Point = tuple[str, str, int]
+Injury = tuple[str, signal.Signals | None]
+# Ctrl-C is for the driver.
+KINDS: list[Injury] = [
+    *(("driver", sign) for sign in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)),
+    *(("trial", sign) for sign in (signal.SIGKILL, signal.SIGTERM)),
+    ("full", None),
+    ("lock", None),
+]
 
 
 @contextlib.contextmanager
@@ -62,6 +70,7 @@ class Torn:
         self.driver: subprocess.Popen[bytes] | None = None
         self.server: subprocess.Popen[bytes] | None = None
         self.done: list[str] = []
+        self.deck: list[Injury] = []
 
     def start(self) -> None:
         log = (self.work / "driver.log").open("a")
@@ -97,19 +106,17 @@ class Torn:
         return [int(own[-1]) for own in found if own and alive(int(own[-1]))]
 
     def hurt(self) -> None:
-        """One injury, drawn."""
+        """One injury, drawn; each kind comes once before any comes twice."""
         assert self.driver is not None
         trial = self.draw.choice(self.running() or [0])
-        kinds = ["driver", "trial", "trial", "full", "lock"]
-        kind = self.draw.choice(kinds)
-        sign = self.draw.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-        if kind == "trial" and sign is signal.SIGINT:
-            sign = signal.SIGKILL  # Ctrl-C is for the driver
-        self.done.append(f"{sign.name} to {kind}" if kind in ("driver", "trial") else kind)
+        if not self.deck:
+            self.deck = self.draw.sample(KINDS, len(KINDS))
+        kind, sign = self.deck.pop()
+        self.done.append(f"{sign.name} to {kind}" if sign else kind)
         print(f"  {self.done[-1]}", flush=True)
-        if kind == "driver":
+        if kind == "driver" and sign:
             os.kill(self.driver.pid, sign)
-        elif kind == "trial" and trial:
+        elif kind == "trial" and sign and trial:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(trial, sign)
         elif kind == "full":
