@@ -172,12 +172,16 @@ def points(store: Path) -> tuple[dict[str, str], dict[Point, float], list[Point]
     """Status of each trial's run, its deterministic metrics, and those that are there twice."""
     with contextlib.closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as db:
         trials = dict(db.execute("SELECT run_uuid, value FROM tags WHERE key = 'trial'"))
-        statuses = db.execute("SELECT run_uuid, status FROM runs").fetchall()
+        # The report of a sweep has a run of its own, without the tag.
+        every = db.execute("SELECT run_uuid, status FROM runs").fetchall()
+        statuses = [(run, status) for run, status in every if run in trials]
         rows = db.execute("SELECT run_uuid, key, step, value, is_nan FROM metrics").fetchall()
-    assert len(statuses) == len({trials[run] for run, _ in statuses}), "a trial has two runs"
+    assert len(statuses) == len(set(trials.values())), "a trial has two runs"
     found: dict[Point, float] = {}
     twice = []
     for run, key, step, value, is_nan in rows:
+        if run not in trials:
+            continue
         point = (trials[run], key, step)
         if point in found:
             twice.append(point)
