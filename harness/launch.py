@@ -8,7 +8,7 @@ import dataclasses
 import logging
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -17,13 +17,17 @@ from harness.distributed.ranks import ALONE, Ranks, joined
 from harness.distributed.sharding import Device
 from harness.errors import ConfigError, HarnessError, RankError
 from harness.identity import identity_of
+from harness.machine import cluster
 from harness.machine.cluster import check_address, check_alive, ray_cluster, set_environment
 from harness.machine.stall import ended_by
 from harness.standing import finished_before
 from harness.trial import Observer, prepare, run_rank, trial_folder
+from harness.wording import few
 
 # How often the ranks are looked at.
 POLL_S = 0.5
+# Of shares of a GPU.
+ROUNDING = 1e-9
 # How long the rank that is to blame may take to be seen after the first error of any rank: those
 # who wait for it may notice its death before Ray does.
 BLAME_S = 8.0
@@ -54,6 +58,35 @@ def bundle(config: TrialConfig) -> dict[str, float]:
     """What a rank reserves."""
     gpus = {"GPU": config.ray.gpus_per_rank} if config.trainer.device is Device.CUDA else {}
     return {"CPU": config.ray.cpus_per_rank, **gpus}
+
+
+def check_room(configs: Iterable[TrialConfig], nodes: Sequence[Mapping[str, float]]) -> None:
+    """Refuse trials for which Ray would wait for ever.
+
+    Args:
+        nodes: what each has, as `harness.machine.cluster.nodes` says.
+
+    Raises:
+        ConfigError: the ranks of a trial do not fit on the nodes, be they ever so idle.
+    """
+    for config in configs:
+        needs = bundle(config)
+        fit = sum(_copies(needs, node) for node in nodes)
+        if fit < config.trainer.ranks:
+            asked = " and ".join(f"{value:g} {key}" for key, value in needs.items())
+            there = {" and ".join(f"{node.get(key, 0):g} {key}" for key in needs) for node in nodes}
+            raise ConfigError(
+                f"trainer.ranks={config.trainer.ranks} needs {asked} for each, but Ray has room "
+                f"for {fit} ({len(nodes)} {'node' if len(nodes) == 1 else 'nodes'} with "
+                f"{few(sorted(there))}); lower trainer.ranks, ray.cpus_per_rank or "
+                f"ray.gpus_per_rank, set trainer.device, or connect to a larger cluster with "
+                f"ray.address"
+            )
+
+
+def _copies(needs: Mapping[str, float], node: Mapping[str, float]) -> int:
+    """Ranks that a node has room for; shares such as .1 are no exact numbers."""
+    return int(min(node.get(key, 0) / value for key, value in needs.items()) + ROUNDING)
 
 
 @contextmanager
@@ -136,16 +169,7 @@ def _reserved(config: TrialConfig) -> Any:
     """A placement group for a trial that runs under no scheduler."""
     import ray
 
-    needed = {key: value * config.trainer.ranks for key, value in bundle(config).items()}
-    there = ray.cluster_resources()
-    lacking = [key for key, value in needed.items() if there.get(key, 0) < value]
-    if lacking:
-        received = ", ".join(f"{there.get(key, 0):g} {key}" for key in lacking)
-        asked = ", ".join(f"{needed[key]:g} {key}" for key in lacking)
-        raise ConfigError(
-            f"trainer.ranks={config.trainer.ranks} needs {asked}, but Ray has {received}; lower "
-            f"trainer.ranks or connect to a larger cluster with ray.address"
-        )
+    check_room([config], cluster.joined())
     group = ray.util.placement_group([bundle(config)] * config.trainer.ranks)
     ray.get(group.ready())
     return group

@@ -14,8 +14,9 @@ from harness import standing
 from harness.config import TrialConfig, trial_name
 from harness.errors import ConfigError, Interrupted, StoreError, TrialsFailedError
 from harness.identity import Identity, at_seed, identity_of
+from harness.launch import check_room
 from harness.machine import shown, terminal
-from harness.machine.cluster import check_address, set_environment
+from harness.machine.cluster import check_address, nodes, set_environment
 from harness.machine.progress import shown_on
 from harness.stages import Only, Stage
 from harness.tracking import record
@@ -46,7 +47,7 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
     questions = plans(loader, master, arguments)
     for planned in questions:
         comparable.check(planned)
-    check_address(questions[0].jobs[0].ray.address)
+    _check_cluster(questions)
     if questions[0].jobs[0].sweep.stage is Stage.TUNE:
         for planned in questions:
             tune(loader, master, planned, console)
@@ -63,6 +64,15 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
         failed = _failed(questions, ends, console)
     if failed:
         raise TrialsFailedError("; ".join(failed))
+
+
+def _check_cluster(questions: Sequence[Plan]) -> None:
+    """Before a base is made: a cluster is there, and has room for a trial of each variant."""
+    first = questions[0].jobs[0]
+    check_address(first.ray.address)
+    if not first.dry_run:  # which may be asked for on another machine
+        variants = [config for planned in questions for config in planned.variants.values()]
+        check_room(variants, nodes(first.ray.address))
 
 
 def _failed(

@@ -2,12 +2,15 @@
 
 import os
 import shutil
+import socket
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from harness.errors import ConfigError, TrialsFailedError
 from harness.machine import terminal
@@ -24,12 +27,18 @@ ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the display is ours
     "TUNE_MAX_PENDING_TRIALS_PG": "8",  # trials that start at once; with a search of one's own 1
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # its pages about a dead process: they stand in its own logs
+    # Ray lets its workers yield to all other processes (15), so that many of them do not starve its
+    # own. A trial has cores of its own and no more threads than those: it is as nice as the command
+    # that started it, in a sweep as alone. A cluster that is there already has its own setting.
+    "RAY_worker_niceness": "0",
 }
 # How often the processes of our own cluster are looked at, and how long the main thread may take to
 # notice by itself that one has died, and to end what is left; it may hang in a call to the dead.
 POLL_S, GRACE_S = 0.5, 20.0
 # In the session folder of a cluster of ours: locked while its driver lives; made under that lock.
 LOCK, OURS = "harness.lock", "harness.ours"
+# How long the machine of a cluster may take to answer; Ray itself asks for minutes, in silence.
+ANSWER_S = 5.0
 
 
 def set_environment() -> None:
@@ -83,6 +92,31 @@ def ray_cluster(address: str | None) -> Iterator[None]:
             shutil.rmtree(session, ignore_errors=True)
 
 
+def nodes(address: str | None) -> list[dict[str, float]]:
+    """What each node of a cluster has, by Ray's names: CPU, GPU.
+
+    Args:
+        address: of a cluster that is there; None: this machine, without starting anything.
+
+    Raises:
+        ConfigError: no cluster answers at the address.
+    """
+    if address is not None:
+        with ray_cluster(address):
+            return joined()
+    set_environment()
+    from ray._private.utils import get_num_cpus  # what Ray would count: a container's share
+
+    return [{"CPU": get_num_cpus(True), "GPU": torch.cuda.device_count()}]
+
+
+def joined() -> list[dict[str, float]]:
+    """As `nodes`, of the cluster that this process is connected to."""
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
 def check_alive() -> None:
     """Notice the death of a process of our own cluster before Ray does.
 
@@ -124,6 +158,8 @@ def _connected(address: str | None) -> Any:
     import ray
 
     try:
+        if address is not None:
+            _answered(address)
         return ray.init(
             address=address or "local",  # None would join whatever cluster ran here last
             include_dashboard=False,
@@ -131,7 +167,8 @@ def _connected(address: str | None) -> Any:
             logging_level="error",
             runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}},
         )
-    except (ConnectionError, ValueError) as error:  # nobody there; no such form of an address
+    # Nobody there; no such form of an address.
+    except (ConnectionError, TimeoutError, socket.gaierror, ValueError) as error:
         if address is None:
             raise _not_started(error) from error
         raise ConfigError(
@@ -141,6 +178,22 @@ def _connected(address: str | None) -> Any:
         ) from error
     except Exception as error:  # Ray's own are of this very class when its processes do not start
         raise _not_started(error) from error
+
+
+def _answered(address: str) -> None:
+    """Knock at a cluster.
+
+    Raises:
+        OSError, ValueError: nobody is there, or it is no address of a cluster that is there.
+    """
+    from ray._private.services import canonicalize_bootstrap_address
+
+    # Ray's client (ray://) runs a driver on the cluster, without the plan's folder.
+    found = None if "://" in address else canonicalize_bootstrap_address(address)
+    if found is None:
+        raise ValueError(f"{address} names no cluster that is there")
+    host, _, port = found.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), ANSWER_S).close()
 
 
 def _not_started(error: Exception) -> TrialsFailedError:

@@ -28,6 +28,9 @@ try:
     with ray_cluster(None):
         from ray._private import worker
         print(worker._global_node.get_session_dir_path(), flush=True)
+        if sys.argv[1] == "leave":
+            import ray
+            print(ray.get(ray.remote(lambda: os.nice(0)).remote()))
         while sys.argv[1] == "stay":
             check_alive()
             time.sleep(0.1)
@@ -156,7 +159,9 @@ def test_a_cluster_of_ours_leaves_nothing_and_clears_up_after_a_killed_driver(
         following = driver(sessions, "leave")
         stdout, stderr = following.communicate(timeout=60)
     assert (following.returncode, stderr) == (0, "")
-    assert not Path(stdout.strip()).exists()
+    session, niceness = stdout.split()
+    assert not Path(session).exists()
+    assert int(niceness) == os.nice(0), "a trial in a sweep is as nice as one alone"
     assert left(sessions) == {foreign.name, living.name}
 
 
