@@ -17,7 +17,7 @@ from analysis.estimates import estimate
 from harness.algorithms.a_star_po_weighted import AStarPoWeighted
 
 CLAIMS = Path(__file__).parent / "written" / "claims.yaml"
-COLUMNS = ["claim", "where", "ours, tiny", "command", "at its own size"]
+COLUMNS = ["claim", "ours, tiny", "runs it"]
 # What stands where an ablation is there and its finding is not kept yet.
 WAITS = "*not kept yet*"
 # The A*-PO seed's training: steps, and passes over its pool. Prompts per step cancel.
@@ -25,14 +25,19 @@ STEPS, PASSES = 250, 3
 
 
 def claims(folder: Path = kept.FOLDER, path: Path = CLAIMS) -> str:
-    """The table of claims, in the order of the file.
+    """The tables of claims, one for each document that makes them, in the order of the file.
 
     Args:
         folder: where findings are kept.
         path: the claims.
     """
     found = {finding["name"]: finding for finding in kept.everything(folder)}
-    return text.table(COLUMNS, [_row(each, found) for each in read(path)])
+    written = read(path)
+    parts = []
+    for source in dict.fromkeys(each["source"] for each in written):
+        rows = [_row(each, found) for each in written if each["source"] == source]
+        parts += [f"## {source}", text.table(COLUMNS, rows)]
+    return "\n\n".join(parts)
 
 
 def read(path: Path = CLAIMS) -> list[dict[str, Any]]:
@@ -42,15 +47,14 @@ def read(path: Path = CLAIMS) -> list[dict[str, Any]]:
 
 
 def _row(claim: Mapping[str, Any], found: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    ours = claim.get("findings", [])
-    said = [f"{each['says']}: {_number(each, found)}" for each in ours]
-    said += [claim["ours"]] if "ours" in claim else []
-    commands = [
-        f"`harness -m +ablation={name}`" for name in dict.fromkeys(o["finding"] for o in ours)
-    ]
-    commands += [f"`{claim['command']}`"] if "command" in claim else []
-    recipe = f"not run: `+recipe={claim['recipe']}`" if "recipe" in claim else claim["own_size"]
-    return [claim["claim"], claim["source"], "; ".join(said), ", ".join(commands), recipe]
+    read_off = claim.get("findings", [])
+    ours = [f"{each['says']}: {_number(each, found)}" for each in read_off]
+    ours += [claim["ours"]] if "ours" in claim else []
+    names = dict.fromkeys(each["finding"] for each in read_off)
+    runs = [f"`+ablation={name}`" for name in names]
+    runs += [claim["runs"]] if "runs" in claim else []
+    runs += [f"not run: `+recipe={claim['recipe']}`" if "recipe" in claim else claim["own_size"]]
+    return [claim["claim"], "; ".join(ours), ", ".join(runs)]
 
 
 def _number(asked: Mapping[str, Any], found: Mapping[str, Mapping[str, Any]]) -> str:

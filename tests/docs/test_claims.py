@@ -22,17 +22,18 @@ def cells(row: str) -> list[str]:
 
 
 def table(folder: Path, tmp_path: Path, *asked: dict[str, Any]) -> str:
-    """The third cell of a table of one claim."""
+    """The second cell of a table of one claim."""
     path = tmp_path / "claims.yaml"
     own = {"claim": "c", "source": "s", "own_size": "-", "findings": list(asked)}
     path.write_text(yaml.safe_dump([own]))
-    return cells(claimed.claims(folder, path).splitlines()[2])[2]
+    return cells(claimed.claims(folder, path).splitlines()[-1])[1]
 
 
 def test_no_cell_is_empty_and_every_recipe_is_there() -> None:
-    rows = claimed.claims().splitlines()
-    assert len(rows) == len(CLAIMS) + 2 > 20
-    for row in rows[2:]:
+    rows = [line for line in claimed.claims().splitlines() if line.startswith("| ")]
+    rows = [row for row in rows if "---" not in row and not row.startswith("| claim |")]
+    assert len(rows) == len(CLAIMS) > 20
+    for row in rows:
         assert len(cells(row)) == len(claimed.COLUMNS), row
         assert all(cells(row)), row
     recipes = [claim["recipe"] for claim in CLAIMS if "recipe" in claim]
