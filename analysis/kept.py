@@ -5,6 +5,7 @@ be read, cited and compared with a new run without the runs themselves.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from analysis import record, text
 from analysis.findings import Finding, Findings, findings
 from analysis.fixed import plain
 from analysis.gates import Level
+from analysis.manifest import Manifest
 from analysis.quantity import RESULT
+from analysis.stats import Estimate
 from analysis.study import Study, read_study
 from harness.errors import ConfigError
 
@@ -58,7 +61,7 @@ def made(study: Study, found: Findings) -> dict[str, Any]:
         **{key: told[key] for key in REPEATED},
         "gates": [plain(gate) for gate in found.gates if gate.level is not Level.OK],
         "hypothesis": ablation.hypothesis,
-        "command": f"harness -m +ablation={ablation.name}",  # the sweep's own may hold paths
+        "command": _command(manifest),
         "budget": {"unit": ablation.budget.unit.value, "amount": ablation.budget.amount},
         "screening": min(len(study.values(study.primary, label)) for label in study.labels)
         < CONFIRMS,
@@ -73,6 +76,12 @@ def made(study: Study, found: Findings) -> dict[str, Any]:
             "versions": dict(sorted(manifest.versions.items())),
         },
     }
+
+
+def _command(manifest: Manifest) -> str:
+    """What runs it again; the sweep's own may hold paths."""
+    stage = " sweep.stage=confirm" if manifest.tuned else ""
+    return f"harness -m +ablation={manifest.ablation.name}{stage}"
 
 
 def _verdict(f: Finding) -> dict[str, Any]:
@@ -109,6 +118,12 @@ def read(path: Path) -> dict[str, Any]:
 def everything(folder: Path = FOLDER) -> list[dict[str, Any]]:
     """Every finding that is kept, by name."""
     return [read(path) for path in sorted(folder.glob("*.json"))]
+
+
+def estimated(data: Mapping[str, Any]) -> Estimate:
+    """An estimate of a finding, where what is not known is null."""
+    mean, low, high = (math.nan if data[k] is None else data[k] for k in ("mean", "low", "high"))
+    return Estimate(mean, low, high, data["n"])
 
 
 def _seeds(study: Study, metric: str) -> Mapping[str, Mapping[str, float]]:

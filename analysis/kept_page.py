@@ -1,14 +1,13 @@
 """The page of the findings that are kept: what holds, what does not, what stays undecided."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from analysis import text
 from analysis.gains import ACCURACY, TITLE
-from analysis.kept import FOLDER, everything
-from analysis.stats import Estimate, Outcome
+from analysis.kept import FOLDER, estimated, everything
+from analysis.stats import Outcome
 
 PAGE = "README.md"
 HEAD = (
@@ -74,7 +73,7 @@ def _one(finding: Mapping[str, Any]) -> str:
     ]
     header = ["variant", "n", f"{finding['primary']['metric']} [95 %]"]
     rows = [
-        [text.code(r["variant"]), str(r["n"]), text.estimate(_estimate(r), ACCURACY)]
+        [text.code(r["variant"]), str(r["n"]), text.estimate(estimated(r), ACCURACY)]
         for r in finding["results"]
     ]
     parts = [
@@ -102,10 +101,4 @@ def _gains(gains: Mapping[str, Any]) -> str:
 
 
 def _change(mean: Mapping[str, Any]) -> str:
-    return text.change(_estimate(mean), ACCURACY)
-
-
-def _estimate(data: Mapping[str, Any]) -> Estimate:
-    """An estimate of JSON data, where what is not known is null."""
-    mean, low, high = (math.nan if data[k] is None else data[k] for k in ("mean", "low", "high"))
-    return Estimate(mean, low, high, data["n"])
+    return text.change(estimated(mean), ACCURACY)

@@ -13,7 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from analysis import gates as judged
-from docs.generator import choices
+from docs.generator import choices, claimed
 from harness.__main__ import use_sweeper_plugin
 from harness.cli import labelled
 from harness.config import TrialConfig
@@ -91,4 +91,9 @@ def _question(gate: Callable[..., object]) -> str:
     return next((title for title in titles if " " in title), gate.__name__)
 
 
-PARTS: dict[str, Callable[[], str]] = {"recipes": recipes, "gates": gates}
+PARTS: dict[str, Callable[[], str]] = {
+    "recipes": recipes,
+    "gates": gates,
+    "claims": claimed.claims,
+    "v_star": claimed.v_star,
+}

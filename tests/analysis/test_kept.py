@@ -53,6 +53,13 @@ def test_each_claim_has_the_words_of_the_report(sound: Study, asked: Callable[..
     assert verdict["n"] == list(found.verdict.difference.n)
 
 
+def test_a_confirmation_of_tuned_values_says_so_in_its_command(sound: Study) -> None:
+    planned = store.seal(store.manifest(store.SOUND), tuned=[store.BASE_TUNED, store.GRPO_TUNED])
+    confirmed = dataclasses.replace(sound, history=History([planned], []))
+    command = kept.made(confirmed, findings(confirmed))["command"]
+    assert command == f"harness -m +ablation={store.SOUND.name} sweep.stage=confirm"
+
+
 def test_the_file_and_the_page_are_byte_identical(stored: Path, tmp_path: Path) -> None:
     def written() -> list[bytes]:
         path = kept.keep(stored, store.SOUND.name, tmp_path)

@@ -48,7 +48,7 @@ def test_a_variant_that_equals_the_baseline(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [path.stem for path in sorted(ABLATIONS.glob("*.yaml"))])
 def test_our_own_ablations_can_be_compared(name: str) -> None:
-    """Also a_a, which has no factors: it compares a variant with itself, and says so."""
+    """Every variant composes and types. Also a_a, without factors: a variant beside itself."""
     check(planned(f"+ablation={name}"))
 
 
