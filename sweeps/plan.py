@@ -93,6 +93,8 @@ def plan(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) -> 
     nodes, configs = _nodes(loader, master, question, every)
     variants = _sharing_tasks(configs)
     seeds = [_seed(nodes[ablation.baseline], seed) for seed in ablation.seeds]
+    if len(set(seeds)) < len(seeds):
+        raise ConfigError(f"seeds repeat: {ablation.seeds} are {seeds}; name each once")
     jobs = [dataclasses.replace(c, seed=seed) for seed in seeds for c in variants.values()]
     _refuse_undeclared(ablation, variants, nodes, asked.grid)
     budget = variants[ablation.baseline].budget
@@ -139,10 +141,12 @@ def _nodes(
             nodes[label] = _composed(loader, master, name, arm.at(arm.values), label)
             found[label] = _at_seed(nodes[label], question.ablation.seeds[0])
         except (HydraException, ConfigError) as error:
+            if not any(o.key_or_group == _lacking(error) for o in every):
+                raise  # whatever the other variants are like
             refused[label] = error
     for reason in refused.values():
-        key = _lacking(reason)
-        if found and any(o.key_or_group == key for o in every):
+        if found:
+            key = _lacking(reason)
             raise ConfigError(
                 f"{key}: {few(list(refused))} has no such key, only {few(list(found))} has; a key "
                 f"that not every variant has belongs in the overrides of those that have it, in "

@@ -119,17 +119,21 @@ def drawn(seen: Seen, console: Console) -> Group:
     fit = max(1, console.height - BESIDE)
     rows = screen.lines(running[:fit], console.width)
     more = [f"and {len(running) - fit} more"] if len(running) > fit else []
-    texts = [_bar(seen, console.width), *map(Text, (*rows, *more, seen.counts))]
+    texts = [
+        _bar(seen, console.width, not console.color_system),
+        *map(Text, (*rows, *more, seen.counts)),
+    ]
     for text in texts:
         text.truncate(console.width, overflow="ellipsis")
     return Group(*texts)
 
 
-def _bar(seen: Seen, width: int) -> Text:
+def _bar(seen: Seen, width: int, plain: bool) -> Text:
+    """`plain`: without colours what is left of it is another character."""
     filled = round(BAR * seen.share)
     about = "" if seen.left is None else f"  about {spoken(seen.left)} left"
     name = shown.shortened(seen.name, max(screen.NARROWEST, width - BAR - len(about) - 8))
     bar = Text(f"{shown.line(name)}  ")
     bar.append("━" * filled, style="green")
-    bar.append("━" * (BAR - filled), style="bright_black")
+    bar.append(("┈" if plain else "━") * (BAR - filled), style="bright_black")
     return bar.append(f"  {seen.share:4.0%}{about}")

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra._internal.hydra import Hydra
@@ -10,6 +11,7 @@ from hydra._internal.utils import create_automatic_config_search_path
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 
+import sweeps.plan
 from harness.config import config_hash, group_hash, trial_name
 from harness.errors import ConfigError
 from sweeps.plan import Plan, differences, plan
@@ -140,6 +142,44 @@ def test_every_job_is_typed_before_anything_starts() -> None:
         planned("algorithm=grpo,dr_grpo", "algorithm.group_size=1")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["seed=0,00"], r"seeds repeat: \[0, '00'\] are \[0, 0\]"),
+        (["seed=[0,1]"], r"seed must be a whole number, received \[0, 1\]; several are seed=0,1"),
+        (["seed={a:1}"], "seed must be a whole number, received "),
+        (
+            ["algorithm.group_size=4", "algorithm=grpo,dr_grpo", "algorithm.group_size=4,8"],
+            "algorithm.group_size=4: variant algorithm=grpo_group_size=4 sets "
+            "algorithm.group_size=4 itself; leave algorithm.group_size=4 out",
+        ),
+        (
+            ["+ablation=length_bias", "algorithm=grpo"],
+            "algorithm=grpo: variant grpo sets algorithm=grpo itself",
+        ),
+    ],
+)
+def test_what_is_said_twice_is_named(arguments: list[str], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        planned(*arguments)
+
+
+def test_a_wrong_variant_is_told_without_composing_those_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    composed: list[str] = []
+    real = sweeps.plan._composed
+
+    def counted(*arguments: Any) -> Any:
+        composed.append(arguments[-1])
+        return real(*arguments)
+
+    monkeypatch.setattr("sweeps.plan._composed", counted)
+    with pytest.raises(ConfigError, match=r"rollout\.temperature must be above 0"):
+        planned("rollout.temperature=0.5,-1,0.7,0.8")
+    assert composed == ["temperature=0.5", "temperature=-1"]
+
+
 def test_a_grid_is_named_by_its_question() -> None:
     def name(*arguments: str) -> str:
         return planned(*arguments).ablation.name
@@ -185,6 +225,7 @@ def test_a_grid_takes_the_name_that_it_is_given() -> None:
         (("name='..'",), "received '..'"),
         (("name='a b'",), "received 'a b'"),
         (("name=''",), "received ''"),
+        (("name=null",), "received ''"),
         (("name=a,b",), "name names one grid"),
         (("name=" + "x" * 101,), "at most 100"),
         (("name=trials",), "'trials' is that of single runs"),
