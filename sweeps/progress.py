@@ -55,6 +55,7 @@ class Watch(TrialProgressCallback):  # type: ignore[misc]
     def __enter__(self) -> "Watch":
         if self.console.is_terminal:
             self.live.start()
+            self._draw()  # Ray takes a while to start
         return self
 
     def __exit__(
@@ -71,10 +72,7 @@ class Watch(TrialProgressCallback):  # type: ignore[misc]
         if self.tunes is self.before:  # Tune's handler is there by now
             self.tunes = signal.signal(signal.SIGINT, self._interrupt)
         if self.live.is_started and time.monotonic() >= self.due:
-            began = time.monotonic()
-            self.live.update(drawn(self.look(), self.console), refresh=True)
-            now = time.monotonic()
-            self.due = now + max(LOOK_S, (now - began) / LOOK_SHARE)
+            self._draw()
 
     def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         self.fresh.add(self._name(trial))
@@ -100,6 +98,12 @@ class Watch(TrialProgressCallback):  # type: ignore[misc]
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """Nothing: `sweeps.schedule` says why, and what is done about it."""
+
+    def _draw(self) -> None:
+        began = time.monotonic()
+        self.live.update(drawn(self.look(), self.console), refresh=True)
+        now = time.monotonic()
+        self.due = now + max(LOOK_S, (now - began) / LOOK_SHARE)
 
     def _interrupt(self, number: int, frame: Any) -> None:
         self.interrupted = True
