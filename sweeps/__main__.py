@@ -23,6 +23,7 @@ from harness.machine import shown, terminal
 from harness.tracking.address import address, store_path
 from sweeps import again, driver, overview, screen
 from sweeps.removal import removal, remove, usage
+from sweeps.words import counted
 
 USER_ERROR = 2
 FAILED = 1
@@ -130,7 +131,7 @@ def _rm(runs: Path, name: str, sure: bool, console: Console) -> None:
         console.print(f"  {path}")
     for folder, other in found.kept.items():
         console.print(f"  stays, since {other} uses it: {folder}")
-    what = f"{len(found.folders)} trials, {found.size / MEGA:,.1f} MB"
+    what = f"{counted(len(found.folders), 'trial')}, {found.size / MEGA:,.1f} MB"
     if not sure and not _agreed(f"remove {what}? [y/N] "):
         raise ConfigError(f"{name}: nothing was removed; answer y, or give --yes")
     remove(runs, found)

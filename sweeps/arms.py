@@ -54,6 +54,7 @@ def arms(
     made = {}
     for variant in ablation.variants:
         own = parser.parse_overrides([*shared, *variant.overrides])
+        _refuse_overridden(variant, own[len(shared) :], parser.parse_overrides(list(fixed)))
         several = [o for o in own if o.is_sweep_override()]
         single = [str(o.input_line) for o in own if not o.is_sweep_override()]
         own_space, chosen = [], {}
@@ -68,6 +69,20 @@ def arms(
             _refuse_untuned(variant, several, chosen)
         made[variant.label] = Arm([*single, *fixed], own_space, chosen)
     return made
+
+
+def _refuse_overridden(
+    variant: Variant, own: Sequence[Override], fixed: Sequence[Override]
+) -> None:
+    """The command line's would win, and the variant would not be what its label says."""
+    chosen = {o.get_key_element().lstrip("+"): o for o in own}
+    for override in fixed:
+        key = override.get_key_element().lstrip("+")
+        if key in chosen:
+            raise ConfigError(
+                f"{override.input_line}: variant {variant.label} sets {chosen[key].input_line} "
+                f"itself; leave {override.input_line} out of the command"
+            )
 
 
 def _refuse_several(ablation: Ablation, variant: Variant, several: Sequence[Override]) -> None:

@@ -71,7 +71,9 @@ def _hash(master: DictConfig, overrides: Sequence[Override]) -> str:
         {
             "swept": [[o.get_key_element(), spelled(o)] for o in told if o.is_sweep_override()],
             "fixed": sorted(
-                f"{o.get_key_element()}={o.get_value_string()}"
+                str(o.input_line)
+                if o.is_delete()
+                else f"{o.get_key_element()}={o.get_value_string()}"
                 for o in told
                 if not (o.is_sweep_override() or str(o.key_or_group).startswith("budget."))
             ),
@@ -84,7 +86,7 @@ def _given(loader: ConfigLoader, master: DictConfig, names: Sequence[Any]) -> st
     """The name of the command line."""
     if len(names) != 1:
         raise ConfigError(f"name names one grid, received {list(names)}; give one name")
-    name = str(names[0])
+    name = "" if names[0] is None else str(names[0])
     checks.name("name", name)
     search = f"hydra.searchpath={list(master.hydra.searchpath)}"
     if name in loader.get_group_options("ablation", config_name="config", overrides=[search]):

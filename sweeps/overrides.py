@@ -49,11 +49,26 @@ def _listed(override: Override, transformer: Any) -> list[Any]:
     """
     sweep: Any = override.value()
     if not getattr(sweep, "shuffle", False):
-        return list(override.sweep_iterator(transformer))
+        return _made(override, transformer)
     plain = dataclasses.replace(override, _value=dataclasses.replace(sweep, shuffle=False))
-    found = list(plain.sweep_iterator(transformer))
+    found = _made(plain, transformer)
     order = streams.permutation(0, f"sweep/{override.input_line}", 0, len(found))
     return [found[i] for i in order]
+
+
+def _made(override: Override, transformer: Any) -> list[Any]:
+    """Values as Hydra makes them.
+
+    Raises:
+        ConfigError: it cannot, such as for a range whose step is 0.
+    """
+    try:
+        return list(override.sweep_iterator(transformer))
+    except ValueError as error:
+        raise ConfigError(
+            f"{override.input_line}: no values can be listed ({error}); list them, such as "
+            f"{override.get_key_element()}=A,B"
+        ) from error
 
 
 def changes_numbers(override: Override) -> bool:

@@ -95,7 +95,8 @@ class Look:
         running = [row.record for row in rows if row.state == RUNNING]
         waiting = [row.record for row in rows if row.state == WAITING]
         ended = [row.record for row in rows if row.state not in (RUNNING, WAITING)]
-        seconds = remaining.sweep_left(running, waiting, ended, time.time())
+        driven = since is not None
+        seconds = remaining.sweep_left(running, waiting, ended, time.time(), driven)
         return Seen(self.name, rows, seconds)
 
     def record(self, name: str) -> Record | None:

@@ -20,6 +20,7 @@ from harness.errors import ConfigError
 from harness.tracking import reports
 from harness.typed import typed
 from harness.wording import few
+from sweeps.composing import Composer
 from sweeps.journal import SUFFIX
 from sweeps.overrides import changes_numbers, values
 from sweeps.question import Question, read
@@ -93,6 +94,8 @@ def plan(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) -> 
     nodes, configs = _nodes(loader, master, question, every)
     variants = _sharing_tasks(configs)
     seeds = [_seed(nodes[ablation.baseline], seed) for seed in ablation.seeds]
+    if len(set(seeds)) < len(seeds):
+        raise ConfigError(f"seeds repeat: {ablation.seeds} are {seeds}; name each once")
     jobs = [dataclasses.replace(c, seed=seed) for seed in seeds for c in variants.values()]
     _refuse_undeclared(ablation, variants, nodes, asked.grid)
     budget = variants[ablation.baseline].budget
@@ -118,7 +121,7 @@ def candidate(
         ConfigError: a value that the trial cannot have.
     """
     overrides, name = planned.arms[label].at(values), planned.ablation.name
-    node = _composed(loader, master, name, overrides, label)
+    node = _composed(Composer(loader, master), name, overrides, label)
     return _at_seed(node, planned.ablation.seeds[0])
 
 
@@ -133,16 +136,19 @@ def _nodes(
     nodes: dict[str, DictConfig] = {}
     found: dict[str, TrialConfig] = {}
     refused: dict[str, HydraException | ConfigError] = {}
+    composer = Composer(loader, master)
     for label, arm in question.arms.items():
         try:
             name = question.ablation.name
-            nodes[label] = _composed(loader, master, name, arm.at(arm.values), label)
+            nodes[label] = _composed(composer, name, arm.at(arm.values), label)
             found[label] = _at_seed(nodes[label], question.ablation.seeds[0])
         except (HydraException, ConfigError) as error:
+            if not any(o.key_or_group == _lacking(error) for o in every):
+                raise  # whatever the other variants are like
             refused[label] = error
     for reason in refused.values():
-        key = _lacking(reason)
-        if found and any(o.key_or_group == key for o in every):
+        if found:
+            key = _lacking(reason)
             raise ConfigError(
                 f"{key}: {few(list(refused))} has no such key, only {few(list(found))} has; a key "
                 f"that not every variant has belongs in the overrides of those that have it, in "
@@ -158,15 +164,10 @@ def _lacking(error: HydraException | ConfigError) -> str:
     return "" if named is None else named[1] or named[2]
 
 
-def _composed(
-    loader: ConfigLoader, master: DictConfig, name: str, overrides: list[str], label: str
-) -> DictConfig:
+def _composed(composer: Composer, name: str, overrides: list[str], label: str) -> DictConfig:
     """The config of one variant, composed once; seeds are set on copies."""
-    composed = loader.load_sweep_config(master, overrides)
-    choices = composed.hydra.runtime.choices
-    OmegaConf.set_struct(composed, False)
-    del composed["hydra"]
-    return labelled(composed, choices, variant=label, ablation=name)
+    config, choices = composer(overrides)
+    return labelled(config, choices, variant=label, ablation=name)
 
 
 def _at_seed(node: DictConfig, seed: Any) -> TrialConfig:

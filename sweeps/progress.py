@@ -55,6 +55,7 @@ class Watch(TrialProgressCallback):  # type: ignore[misc]
     def __enter__(self) -> "Watch":
         if self.console.is_terminal:
             self.live.start()
+            self._draw()  # Ray takes a while to start
         return self
 
     def __exit__(
@@ -71,10 +72,7 @@ class Watch(TrialProgressCallback):  # type: ignore[misc]
         if self.tunes is self.before:  # Tune's handler is there by now
             self.tunes = signal.signal(signal.SIGINT, self._interrupt)
         if self.live.is_started and time.monotonic() >= self.due:
-            began = time.monotonic()
-            self.live.update(drawn(self.look(), self.console), refresh=True)
-            now = time.monotonic()
-            self.due = now + max(LOOK_S, (now - began) / LOOK_SHARE)
+            self._draw()
 
     def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         self.fresh.add(self._name(trial))
@@ -101,6 +99,12 @@ class Watch(TrialProgressCallback):  # type: ignore[misc]
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """Nothing: `sweeps.schedule` says why, and what is done about it."""
 
+    def _draw(self) -> None:
+        began = time.monotonic()
+        self.live.update(drawn(self.look(), self.console), refresh=True)
+        now = time.monotonic()
+        self.due = now + max(LOOK_S, (now - began) / LOOK_SHARE)
+
     def _interrupt(self, number: int, frame: Any) -> None:
         self.interrupted = True
         if callable(self.tunes):
@@ -119,17 +123,21 @@ def drawn(seen: Seen, console: Console) -> Group:
     fit = max(1, console.height - BESIDE)
     rows = screen.lines(running[:fit], console.width)
     more = [f"and {len(running) - fit} more"] if len(running) > fit else []
-    texts = [_bar(seen, console.width), *map(Text, (*rows, *more, seen.counts))]
+    texts = [
+        _bar(seen, console.width, not console.color_system),
+        *map(Text, (*rows, *more, seen.counts)),
+    ]
     for text in texts:
         text.truncate(console.width, overflow="ellipsis")
     return Group(*texts)
 
 
-def _bar(seen: Seen, width: int) -> Text:
+def _bar(seen: Seen, width: int, plain: bool) -> Text:
+    """`plain`: without colours what is left of it is another character."""
     filled = round(BAR * seen.share)
     about = "" if seen.left is None else f"  about {spoken(seen.left)} left"
     name = shown.shortened(seen.name, max(screen.NARROWEST, width - BAR - len(about) - 8))
     bar = Text(f"{shown.line(name)}  ")
     bar.append("━" * filled, style="green")
-    bar.append("━" * (BAR - filled), style="bright_black")
+    bar.append(("┈" if plain else "━") * (BAR - filled), style="bright_black")
     return bar.append(f"  {seen.share:4.0%}{about}")

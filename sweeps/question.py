@@ -109,6 +109,11 @@ def read(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) -> 
     def given(key: str) -> list[Any]:
         return [value for o in parsed if o.key_or_group == key for value in values(o)]
 
+    if several := [value for value in given("seed") if isinstance(value, (list, dict))]:
+        raise ConfigError(
+            f"seed must be a whole number, received {several[0]}; several are seed=0,1 or "
+            f"seed=range(0,5)"
+        )
     stage = typed(master.sweep, "sweep", SweepConfig).stage
     grid = not any(o.key_or_group == "ablation" for o in parsed)
     common = [o for o in parsed if o.key_or_group not in UNSEARCHED]

@@ -66,32 +66,40 @@ def sweep_left(
     waiting: Sequence[Record | None],
     ended: Sequence[Record | None],
     now: float,
+    driven: bool,
 ) -> float | None:
     """Seconds to the end of a sweep: what waits follows what runs, as many at a time as can.
 
     Args:
         waiting: in the order in which they start; with a record where they go on.
+        driven: what waits will be started: between two trials, or while the first ones start.
 
     Returns:
-        None while nothing runs or no trial has said how fast it is.
+        None while nobody drives it, no trial has said how fast it is, or nobody knows how many run
+        at a time.
     """
     known = [w for found in (*running, *waiting, *ended) if found and (w := whole(found))]
-    if not known or not running:
+    if not known or not (running or driven):
         return None
     typical = statistics.median(known)
     seconds = [left(found, now) if found else None for found in running]
     seconds += [rest(found) if found else None for found in waiting]
-    room = max(len(running), *(_room(found) for found in (*running, *ended) if found))
-    return makespan([typical if each is None else each for each in seconds], room)
+    rooms = [_room(found) for found in (*running, *waiting, *ended) if found]
+    room = max([len(running), *rooms])
+    return (
+        None
+        if room == 0
+        else makespan([typical if each is None else each for each in seconds], room)
+    )
 
 
 def _room(found: Record) -> int:
-    """Trials like this one that this machine runs at a time; 1 where that is not its cores'."""
+    """Trials like this one that this machine runs at a time; 0 where that is not its cores'."""
     ray, trainer = found.config.get("ray", {}), found.config.get("trainer", {})
     if ray.get("address") is not None or trainer.get("device") != "cpu":
-        return 1
+        return 0
     cores: int = ray.get("cpus_per_rank", 1) * trainer.get("ranks", 1)
-    return (os.cpu_count() or 1) // max(1, cores)
+    return max(1, (os.cpu_count() or 1) // max(1, cores))
 
 
 def _worked(found: Record) -> float:

@@ -15,6 +15,7 @@ from harness.tracking.record import LOCK, held
 from sweeps.driver import drivers, told
 from sweeps.journal import FILE, Journal
 from sweeps.overview import names
+from sweeps.words import counted
 
 # Below the output folder; one folder a report.
 REPORTS = "reports"
@@ -64,13 +65,23 @@ def removal(runs: Path, name: str) -> Removal:
                 f"{', '.join(names(runs)) or 'none'}; trials are the folders of checkpoints/"
             )
         found = Removal([folder], [], {})
-    if there := drivers(runs, name):
-        raise ConfigError(
-            f"{name} is driven by {told(there)}; end that first: python -m sweeps cancel {name}"
-        )
+    for sweep in _sweeps_of(runs, name):
+        if there := drivers(runs, sweep):
+            raise ConfigError(
+                f"{sweep} is driven by {told(there)}; end that first: python -m sweeps cancel "
+                f"{sweep}"
+            )
     if running := [f.name for f in found.folders if held(f / LOCK)]:
         raise ConfigError(f"{name}: {', '.join(running)} runs now; wait for it or end its process")
     return found
+
+
+def _sweeps_of(runs: Path, name: str) -> list[str]:
+    """The sweep of a name, or those that count on a trial of it."""
+    found = names(runs)
+    if name in found:
+        return [name]
+    return [sweep for sweep in found if runs / "checkpoints" / name in _records(runs, sweep)]
 
 
 def remove(runs: Path, found: Removal) -> None:
@@ -93,7 +104,11 @@ def usage(runs: Path) -> Iterator[tuple[str, int, str]]:
     for name in names(runs):
         folders = set(_records(runs, name)) - planned
         planned |= folders
-        yield name, sum(map(size, folders)), f"{len(folders)} trials; python -m sweeps rm {name}"
+        yield (
+            name,
+            sum(map(size, folders)),
+            f"{counted(len(folders), 'trial')}; python -m sweeps rm {name}",
+        )
     single = [path for path in runs.glob("checkpoints/*") if path.is_dir() and path not in planned]
     if single:
         yield "single trials", sum(map(size, single)), "python -m sweeps rm TRIAL"

@@ -35,9 +35,11 @@ def headline(seen: Seen) -> str:
 
 
 def lines(rows: Sequence[Row], width: int) -> list[str]:
-    """A header and a line per trial, no longer than a screen is wide."""
+    """A header and a line per trial, no longer than a screen is wide; nothing without one."""
+    if not rows:
+        return []
     cells = [_cells(row, time.time()) for row in rows]
-    kept = [key for key in cells[0] if any(each[key] for each in cells)] if cells else []
+    kept = [key for key in cells[0] if any(each[key] for each in cells)]
     if {row.state for row in rows} == {RUNNING}:
         kept.remove("state")
     room = width - _width(cells, kept)
@@ -46,7 +48,7 @@ def lines(rows: Sequence[Row], width: int) -> list[str]:
             kept.remove(key)
             room = width - _width(cells, kept)
     names = _names(rows, room)
-    longest = max((len(name) for name in (*names, "trial")), default=0)
+    longest = max(len(name) for name in (*names, "trial"))
     table = [{key: key for key in kept}, *cells]
     made = [
         GAP.join([name.ljust(longest), *(_cell(table, line, key) for key in kept)]).rstrip()

@@ -3,10 +3,12 @@
 import logging
 import os
 import signal
+import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from signal import SIGHUP, SIGINT, SIGTERM, Signals
 from typing import Any, NoReturn
 
 from harness.distributed.ranks import Ranks
@@ -62,51 +64,75 @@ def log_file(folder: Path, ranks: Ranks) -> Iterator[None]:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """SIGTERM ends the trial as Ctrl-C does, so that its record gets the right status.
+    """SIGTERM and a closed terminal end the trial as Ctrl-C does: its record gets the right status.
 
-    Both raise exceptions that no plug-in raises, so that nobody is blamed for them.
+    All raise exceptions that no plug-in raises, so that nobody is blamed for them.
     """
-    try:
-        before = signal.signal(signal.SIGTERM, _terminate), signal.signal(signal.SIGINT, _interrupt)
-    except ValueError:  # not the main thread: the scheduler ends this trial in its own way
+    handlers = {SIGTERM: _terminate, SIGINT: _interrupt, SIGHUP: _hang_up}
+    with _handled(handlers):  # elsewhere the scheduler ends this trial in its own way
         yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before[0])
-        signal.signal(signal.SIGINT, before[1])
 
 
 @contextmanager
 def as_ctrl_c() -> Iterator[None]:
-    """SIGTERM ends a command as Ctrl-C does; Ray would print its stack and abort.
+    """SIGTERM and a closed terminal end a command as Ctrl-C does; Ray would print its stack.
 
     Also where SIGINT itself is ignored, as in a command that a script has put in the background.
+    """
+
+    def interrupt(number: int, frame: Any) -> None:
+        if number == SIGHUP:
+            _unheard()
+        handler = signal.getsignal(SIGINT)
+        (handler if callable(handler) else signal.default_int_handler)(SIGINT, frame)
+
+    with _handled({SIGTERM: interrupt, SIGHUP: interrupt}):
+        yield
+
+
+@contextmanager
+def _handled(handlers: Mapping[Signals, Callable[[int, Any], None]]) -> Iterator[None]:
+    """Signals have these handlers in the block, which is the main thread's; else they stay.
+
+    Whoever asked for a process that outlives its terminal (nohup) keeps it.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-
-    def interrupt(number: int, frame: Any) -> None:
-        handler = signal.getsignal(signal.SIGINT)
-        (handler if callable(handler) else signal.default_int_handler)(signal.SIGINT, frame)
-
-    before = signal.signal(signal.SIGTERM, interrupt)
+    deaf = signal.getsignal(SIGHUP) is signal.SIG_IGN
+    before = {
+        number: signal.signal(number, handler)
+        for number, handler in handlers.items()
+        if not (number == SIGHUP and deaf)
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _unheard() -> None:
+    """What is printed goes nowhere: writing to a terminal that is closed fails."""
+    with open(os.devnull, "w") as nowhere:
+        for out in (1, 2):
+            if stat.S_ISCHR(os.fstat(out).st_mode):
+                os.dup2(nowhere.fileno(), out)
 
 
 def _terminate(number: int, frame: Any) -> None:
     """End once: a second signal must not break off what the first one's end still writes."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(number, signal.SIG_IGN)
     raise Terminated(128 + number)
 
 
+def _hang_up(number: int, frame: Any) -> None:
+    _unheard()
+    _terminate(number, frame)
+
+
 def _interrupt(number: int, frame: Any) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(SIGINT, signal.SIG_IGN)
     raise Interrupted
 
 

@@ -10,6 +10,8 @@ the stack in the log. Whoever started the process finds in a file beside the log
 
 import faulthandler
 import logging
+import os
+import signal
 import sys
 import threading
 import time
@@ -30,6 +32,9 @@ FAILED = 1  # exit code
 LOOKS, MAX_LOOK_S = 20, 5.0
 # How much later than this thread the interpreter's own watch ends the process, in its looks.
 HELD_LOOKS = 4
+# How long after a look the next one may come at most; a process that was stopped in between has not
+# lived any longer.
+LATE_LOOKS = 2
 # How long closing the record's copies may take: they may be what stands.
 CLOSING_S = 60.0
 
@@ -86,10 +91,32 @@ def guarded(
         arguments = (watch, close, leave, stacks.fileno())
         threading.Thread(target=_look, args=arguments, daemon=True).start()
         try:
-            yield
+            with _stoppable():
+                yield
         finally:
             done.set()
             faulthandler.cancel_dump_traceback_later()
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Ctrl-Z puts the interpreter's own watch aside, which would go on by the clock."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        faulthandler.cancel_dump_traceback_later()  # the next look sets it again
+        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTSTP)  # it stands here until `fg`
+        signal.signal(signal.SIGTSTP, stop)
+
+    alone = threading.current_thread() is threading.main_thread()  # others may set no handler
+    if not alone or signal.getsignal(signal.SIGTSTP) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTSTP, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
 
 
 def ended_by(folder: Path) -> StalledError | None:
@@ -107,10 +134,17 @@ class _Watch:
         self.done = done
         self.words = words
         self.look_s = min(MAX_LOOK_S, seconds / LOOKS)
+        self.looked = self.moved = time.monotonic()
+        self.stood = 0.0
 
     def stalled(self) -> StalledError | None:
-        """That nothing got on for too long, and where it stands."""
-        if time.monotonic() - _moved_at < self.seconds:
+        """That nothing got on for too long since a look, and where it stands."""
+        now = time.monotonic()
+        lived = min(now - self.looked, LATE_LOOKS * self.look_s)
+        self.looked = now
+        self.stood = min(lived, now - _moved_at) if _moved_at > self.moved else self.stood + lived
+        self.moved = _moved_at
+        if self.stood < self.seconds:
             return None
         frame = sys._current_frames().get(self.thread)
         return StalledError(

@@ -40,3 +40,38 @@ def test_outside_of_a_trial_os_exit_is_what_it_was() -> None:
     with exits_told():
         assert os._exit is not before
     assert os._exit is before
+
+
+# What a shell's jobs get when its window is closed; `nohup` has them ignore it.
+CLOSED = """
+import os, signal, sys
+from harness.machine.process import as_ctrl_c, terminable
+for what in (as_ctrl_c, terminable):
+    for how in (signal.SIG_DFL, signal.SIG_IGN):
+        other, terminal = os.openpty()
+        if os.fork():
+            os.wait()
+            continue
+        os.dup2(terminal, 1)
+        os.close(terminal)
+        signal.signal(signal.SIGHUP, how)
+        try:
+            with what():
+                os.close(other)  # writing to the terminal fails from here on
+                os.kill(os.getpid(), signal.SIGHUP)
+                print("goes on", file=sys.stderr)
+        except BaseException as end:
+            print("this has no reader", flush=True)
+            print(type(end).__name__, file=sys.stderr)
+        os._exit(0)
+"""
+
+
+def test_a_closed_terminal_is_ctrl_c_unless_it_is_to_be_outlived() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", CLOSED],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr.split("\n") == ["KeyboardInterrupt", "goes on", "Terminated", "goes on", ""]

@@ -25,6 +25,32 @@ with stall.guarded(0.3, print, Path(sys.argv[1])):
     re.match(r"(a+)+$", "a" * 60 + "b")
 """
 
+# Ctrl-Z, and `fg` after four times the limit; then it really stands.
+STOPPED = """
+import os, signal, subprocess, sys, time
+from pathlib import Path
+from harness.machine import stall
+fg = f"sleep 2; kill -CONT {os.getpid()}"
+with stall.guarded(0.5, print, Path(sys.argv[1])):
+    subprocess.Popen(["sh", "-c", fg])
+    os.kill(os.getpid(), signal.SIGTSTP)
+    print("gets on", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_who_is_stopped_by_a_person_does_not_stand(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED, str(tmp_path / "log")],
+        env=command()["env"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.splitlines()[:1] == ["gets on"], done.stderr
+    assert done.returncode == 1
+    assert "nothing got on for 0.5 s (guard.stall_seconds)" in done.stderr
+
 
 def test_who_stands_is_told_and_then_ended(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -273,6 +273,19 @@ def test_a_running_trial_is_not_removed(runs: Path, capsys: pytest.CaptureFixtur
     assert folder.is_dir()
 
 
+def test_a_trial_that_a_driven_sweep_counts_on_is_not_removed(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Tune has done with it: nobody would run it again, and the sweep would end without it."""
+    grpo, _ = names_of(runs, "one")
+    folder = trial(runs, grpo, 4, Status.FINISHED)
+    with driving(runs, "two", print):
+        assert command(runs, "rm", grpo, "--yes") == 2
+    assert "two is driven by process" in capsys.readouterr().err
+    assert folder.is_dir()
+    assert command(runs, "rm", grpo, "--yes") == 0
+
+
 def test_du_counts_each_byte_once(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """4 MB in a trial that two sweeps share, 2 MB in one that belongs to none."""
     grpo, _ = names_of(runs, "one")

@@ -48,6 +48,15 @@ def test_values_arrive_as_they_were_written(sweep: str, key: str, expected: list
     assert of_variants(planned(sweep), key) == expected
 
 
+def test_a_range_that_never_ends_is_one_line() -> None:
+    assert refused("seed=range(0,3,0)").startswith("seed=range(0,3,0): no values can be listed")
+
+
+def test_a_key_that_is_taken_away_has_its_own_default() -> None:
+    made = planned("~rollout.temperature", "algorithm=grpo,dr_grpo")
+    assert of_variants(made, "rollout.temperature") == [1.0, 1.0]
+
+
 def test_a_glob_is_the_groups_files() -> None:
     made = planned("algorithm=glob([dr*,rloo,rein*],exclude=reinforce_*)")
     assert made.ablation.labels == ["dr_grpo", "reinforce", "rloo"]

@@ -3,28 +3,39 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_automatic_config_search_path
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
 from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
 
+import sweeps.plan
 from harness.config import config_hash, group_hash, trial_name
 from harness.errors import ConfigError
+from sweeps.composing import Composer
 from sweeps.plan import Plan, differences, plan
 from tests.conftest import ROOT
 
 
 def planned(*arguments: str) -> Plan:
     """The plan of `harness -m ARGUMENTS`, made as Hydra makes it."""
+    return plan(*_of_hydra(*arguments), _tasks(arguments))
+
+
+def _of_hydra(*arguments: str) -> tuple[ConfigLoader, DictConfig]:
+    """What Hydra hands to a sweeper."""
     GlobalHydra.instance().clear()
     path = create_automatic_config_search_path(None, None, "pkg://conf")
     hydra = Hydra.create_main_hydra2("harness", path)
     master = hydra.compose_config(
         "config", list(arguments), run_mode=RunMode.MULTIRUN, with_log_configuration=False
     )
-    return plan(hydra.config_loader, master, _tasks(arguments))
+    return hydra.config_loader, master
 
 
 def _tasks(arguments: Sequence[str]) -> list[str]:
@@ -140,6 +151,85 @@ def test_every_job_is_typed_before_anything_starts() -> None:
         planned("algorithm=grpo,dr_grpo", "algorithm.group_size=1")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["seed=0,00"], r"seeds repeat: \[0, '00'\] are \[0, 0\]"),
+        (["seed=[0,1]"], r"seed must be a whole number, received \[0, 1\]; several are seed=0,1"),
+        (["seed={a:1}"], "seed must be a whole number, received "),
+        (
+            ["algorithm.group_size=4", "algorithm=grpo,dr_grpo", "algorithm.group_size=4,8"],
+            "algorithm.group_size=4: variant algorithm=grpo_group_size=4 sets "
+            "algorithm.group_size=4 itself; leave algorithm.group_size=4 out",
+        ),
+        (
+            ["+ablation=length_bias", "algorithm=grpo"],
+            "algorithm=grpo: variant grpo sets algorithm=grpo itself",
+        ),
+    ],
+)
+def test_what_is_said_twice_is_named(arguments: list[str], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        planned(*arguments)
+
+
+def test_a_wrong_variant_is_told_without_composing_those_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    composed: list[str] = []
+    real = sweeps.plan._composed
+
+    def counted(*arguments: Any) -> Any:
+        composed.append(arguments[-1])
+        return real(*arguments)
+
+    monkeypatch.setattr("sweeps.plan._composed", counted)
+    with pytest.raises(ConfigError, match=r"rollout\.temperature must be above 0"):
+        planned("rollout.temperature=0.5,-1,0.7,0.8")
+    assert composed == ["temperature=0.5", "temperature=-1"]
+
+
+def test_variants_that_share_their_groups_are_composed_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    composed: list[Sequence[str]] = []
+    real = Composer._composed
+
+    def counted(self: Composer, groups: Sequence[str]) -> Any:
+        composed.append(groups)
+        return real(self, groups)
+
+    monkeypatch.setattr(Composer, "_composed", counted)
+    planned("algorithm=grpo,dr_grpo", "rollout.temperature=0.5,0.7,0.9", "budget.amount=4")
+    assert composed == [("algorithm=grpo",), ("algorithm=dr_grpo",)]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["rollout.temperature=0.5", "algorithm=ppo", "algorithm.clip_high=0.3", "seed=3"],
+        ["algorithm.group_size=4", "algorithm.group_size=8", "algorithm=dr_grpo"],
+        ["evaluation.every=0.1", "evaluation={every: 0.5}", "evaluation.pass_k=4"],
+        ["evaluation={every: 0.5}", "evaluation.every=0.1"],
+        ["reward=sum", "+reward@reward.parts.a=binary", "+reward.parts.a.right=2.0"],
+        ["~rollout.temperature", "++rollout.top_p=0.5", "task.counts=[3,4]"],
+    ],
+)
+def test_a_config_is_what_hydra_composes(overrides: list[str]) -> None:
+    loader, master = _of_hydra()
+    whole = loader.load_sweep_config(master, overrides)
+    config, choices = Composer(loader, master)(overrides)
+    assert choices == whole.hydra.runtime.choices
+    OmegaConf.set_struct(whole, False)
+    del whole["hydra"]
+    assert OmegaConf.to_container(config) == OmegaConf.to_container(whole)
+
+
+def test_a_key_that_is_not_there_is_refused_in_hydras_words() -> None:
+    with pytest.raises(HydraException, match=r"Could not override 'rollout\.temprature'"):
+        Composer(*_of_hydra())(["rollout.temprature=1"])
+
+
 def test_a_grid_is_named_by_its_question() -> None:
     def name(*arguments: str) -> str:
         return planned(*arguments).ablation.name
@@ -185,6 +275,7 @@ def test_a_grid_takes_the_name_that_it_is_given() -> None:
         (("name='..'",), "received '..'"),
         (("name='a b'",), "received 'a b'"),
         (("name=''",), "received ''"),
+        (("name=null",), "received ''"),
         (("name=a,b",), "name names one grid"),
         (("name=" + "x" * 101,), "at most 100"),
         (("name=trials",), "'trials' is that of single runs"),

@@ -69,10 +69,22 @@ def test_what_waits_follows_what_runs(tmp_path: Path) -> None:
     second, to 59 + 26 = 85.
     """
     half, now = written(tmp_path / "a", 2), LAST_MS / 1000
-    assert sweep_left([half, None], [None, half], [], now + 3) == pytest.approx(85)
-    assert sweep_left([half], [], [], now + 3) == pytest.approx(23)
-    assert sweep_left([], [None], [half], now) is None, "nobody drives it"
-    assert sweep_left([None], [None], [], now) is None, "nobody has said how fast it is"
+    assert sweep_left([half, None], [None, half], [], now + 3, True) == pytest.approx(85)
+    assert sweep_left([half], [], [], now + 3, True) == pytest.approx(23)
+    assert sweep_left([], [None], [half], now, False) is None, "nobody drives it"
+    assert sweep_left([None], [None], [], now, True) is None, "nobody has said how fast it is"
+    assert sweep_left([], [None], [half], now, True) is None, "a cluster, and nothing runs yet"
+
+
+def test_between_two_trials_what_waits_is_known_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One at a time: three that wait for 5 + 8 + 40 each; the first goes on after its half."""
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    monkeypatch.setitem(CONFIG, "ray", {"address": None, "cpus_per_rank": 1})
+    done, half, now = written(tmp_path / "a", 4), written(tmp_path / "b", 2), LAST_MS / 1000
+    assert sweep_left([], [None, None, None], [done], now, True) == pytest.approx(3 * 53)
+    assert sweep_left([], [half], [], now, True) == pytest.approx(26), "none has run to its end"
 
 
 def test_a_core_that_is_free_for_a_moment_is_used_again(
@@ -82,4 +94,4 @@ def test_a_core_that_is_free_for_a_moment_is_used_again(
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     monkeypatch.setitem(CONFIG, "ray", {"address": None, "cpus_per_rank": 1})
     half = written(tmp_path / "a", 2)
-    assert sweep_left([half], [None], [], LAST_MS / 1000 + 3) == pytest.approx(59)
+    assert sweep_left([half], [None], [], LAST_MS / 1000 + 3, True) == pytest.approx(59)

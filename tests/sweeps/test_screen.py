@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from analysis.manifest import Job
 from harness.machine import shown
@@ -18,7 +19,7 @@ from harness.tracking.writer import Writer
 from sweeps import screen
 from sweeps.driver import driving
 from sweeps.overview import Look, Row, Seen
-from sweeps.progress import Watch
+from sweeps.progress import Watch, drawn
 from tests.sweeps.test_commands import names_of, trial
 from tests.sweeps.test_manifest import Folder
 from tests.sweeps.test_plan import planned
@@ -95,7 +96,7 @@ def test_a_wide_screen_has_the_whole_name_and_states_where_they_differ(tmp_path:
         "grpo__s3__0123abcd",
         "start",
     ]
-    assert screen.lines([], 80) == ["trial"]
+    assert screen.lines([], 80) == [], "no header of nothing"
 
 
 def test_a_log_gets_one_line_with_everything(tmp_path: Path) -> None:
@@ -172,14 +173,22 @@ def test_a_terminal_shows_bar_running_trials_and_the_rest_in_a_line(runs: Path) 
     plain = {"markup": False, "highlight": False, "soft_wrap": True}  # as the project's own
     console = Console(file=io.StringIO(), force_terminal=True, width=80, height=24, **plain)
     with locked(running / LOCK, 0):
-        text = watched(
-            runs,
-            console,
-            lambda watch: watch.on_step_begin(0, []),
-        )
+        text = watched(runs, console)  # from before anything is started
     assert "12%" in text, "half of one trial of four"
     assert "grpo s0" in text or first in text
     assert "1 running, 3 waiting" in text
+
+
+@pytest.mark.parametrize(("colors", "rest"), [("truecolor", "━"), (None, "┈")])
+def test_a_bar_is_read_without_colours(runs: Path, colors: Any, rest: str) -> None:
+    """24 columns, an eighth of them filled."""
+    first, *_ = names_of(runs, "one")
+    trial(runs, first, 2, None)
+    console = Console(file=io.StringIO(), force_terminal=True, color_system=colors, width=80)
+    console.print(drawn(Look(runs, "one")(), console))
+    assert isinstance(console.file, io.StringIO)
+    text = Text.from_ansi(console.file.getvalue()).plain
+    assert "━" * 3 + rest * 21 in text
 
 
 def test_a_log_gets_lines_and_no_screen(runs: Path) -> None:
