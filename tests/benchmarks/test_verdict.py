@@ -25,7 +25,7 @@ def bytes_of(side: int) -> list[float]:
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    """bench(NAME, not_run, bounds): a benchmark of that name, 64 x 64 beside 32 x 32: a ratio of 4."""
+    """bench(NAME, not_run, bounds): a benchmark, 64 x 64 beside 32 x 32: a ratio of 4."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(command, "NAMES", [])
 
