@@ -121,7 +121,7 @@ def plain(engine: str, path: str) -> dict[str, list[float]]:
                 **inputs, do_sample=True, top_k=0, max_new_tokens=most, min_new_tokens=least
             )
         new = made[:, inputs["input_ids"].shape[1] :]
-        return (new != tokenizer.pad_token_id).sum(-1).float().mean().item()
+        return float((new != tokenizer.pad_token_id).sum(-1).float().mean())
 
     return rollouts(draw)
 

@@ -30,10 +30,10 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setattr(command, "NAMES", [])
 
     def made(name: str, *not_run: str, quick: bool = True, **bounds: float) -> ModuleType:
-        module: Any = ModuleType(f"tests.benchmarks.{name}", "Two matrices.")
+        module = ModuleType(f"tests.benchmarks.{name}", "Two matrices.")
         sides = {"large": bytes_of(64), "small": bytes_of(32)}
         ratios = () if not_run else (quotient("large / small", sides, unit="B", **bounds),)
-        module.measure, module.QUICK = (lambda arguments: Found(ratios, not_run)), quick
+        vars(module).update(measure=lambda arguments: Found(ratios, not_run), QUICK=quick)
         monkeypatch.setitem(sys.modules, module.__name__, module)
         command.NAMES.append(name)
         return module
