@@ -40,9 +40,7 @@ def judged(benchmarks: dict[str, Any], arguments: Sequence[str] = ()) -> int:
     every = verdict.Found()
     for name, benchmark in benchmarks.items():
         print(f"{name}: {benchmark.__doc__.splitlines()[0]}", flush=True)
-        found = benchmark.measure(arguments)
-        verdict.conclude(name, found)
-        every += found
+        every += verdict.concluded(name, benchmark.measure(arguments))
     return verdict.code(every)
 
 

@@ -9,7 +9,7 @@ import os
 import shlex
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,15 +93,19 @@ def told(ratio: Ratio) -> str:
     )
 
 
-def conclude(name: str, found: Found, folder: Path = FOLDER) -> None:
-    """Print what a benchmark found and write it to FOLDER/NAME.json."""
-    for ratio in found.ratios:
-        print(told(ratio), flush=True)
-    for reason in found.not_run:
-        print(f"not run {name}: {reason}", flush=True)
+def concluded(name: str, parts: Iterable[Found], folder: Path = FOLDER) -> Found:
+    """Print what a benchmark finds, as it does, and write all of it to FOLDER/NAME.json."""
+    found = Found()
+    for part in parts:
+        for ratio in part.ratios:
+            print(told(ratio), flush=True)
+        for reason in part.not_run:
+            print(f"not run {name}: {reason}", flush=True)
+        found += part
     folder.mkdir(parents=True, exist_ok=True)
     made = json.dumps(written(name, found), indent=1, allow_nan=True)
     (folder / f"{name}.json").write_text(made + "\n", "utf-8")
+    return found
 
 
 def written(name: str, found: Found) -> dict[str, Any]:
