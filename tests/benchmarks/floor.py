@@ -9,7 +9,7 @@ stage say where the rest goes.
 import argparse
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -97,14 +97,12 @@ def distance(name: str, steps: int) -> Found:
     return Found(tuple(found))
 
 
-def measure(arguments: Sequence[str]) -> Found:
+def measure(arguments: Sequence[str]) -> Iterator[Found]:
     """Both sizes, or the one that is asked for."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks floor")
     parser.add_argument("--size", choices=sorted(work.SIZES), nargs="*", default=[*work.SIZES])
     parser.add_argument("--steps", type=int, default=3, help="measured steps")
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    found = Found()
     for name in asked.size:
-        found += distance(name, asked.steps)
-    return found
+        yield distance(name, asked.steps)

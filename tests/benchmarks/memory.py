@@ -6,7 +6,7 @@ Qwen2.5's vocabulary of 151,936: the logits alone would take 9.96 GB in float32.
 
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
@@ -55,10 +55,9 @@ def measured() -> tuple[float, float]:
     return peak() - idle, time.perf_counter() - began
 
 
-def measure(arguments: Sequence[str]) -> Found:
+def measure(arguments: Sequence[str]) -> Iterator[Found]:
     """The peak in shares of what all logits would take."""
     gigabytes, _ = measured()
     sides = {"peak": [gigabytes], "all logits": [ROWS * TOKENS * VOCABULARY * 4 / 1e9]}
-    return Found(
-        (quotient("peak above the idle process / all logits", sides, most=MOST, unit="GB"),)
-    )
+    name = "peak above the idle process / all logits"
+    yield Found((quotient(name, sides, most=MOST, unit="GB"),))

@@ -11,7 +11,7 @@ import math
 import multiprocessing
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -225,19 +225,19 @@ def ranks() -> Found:
     )
 
 
-def measure(arguments: Sequence[str]) -> Found:
+def measure(arguments: Sequence[str]) -> Iterator[Found]:
     """All of it."""
     small = SIZES[0]
     sizes = {parameters(size): Point(size, FIXED) for size in SIZES}
-    found = grown("update by parameters", sizes)
+    yield grown("update by parameters", sizes)
     drawn = {n: replace(point, sampling=True, tokens=64) for n, point in sizes.items()}
-    found += grown("sampling by parameters", drawn, memory=False)
+    yield grown("sampling by parameters", drawn, memory=False)
     for sampling, what in ((False, "update"), (True, "sampling")):
         for attention in (False, True):
             points = {float(n): Point(small, n, attention, sampling) for n in LENGTHS}
             name = f"{what} by length, {'with' if attention else 'without'} attention"
-            found += grown(name, points, judged=not attention)
-    return found + ranks()
+            yield grown(name, points, judged=not attention)
+    yield ranks()
 
 
 def parameters(size: Size) -> float:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -200,7 +200,7 @@ def of_nothing(config: TrialConfig, folder: Path, trials: int) -> Found:
     )
 
 
-def measure(arguments: Sequence[str]) -> Found:
+def measure(arguments: Sequence[str]) -> Iterator[Found]:
     """All of it, in a folder that is thrown away."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks sweep")
     parser.add_argument("--trials", type=int, default=TRIALS, help="that do nothing, of each side")
@@ -209,6 +209,6 @@ def measure(arguments: Sequence[str]) -> Found:
     set_environment()
     with tempfile.TemporaryDirectory() as path:
         folder = Path(path)
-        found = of_nothing(composed(()), folder / "nothing", asked.trials)
-        found += starts(folder / "starts", asked.repeats)
-        return found + at_once(folder / "pairs", asked.repeats)
+        yield of_nothing(composed(()), folder / "nothing", asked.trials)
+        yield starts(folder / "starts", asked.repeats)
+        yield at_once(folder / "pairs", asked.repeats)

@@ -34,7 +34,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
         module = ModuleType(f"tests.benchmarks.{name}", "Two matrices.")
         sides = {"large": bytes_of(64), "small": bytes_of(32)}
         ratios = () if not_run else (quotient("large / small", sides, unit="B", **bounds),)
-        vars(module).update(measure=lambda arguments: Found(ratios, not_run), QUICK=quick)
+        vars(module).update(measure=lambda arguments: [Found(ratios, not_run)], QUICK=quick)
         monkeypatch.setitem(sys.modules, module.__name__, module)
         command.NAMES.append(name)
         return module

@@ -11,7 +11,7 @@ import argparse
 import importlib.util
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -360,7 +360,7 @@ def compared(size: str, case: Case, rounds: int) -> Found:
     return Found(tuple(found))
 
 
-def measure(arguments: Sequence[str]) -> Found:
+def measure(arguments: Sequence[str]) -> Iterator[Found]:
     """Both sizes, or the one that is asked for."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks trl")
     parser.add_argument("--check", action="store_true", help="compare weights, not seconds")
@@ -368,12 +368,13 @@ def measure(arguments: Sequence[str]) -> Found:
     parser.add_argument("--rounds", type=int, default=3, help="measured steps of each side")
     asked = parser.parse_args(arguments)
     if importlib.util.find_spec("trl") is None:
-        return Found(not_run=("TRL is not installed; pip install -e '.[benchmarks]'",))
+        yield Found(not_run=("TRL is not installed; pip install -e '.[benchmarks]'",))
+        return
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
-    found = Found()
     for size in asked.size:
-        for case in CASES if not asked.check else ():
-            found += compared(size, case, asked.rounds)
-        found += check(size) if asked.check else Found()
-    return found
+        if asked.check:
+            yield check(size)
+            continue
+        for case in CASES:
+            yield compared(size, case, asked.rounds)
