@@ -9,6 +9,11 @@ from analysis.study import Study
 
 # What a cell says where the record has it and where it has not; the page colours them.
 YES, NO = "OK", "MISSING"
+# What the values of trainer.old_logprobs mean.
+OLD = {
+    "trainer": "the trainer's own before the first update",
+    "sampler": "the rollout engine's, without a pass of the trainer's",
+}
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,10 @@ def _code(study: Study) -> list[Item]:
     short = text.codes([commit[: text.SHORT_HASH] for commit in commits])
     clean = bool(commits) and not manifest.git_dirty and not study.finished["git_dirty"].any()
     versions = [f"{key} {value}" for key, value in sorted(manifest.versions.items())]
-    every = study.config.get("trainer", {}).get("check_sync_every")
+    trainer = study.config.get("trainer", {})
+    every = trainer.get("check_sync_every")
+    # A record that is older than the key is of trials that had no other.
+    old = OLD[trainer.get("old_logprobs", "trainer")] if study.config else ""
     return [
         Item("The code's commit is known", len(commits) == 1, short),
         Item("Without uncommitted changes", clean, "of the plan and of every trial"),
@@ -57,6 +65,7 @@ def _code(study: Study) -> list[Item]:
         Item("Versions of the libraries", bool(versions), text.codes(versions)),
         Item("The command", bool(manifest.command), text.code(manifest.command)),
         Item("The sampler had the trained weights", every is not None, _checks(every)),
+        Item("Whose log-probs the ratios are taken against", bool(old), old),
         Item("All settings are stored with each run", bool(study.config), "config.yaml"),
     ]
 

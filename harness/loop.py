@@ -19,7 +19,7 @@ from harness.errors import CheckpointError
 from harness.kl import KlController
 from harness.learner import checkpoint
 from harness.learner.batching import mini_batches
-from harness.learner.columns import joined
+from harness.learner.columns import compared, joined
 from harness.learner.sync import Synced
 from harness.learner.update import Models, estimates, update
 from harness.machine.clock import IMPORTED_S
@@ -140,7 +140,7 @@ def train(parts: Parts) -> dict[str, float]:
                 for rows_b in mini_batches(size, trainer.mini_batches, seed, state.step, epoch)
             ]
             models.forget()
-        metrics = step_metrics(sampled, batch, advantages_BT, window)
+        metrics = step_metrics(sampled, batch, advantages_BT, window, compared(batch))
         trainer.mismatch.check(metrics)
         state.step += 1
         with clock("update_weights"):

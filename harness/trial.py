@@ -235,6 +235,7 @@ def _models(config: TrialConfig, source: Source, ranks: Ranks) -> Models:
         critic=critic,
         importance_cap=trainer.importance_cap,
         whole=trainer.mini_batches == 1,
+        old=trainer.old_logprobs,
     )
 
 

@@ -98,6 +98,11 @@ BAD = [
     ),
     (["task=jsonl"], ["task.grader (import path of function(response: str, answer: str) -> bool)"]),
     (["trainer.importance_cap=0"], ["trainer.importance_cap must be above 0, received 0"]),
+    (["trainer.old_logprobs=both"], ["trainer.old_logprobs", "both", "trainer, sampler"]),
+    (
+        ["trainer.old_logprobs=sampler", "trainer.importance_cap=2"],
+        ["trainer.importance_cap", "received 2", "trainer.old_logprobs=trainer"],
+    ),
     (["model.architecture.heads=3"], ["model.architecture.heads", "received 3"]),
 ]
 if not torch.cuda.is_available():

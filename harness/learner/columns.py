@@ -1,20 +1,30 @@
-"""Columns of a batch, one of which may be left for later.
+"""Columns of a batch, and what the first update's own forward passes say of them.
 
 The log-probs before the first update are what that update's own forward passes compute, to the bit,
 where it learns from every row: no pass of their own is made for them unless somebody, such as a KL
-in the reward, reads them before.
+in the reward, reads them before. Where the sampler's stand for them, no pass is made at all, and
+the first update's says how far the two are apart, on the rows that it learns from.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 
 import torch
 from torch import Tensor
 
 from harness.distributed.ranks import Ranks
 from harness.learner.batching import Pass
+from harness.types import Batch
 
 OLD = "old_logprobs_BT"
+
+
+class OldLogprobs(Enum):
+    """Whose log-probs are the old ones, against which a loss takes its ratios."""
+
+    TRAINER = "trainer"
+    SAMPLER = "sampler"
 
 
 @dataclass
@@ -25,15 +35,22 @@ class Awaited(Mapping[str, Tensor]):
     """
 
     there: dict[str, Tensor]
-    compute: Callable[[], Tensor]
-    """Makes the pass."""
+    compute: Callable[[], Tensor] | None = None
+    """Makes the pass; None where the old log-probs are there, and are the sampler's."""
     parts: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     """Of this rank's forward passes: rows, and their (b,t) log-probs; none of a dummy's."""
+    own: tuple[Tensor, Tensor] | None = None
+    """(B,T), after the first update: the trainer's log-probs, and the tokens that it saw."""
 
     def __getitem__(self, name: str) -> Tensor:
-        if name == OLD and OLD not in self.there:
+        if name == OLD and OLD not in self.there and self.compute is not None:
             self.there[OLD] = self.compute()
         return self.there[name]
+
+    @property
+    def open(self) -> bool:
+        """Whether the next update's passes are to be learnt from."""
+        return self.own is None and not (self.compute and OLD in self.there)
 
     def __contains__(self, name: object) -> bool:
         return name == OLD or name in self.there
@@ -49,21 +66,39 @@ class Awaited(Mapping[str, Tensor]):
         rows = len(part.rows_b) * part.counts
         self.parts.append((part.rows_b[:rows], logprobs_bt[:rows]))
 
-    def settle(self, mask_BT: Tensor, ranks: Ranks) -> None:
-        """Make the column of what the first update's passes computed; on every rank.
+    def settle(self, rows_b: Tensor, mask_BT: Tensor, ranks: Ranks) -> None:
+        """Make a column of what the first update's passes computed; on every rank.
 
         Args:
+            rows_b: that it learnt from; all, where its log-probs are the old ones.
             mask_BT: of all rows.
         """
-        old_BT = torch.zeros(mask_BT.shape, dtype=self.parts[0][1].dtype)
-        for rows_b, logprobs_bt in self.parts:
-            old_BT[rows_b, : logprobs_bt.shape[1]] = logprobs_bt
-        self.there[OLD] = ranks.added(old_BT)
+        own_BT = torch.zeros(mask_BT.shape, dtype=self.parts[0][1].dtype)
+        for part_b, logprobs_bt in self.parts:
+            own_BT[part_b, : logprobs_bt.shape[1]] = logprobs_bt
+        own_BT = ranks.added(own_BT)
+        seen_BT = torch.zeros_like(mask_BT)
+        seen_BT[rows_b] = mask_BT[rows_b]
+        self.own = (own_BT, seen_BT)
+        self.there.setdefault(OLD, own_BT)
         self.parts.clear()
 
 
+def compared(batch: Batch) -> tuple[Tensor, Tensor]:
+    """What the sampler's log-probs are compared with, once a batch is learnt from.
+
+    Returns:
+        (B,T) log-probs of the trainer's before the first update, and the tokens that have one: all,
+        or those of the first update where no pass was made for the others.
+    """
+    columns = batch.columns
+    if isinstance(columns, Awaited) and columns.own is not None:
+        return columns.own
+    return columns[OLD], batch.mask_BT
+
+
 def joined(known: Mapping[str, Tensor], more: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Both; a column that is awaited still is."""
+    """Both; what is awaited still is."""
     if isinstance(known, Awaited):
         return Awaited({**known.there, **more}, known.compute)
     return {**known, **more}

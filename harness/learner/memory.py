@@ -242,7 +242,9 @@ def _learning(shape: Shape, config: TrialConfig, computed: int) -> int:
         # buffer in which the ranks add them.
         moving += (outside + shape.block) * (computed + max(FLOAT, computed)) + outside * computed
     chunk = min(CHUNK_LOGITS, tokens * shape.vocabulary) * CHUNK_TENSORS * FLOAT
-    total: int = tokens * kept + moving + chunk
+    # The output layer's gradient is summed over chunks in float32: harness.learner.head.
+    summed = shape.vocabulary * shape.hidden * FLOAT if computed < FLOAT else 0
+    total: int = tokens * kept + moving + chunk + summed
     return total
 
 

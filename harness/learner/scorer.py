@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from harness.errors import ConfigError
 from harness.learner.batching import Packed
+from harness.learner.head import HeadGradient, rounds
 from harness.maths.tensor_ops import full_kl
 
 # Logits of one chunk: 128 MiB in float32, of which a handful of tensors is alive at once.
@@ -97,11 +98,13 @@ class Scorer(torch.nn.Module):
         ref_ND = None if reference is None else reference.states_ND
         head = None if reference is None else reference.head
         again = torch.is_grad_enabled() and len(hidden_ND) > size
+        own = self.model.get_output_embeddings()
+        logits = HeadGradient(own) if again and rounds(own) else own
         parts = []
         for start in range(0, len(hidden_ND), size):
             part = slice(start, start + size)
             ref_nD = None if ref_ND is None else ref_ND[part]
-            given = (hidden_ND[part], targets_N[part], entropy, ref_nD, head)
+            given = (logits, hidden_ND[part], targets_N[part], entropy, ref_nD, head)
             if again:
                 kept = checkpoint(
                     self._chunk, *given, use_reentrant=False, preserve_rng_state=False
@@ -112,9 +115,15 @@ class Scorer(torch.nn.Module):
         return [torch.cat(found) for found in zip(*parts, strict=True)]
 
     def _chunk(
-        self, hidden_nD: Tensor, targets_n: Tensor, entropy: bool | None, ref_nD: Any, head: Any
+        self,
+        logits: Callable[[Tensor], Tensor],
+        hidden_nD: Tensor,
+        targets_n: Tensor,
+        entropy: bool | None,
+        ref_nD: Any,
+        head: Any,
     ) -> tuple[Tensor, ...]:
-        logits_nV = _wide(self.model.get_output_embeddings()(hidden_nD)) / self.temperature
+        logits_nV = _wide(logits(hidden_nD)) / self.temperature
         log_p = logits_nV.log_softmax(-1)
         made = [log_p.gather(-1, targets_n[:, None])[:, 0]]
         if entropy is not None:

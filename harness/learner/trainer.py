@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from harness import checks
 from harness.distributed.sharding import Device, Sharding
 from harness.errors import ConfigError
+from harness.learner.columns import OldLogprobs
 from harness.learner.optimizer import Optimizer
 from harness.rollout.mismatch import Mismatch
 
@@ -31,6 +32,10 @@ class Trainer:
             version and checksum are compared at each.
         reference_ahead: steps for whose prompts the base's responses (V*) are drawn at once, where
             some are missing: each draw takes two syncs. Moves no number.
+        old_logprobs: what a loss takes its ratios against (θ_old of PPO, Schulman et al. 2017).
+            `trainer`: the policy's own before the first update, so that ratios begin at exactly 1.
+            `sampler`: those under which the engine drew; no pass is made for them, ratios begin at
+            what the two differ by, and rollout/mismatch/* is of the rows of the first update.
         mismatch: how far the sampler's log-probs may be from the trainer's.
         importance_cap: truncated importance sampling: policy losses are weighted by the ratio of
             trainer to sampler, at most this; null switches it off.
@@ -50,6 +55,7 @@ class Trainer:
     sharding: Sharding = field(default_factory=Sharding)
     check_sync_every: int = 1
     reference_ahead: int = 4
+    old_logprobs: OldLogprobs = OldLogprobs.TRAINER
     mismatch: Mismatch = field(default_factory=Mismatch)
     importance_cap: float | None = None
 
@@ -73,3 +79,9 @@ class Trainer:
             )
         checks.share("trainer.save_every", self.save_every)
         checks.above("trainer.importance_cap", self.importance_cap, 0)
+        if self.importance_cap is not None and self.old_logprobs is OldLogprobs.SAMPLER:
+            raise ConfigError(
+                f"trainer.importance_cap weights by old log-probs over the sampler's, which with "
+                f"trainer.old_logprobs=sampler are the same, received {self.importance_cap:g}; set "
+                f"it to null, or trainer.old_logprobs=trainer"
+            )

@@ -12,7 +12,7 @@ from torch import Tensor
 from harness.contract import estimated, lost
 from harness.distributed.sharding import whole
 from harness.learner.batching import Packed, packed, passes, row_lengths
-from harness.learner.columns import OLD, Awaited, joined
+from harness.learner.columns import OLD, Awaited, OldLogprobs, joined
 from harness.learner.critic import Critic
 from harness.learner.finite import Gradients, check_current, check_loss, check_sampled, unsound
 from harness.learner.policy import Learner, Policy
@@ -47,16 +47,23 @@ class Models:
     """Bound of the weights against the sampler's mismatch; None: no weights."""
     whole: bool = False
     """Whether the first update learns from all rows of a rollout, in the order they are scored."""
+    old: OldLogprobs = OldLogprobs.TRAINER
 
     def annotated(self, rollout: Rollout, columns: frozenset[str]) -> Mapping[str, Tensor]:
         """The columns that an algorithm declares and that are known before the first update.
 
-        old_logprobs_BT are the trainer's own, computed once: here, or where an update of all rows
-        computes the same bits anyway, there.
+        old_logprobs_BT are the sampler's, or the trainer's own, computed once: here, or where an
+        update of all rows computes the same bits anyway, there.
         """
-        later = self.whole and self.importance_cap is None and not unsound(rollout)
-        made: dict[str, Tensor] = {} if later else {OLD: self.policy.logprobs(rollout)}
-        check_sampled(rollout)  # after the policy's: where both are none, its weights are the cause
+        sampled = self.old is OldLogprobs.SAMPLER
+        later = sampled or (self.whole and self.importance_cap is None)
+        made: dict[str, Tensor] = {}
+        # The policy's come first: where both are no numbers, its weights are the cause.
+        if not later or unsound(rollout):
+            made[OLD] = self.policy.logprobs(rollout)
+        check_sampled(rollout)
+        if sampled:
+            made[OLD] = rollout.logprobs_BT
         if "ref_logprobs_BT" in columns:
             made["ref_logprobs_BT"] = self.reference.logprobs(rollout)
         if "rollout_logprobs_BT" in columns:
@@ -71,7 +78,9 @@ class Models:
                 self.importance_cap,
                 "token",
             )
-        return Awaited(made, partial(self.policy.logprobs, rollout)) if later else made
+        if not later:
+            return made
+        return Awaited(made, None if sampled else partial(self.policy.logprobs, rollout))
 
     @property
     def trained(self) -> tuple[Learner, ...]:
@@ -150,7 +159,7 @@ def update(
         totals.add_means(means, mini.mask_BT, counts)
         advance(Unit.RESPONSES, len(part.rows_b) * layout.ranks.count)
     if awaited is not None:
-        awaited.settle(batch.mask_BT, layout.ranks)
+        awaited.settle(rows_b, batch.mask_BT, layout.ranks)
     stepped = _stepped(models, gradients, algorithm, batch.progress)
     return layout.ranks.summed(totals.values) | stepped
 
@@ -218,7 +227,7 @@ def _minibatch(
         for name, x in batch.columns.items()
     }
     if _awaited(batch) is not None:
-        columns[OLD] = logprobs_bt.detach()
+        columns.setdefault(OLD, logprobs_bt.detach())
     return Minibatch(
         logprobs_BT=logprobs_bt,
         advantages_BT=advantages_BT[part_b, :width].to(logprobs_bt.dtype),
@@ -230,9 +239,9 @@ def _minibatch(
 
 
 def _awaited(batch: Batch) -> Awaited | None:
-    """The batch's columns, if their old log-probs are still to come."""
+    """The batch's columns, if they have still to learn of the trainer's log-probs."""
     columns = batch.columns
-    return columns if isinstance(columns, Awaited) and OLD not in columns.there else None
+    return columns if isinstance(columns, Awaited) and columns.open else None
 
 
 @dataclass

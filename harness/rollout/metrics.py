@@ -45,9 +45,17 @@ def spread(prefix: str, x: Tensor) -> dict[str, float]:
 
 
 def step_metrics(
-    sampled: Collected, batch: Batch, advantages_BT: Tensor, window: int
+    sampled: Collected,
+    batch: Batch,
+    advantages_BT: Tensor,
+    window: int,
+    trainer: tuple[Tensor, Tensor],
 ) -> dict[str, float]:
-    """What a rollout and its rewards look like; names as in verl where verl has one."""
+    """What a rollout and its rewards look like; names as in verl where verl has one.
+
+    Args:
+        trainer: (B,T) log-probs of its own, and the tokens that have one.
+    """
     rollout, grades = sampled.rollout, sampled.grades
     scores_B = batch.scores_B
     prompt_lengths = torch.tensor([len(ids) for ids in rollout.prompt_ids])
@@ -71,7 +79,7 @@ def step_metrics(
         },
         **sampled.metrics,
         "window/current": float(window),
-        **mismatch(rollout.logprobs_BT, batch["old_logprobs_BT"], rollout.mask_BT),
+        **mismatch(rollout.logprobs_BT, *trainer),
         "perf/total_num_tokens": float(prompt_lengths.sum() + rollout.lengths_B.sum()),
     }
 

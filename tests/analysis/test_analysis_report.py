@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,7 +16,7 @@ from mlflow.entities import Metric
 from rich.console import Console
 from synthetic_store import DEAD, FULL, SINGLE, SOUND, Plan, Trial
 
-from analysis import estimates, load, looks, text
+from analysis import checklist, estimates, load, looks, text
 from analysis.__main__ import main
 from analysis.ablation import Checkpoint, Primary
 from analysis.findings import findings
@@ -552,8 +553,25 @@ def test_checklist_is_filled_in_from_the_record(markdown: str, sound: Report) ->
     assert good["The code's commit is known"] == "OK"
     assert good["At least 5 seeds per variant"] == "MISSING"
     written = json.loads(sound.html.with_name("report.json").read_text("utf-8"))
+    evidence = {item["question"]: item["evidence"] for item in written["checklist"]}
+    assert "the trainer's own" in evidence["Whose log-probs the ratios are taken against"]
     told = {item["question"]: "OK" if item["there"] else "MISSING" for item in written["checklist"]}
     assert told == good
+
+
+@pytest.mark.parametrize(
+    ("trainer", "words"),
+    [
+        ({"old_logprobs": "trainer"}, "the trainer's own before the first update"),
+        ({"old_logprobs": "sampler"}, "the rollout engine's, without a pass of the trainer's"),
+        ({}, "the trainer's own before the first update"),
+    ],
+)
+def test_checklist_names_the_old_log_probs(runs: Path, trainer: dict[str, Any], words: str) -> None:
+    study = dataclasses.replace(read_study(runs, SOUND.name), config={"trainer": trainer})
+    (item,) = (item for item in checklist.items(study) if "ratios" in item.question)
+    assert item.there
+    assert item.evidence == words
 
 
 def test_cost_is_the_same_in_the_page_and_in_report_json(sound: Report) -> None:

@@ -97,6 +97,13 @@ def steps(sharding: Sharding, ranks: Ranks) -> dict[str, float]:
     return {"peak": peak, "seconds": seconds, "loss": metrics["actor/pg_loss"]}
 
 
+def free_address() -> str:
+    """host:port of this machine that nobody listens at."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
 def _rank(layout: str, rank: int, address: str, results: Any) -> None:
     count, sharding = LAYOUTS[layout]
     if count == 1 and not sharding.fsdp:
@@ -115,9 +122,7 @@ def main(arguments: Sequence[str]) -> int:
     print("|---|---|---|---|---|")
     first = 0.0
     for layout, (count, _) in LAYOUTS.items():
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{free.getsockname()[1]}"
+        address = free_address()
         results = context.Queue()
         processes = [
             context.Process(target=_rank, args=(layout, rank, address, results))

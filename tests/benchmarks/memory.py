@@ -6,16 +6,20 @@ Qwen2.5's vocabulary of 151,936: the logits alone would take 9.96 GB in float32.
 
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from harness.learner.batching import Packed
 from harness.learner.scorer import Scorer
+from tests.benchmarks.verdict import Found, quotient
 
 ROWS, TOKENS, VOCABULARY, HIDDEN = 8, 2048, 151_936, 64
 PROMPT = 8
+QUICK = True
+MOST = 0.10
+"""Share of all logits that may be there at once, activations and gradients with them."""
 
 
 def peak() -> float:
@@ -51,12 +55,9 @@ def measured() -> tuple[float, float]:
     return peak() - idle, time.perf_counter() - began
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run it; returns the exit code."""
-    gigabytes, seconds = measured()
-    logits = ROWS * TOKENS * VOCABULARY * 4 / 1e9
-    print(
-        f"peak {gigabytes:.2f} GB above the idle process (all logits: {logits:.2f} GB), "
-        f"{seconds:.0f} s in one thread"
-    )
-    return 0
+def measure(arguments: Sequence[str]) -> Iterator[Found]:
+    """The peak in shares of what all logits would take."""
+    gigabytes, _ = measured()
+    sides = {"peak": [gigabytes], "all logits": [ROWS * TOKENS * VOCABULARY * 4 / 1e9]}
+    name = "peak above the idle process / all logits"
+    yield Found((quotient(name, sides, most=MOST, unit="GB"),))

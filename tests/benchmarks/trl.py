@@ -1,19 +1,19 @@
 """Beside Hugging Face TRL's GRPOTrainer: `python -m tests.benchmarks trl [--check] [--size B]`.
 
-`--check` is an oracle from end to end: what TRL samples and scores is recorded, replayed through
-this project's batch, loss and update, and both must end with the same weights. Without it both do
-the same work, and the seconds of each are printed. Needs `pip install trl==1.16.0`.
+Both do the same work in turns, each in a process of its own and in one thread; CPU seconds are
+compared, which in one thread are those of the clock on a machine that does nothing else. `--check`
+is an oracle from end to end: what TRL samples and scores is recorded, replayed through this
+project's batch, loss and update, and both must end with the same weights. Needs
+`pip install trl==1.16.0`.
 """
 
 import argparse
-import itertools
-import resource
-import statistics
+import importlib.util
 import tempfile
-import time
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from torch import Tensor
 from harness.algorithms.dr_grpo import DrGrpo
 from harness.algorithms.grpo import Grpo
 from harness.distributed.sharding import Layout
+from harness.learner.columns import OldLogprobs
 from harness.learner.optimizer import Optimizer
 from harness.learner.policy import Policy
 from harness.learner.update import Models, update
@@ -30,7 +31,9 @@ from harness.models.tokens import Tokens
 from harness.rollout.engine import Request, Stream
 from harness.rollout.transformers import WIDTH_BLOCK, TransformersEngine
 from harness.types import Batch, Prompt, Rollout, Sampling
-from tests.benchmarks import work
+from tests.benchmarks import turns, work
+from tests.benchmarks.verdict import Found, Ratio, quotient
+from tests.benchmarks.work import Shape
 
 CHECK_STEPS = 3
 """Generations of the check: 12 optimizer steps."""
@@ -43,6 +46,33 @@ ALGORITHMS = {
 }
 ADAM = Optimizer(learning_rate=work.LEARNING_RATE, beta2=0.999, warmup=0.0)
 TOKEN_BUDGET = 2048
+QUICK = True
+MANY = 10**6
+"""Steps of a side that is stopped when its turns are over."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """Some work, and by size how many times TRL's responses per second there must be."""
+
+    name: str
+    shape: Shape
+    least: Mapping[str, float]
+    sampler: Mapping[str, float] = field(default_factory=dict)
+    """The same with `trainer.old_logprobs=sampler`; none: not measured."""
+
+
+CASES = (
+    Case(
+        "all lengths equal",
+        Shape(equal=True),
+        {"A": 1.40, "B": 1.15},
+        {"A": 1.65, "B": 1.35},
+    ),
+    Case("one update per rollout", Shape(equal=True, updates=1), {"A": 1.40, "B": 1.20}),
+    # One token in 40 ends a response: a mean of 38 tokens, 30 % of the budget.
+    Case("ragged lengths", Shape(new_tokens=128), {"A": 2.2, "B": 2.2}),
+)
 
 
 @dataclass
@@ -96,7 +126,11 @@ class Recorder:
 
 
 def trained_by_trl(
-    loss: str, size: work.Size, steps: int, watch: Callable[[], None] = lambda: None
+    loss: str,
+    size: work.Size,
+    steps: int,
+    watch: Callable[[], None] = lambda: None,
+    shape: Shape = work.PLAIN,
 ) -> tuple[dict[str, Tensor], list[Generation]]:
     """TRL's weights after `steps` generations, and what it generated."""
     from datasets import Dataset
@@ -107,7 +141,7 @@ def trained_by_trl(
 
     class Trainer(GRPOTrainer):  # type: ignore[misc]
         def compute_loss(self, model: Any, inputs: Any, *args: Any, **more: Any) -> Any:
-            if not len(recorder.steps) % work.UPDATES:
+            if not len(recorder.steps) % shape.updates:
                 watch()
             recorder.keep(inputs)
             return super().compute_loss(model, inputs, *args, **more)
@@ -117,12 +151,13 @@ def trained_by_trl(
             output_dir=folder,
             loss_type=loss,
             scale_rewards="none" if loss == "dr_grpo" else "group",
-            per_device_train_batch_size=work.PROMPTS * work.GROUP // work.UPDATES,
-            steps_per_generation=work.UPDATES,
+            per_device_train_batch_size=work.PROMPTS * work.GROUP // shape.updates,
+            steps_per_generation=shape.updates,
             gradient_accumulation_steps=1,
             num_generations=work.GROUP,
-            max_completion_length=work.NEW_TOKENS,
-            max_steps=steps * work.UPDATES,
+            max_completion_length=shape.new_tokens,
+            generation_kwargs={"min_new_tokens": shape.least_tokens},
+            max_steps=steps * shape.updates,
             learning_rate=work.LEARNING_RATE,
             lr_scheduler_type="constant",
             max_grad_norm=1.0,
@@ -144,9 +179,8 @@ def trained_by_trl(
             args=settings,
             processing_class=tokenizer,
             reward_funcs=recorder.reward,
-            train_dataset=Dataset.from_dict({"prompt": work.prompts(steps)}),
+            train_dataset=Dataset.from_dict({"prompt": work.prompts(min(steps, work.STEPS))}),
         ).train()
-    watch()
     return dict(model.state_dict()), recorder.generations()
 
 
@@ -172,27 +206,44 @@ def rollout_of(generation: Generation, tokenizer: Any) -> Rollout:
     )
 
 
-def learnt(models: Models, algorithm: Any, rollout: Rollout, rewards: Sequence[float]) -> None:
-    """The four optimizer steps on a rollout, rows in their order."""
+def scored(
+    models: Models,
+    algorithm: Any,
+    rollout: Rollout,
+    rewards: Sequence[float],
+    shape: Shape = work.PLAIN,
+) -> Batch:
+    """A rollout with its rewards and the columns that the algorithm declares."""
     rewards_B = torch.tensor(rewards, dtype=torch.float64)
-    batch = Batch(
+    return Batch(
         group_B=rollout.group_B,
         mask_BT=rollout.mask_BT,
         rewards_BT=on_last_token(rewards_B, rollout.mask_BT),
-        budget=work.NEW_TOKENS,
+        budget=shape.new_tokens,
         progress=0.5,
         columns=models.annotated(rollout, algorithm.columns),
     )
+
+
+def learn(
+    models: Models, algorithm: Any, rollout: Rollout, batch: Batch, shape: Shape = work.PLAIN
+) -> None:
+    """The optimizer steps on a rollout, rows in their order."""
     advantages_BT = algorithm.advantages(batch)
-    for rows_b in torch.arange(len(rollout.texts)).tensor_split(work.UPDATES):
+    for rows_b in torch.arange(len(rollout.texts)).tensor_split(shape.updates):
         update(models, algorithm, rollout, batch, advantages_BT, rows_b)
+    models.forget()
 
 
-def models_of(size: work.Size) -> Models:
+def models_of(
+    size: work.Size, shape: Shape = work.PLAIN, old: OldLogprobs = OldLogprobs.TRAINER
+) -> Models:
     layout = Layout(TOKEN_BUDGET)
     return Models(
         policy=Policy(work.model(size).eval(), 1.0, layout, ADAM),
         reference=Policy(work.model(size).eval(), 1.0, layout),
+        whole=shape.updates == 1,
+        old=old,
     )
 
 
@@ -202,7 +253,9 @@ def replayed(
     """This project's weights after the recorded generations."""
     models, tokenizer = models_of(size), work.tokenizer()
     for generation in generations:
-        learnt(models, algorithm, rollout_of(generation, tokenizer), generation.rewards)
+        rollout = rollout_of(generation, tokenizer)
+        batch = scored(models, algorithm, rollout, generation.rewards)
+        learn(models, algorithm, rollout, batch)
     return dict(models.policy.weights())
 
 
@@ -211,89 +264,117 @@ def furthest(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
     return max(float((a[name] - b[name]).abs().max()) for name in a if name in b)
 
 
-def check(size: work.Size) -> int:
-    """Compare the weights after 12 optimizer steps; returns the exit code."""
-    failed = False
+def check(size: str) -> Found:
+    """The weights after 12 optimizer steps, against those of a replay with each loss."""
+    found = []
     for loss in ALGORITHMS:
-        weights, generations = trained_by_trl(loss, size, CHECK_STEPS)
-        moved = furthest(weights, dict(work.model(size).named_parameters()))
-        print(f"TRL {loss}: {CHECK_STEPS * work.UPDATES} optimizer steps, moved by {moved:.1e}")
+        weights, generations = trained_by_trl(loss, work.SIZES[size], CHECK_STEPS)
         for name, algorithm in ALGORITHMS.items():
-            apart = furthest(replayed(algorithm, size, generations), weights)
-            well = apart <= SAME if name == loss else apart > OTHER
-            failed |= not well
-            print(f"  replayed by {name:8} {apart:.1e} from TRL's {'OK' if well else 'FAILED'}")
-    return int(failed)
+            apart = furthest(replayed(algorithm, work.SIZES[size], generations), weights)
+            what = f"{size}, TRL's {loss} replayed by {name}: largest difference of a weight"
+            if name == loss:
+                found.append(Ratio(f"{what} / {SAME:g}", apart / SAME, most=1.0))
+            else:
+                found.append(Ratio(f"{what} / {OTHER:g}", apart / OTHER, least=1.0))
+    return Found(tuple(found))
 
 
-def compared(size: work.Size, steps: int) -> None:
-    """Seconds per step of both, medians after a warm-up step; wall and CPU."""
-    marks: list[tuple[float, float]] = []
-
-    def watch() -> None:
-        marks.append((time.perf_counter(), time.process_time()))
-
-    trained_by_trl("grpo", size, steps + 1, watch)
-    print(f"TRL      {per_step(marks)}")
-    marks.clear()
-    ours(size, steps + 1, watch)
-    print(f"harness  {per_step(marks)}")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"peak memory of the process {peak:.0f} MiB")
+def theirs(size: str, shape: Shape, turn: turns.Turn) -> None:
+    """TRL's side; a turn goes from learning over sampling to the next learning."""
+    warnings.filterwarnings("ignore")
+    trained_by_trl("grpo", work.SIZES[size], MANY, turn, shape)
 
 
-def ours(
-    size: work.Size,
-    steps: int,
-    watch: Callable[[], None],
-    look: Callable[[Rollout], None] = lambda rollout: None,
-) -> None:
+def ours(size: str, shape: Shape, old: OldLogprobs, turn: turns.Turn) -> None:
     """The same work with this project's engine and update."""
-    tokenizer, models = work.tokenizer(), models_of(size)
-    tokens = Tokens(tokenizer, (tokenizer.eos_token_id,))
-    texts = work.prompts(steps)
-    width = -(-max(map(len, texts)) // WIDTH_BLOCK) * WIDTH_BLOCK
-    engine = TransformersEngine(work.model(size).eval(), tokens, width, max_rows=512)
-    for step in range(steps):
+    own = Ours(size, shape, old)
+    for step in range(MANY):
+        rollout = own.sampled(step)
+        turn()  # where TRL's are: between sampling and learning
+        own.learn(rollout, own.scored(rollout))
+        own.sync()
+
+
+class Ours:
+    """This project's stages of a step."""
+
+    def __init__(self, size: str, shape: Shape, old: OldLogprobs) -> None:
+        tokenizer = work.tokenizer()
+        self.shape, self.models = shape, models_of(work.SIZES[size], shape, old)
+        self.texts = work.prompts(work.STEPS)
+        width = -(-max(map(len, self.texts)) // WIDTH_BLOCK) * WIDTH_BLOCK
+        self.engine = TransformersEngine(
+            work.model(work.SIZES[size]).eval(),
+            Tokens(tokenizer, (tokenizer.eos_token_id,)),
+            width,
+            max_rows=512,
+        )
+
+    def sampled(self, step: int) -> Rollout:
+        """The step's responses."""
+        first = step % work.STEPS * work.PROMPTS
         requests = [
             Request(
                 prompt=Prompt(text=text, item=i, problem=text, difficulty=0, answer=None),
                 items=tuple(range(i * work.GROUP, (i + 1) * work.GROUP)),
             )
-            for i, text in enumerate(texts[step * work.PROMPTS : (step + 1) * work.PROMPTS])
+            for i, text in enumerate(self.texts[first : first + work.PROMPTS])
         ]
+        sampling = Sampling(
+            max_new_tokens=self.shape.new_tokens, min_new_tokens=self.shape.least_tokens
+        )
         stream = Stream(seed=work.SEED, name="rollout", step=step)
-        rollout = engine.generate(requests, Sampling(max_new_tokens=work.NEW_TOKENS), stream)
-        watch()  # where TRL's steps are marked: between sampling and learning
-        look(rollout)
+        return self.engine.generate(requests, sampling, stream)
+
+    def scored(self, rollout: Rollout) -> Batch:
+        """Rewards, and the pass for the old log-probs where one is made."""
         rewards = [work.reward(text) for text in rollout.texts]
-        learnt(models, ALGORITHMS["grpo"], rollout, rewards)
-        engine.load_weights(models.policy.weights())
-    watch()
+        return scored(self.models, ALGORITHMS["grpo"], rollout, rewards, self.shape)
+
+    def learn(self, rollout: Rollout, batch: Batch) -> None:
+        """The optimizer steps."""
+        learn(self.models, ALGORITHMS["grpo"], rollout, batch, self.shape)
+
+    def sync(self) -> None:
+        """The engine is given the weights."""
+        self.engine.load_weights(self.models.policy.weights())
 
 
-def per_step(marks: Sequence[tuple[float, float]]) -> str:
-    """Median over the steps between two marks, the first and the last left out."""
-    inner = marks[:-1]
-    wall = [b[0] - a[0] for a, b in itertools.pairwise(inner)]
-    cpu = [b[1] - a[1] for a, b in itertools.pairwise(inner)]
-    spread = f"{min(wall):.2f} to {max(wall):.2f}"
-    return (
-        f"{statistics.median(wall):.2f} s per step ({spread}, {len(wall)} steps), "
-        f"CPU {statistics.median(cpu):.2f} s"
-    )
+def compared(size: str, case: Case, rounds: int) -> Found:
+    """The sides of a case, and what their CPU seconds and peaks of memory say."""
+    sides: dict[str, turns.Side] = {"TRL": partial(theirs, size, case.shape)}
+    bounds = {"harness": case.least}
+    sides["harness"] = partial(ours, size, case.shape, OldLogprobs.TRAINER)
+    if case.sampler:
+        bounds["with sampler"] = case.sampler
+        sides["with sampler"] = partial(ours, size, case.shape, OldLogprobs.SAMPLER)
+    taken = turns.alternated(sides, rounds)
+    found = []
+    for name, least in bounds.items():
+        what = f"{work.SIZES[size].name}, {case.name}: TRL / {name}"
+        times = {side: taken[side].cpu for side in ("TRL", name)}
+        found.append(quotient(what, times, least=least[size]))
+        peaks = {side: [taken[side].peak] for side in (name, "TRL")}
+        what = f"{work.SIZES[size].name}, {case.name}: peak memory {name} / TRL"
+        found.append(quotient(what, peaks, most=1.0, unit="MiB"))
+    return Found(tuple(found))
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run it; returns the exit code."""
+def measure(arguments: Sequence[str]) -> Iterator[Found]:
+    """Both sizes, or the one that is asked for."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks trl")
     parser.add_argument("--check", action="store_true", help="compare weights, not seconds")
-    parser.add_argument("--size", choices=sorted(work.SIZES), default="A")
-    parser.add_argument("--steps", type=int, default=8, help="measured steps")
+    parser.add_argument("--size", choices=sorted(work.SIZES), nargs="*", default=[*work.SIZES])
+    parser.add_argument("--rounds", type=int, default=3, help="measured steps of each side")
     asked = parser.parse_args(arguments)
+    if importlib.util.find_spec("trl") is None:
+        yield Found(not_run=("TRL is not installed; pip install -e '.[benchmarks]'",))
+        return
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
-    if asked.check:
-        return check(work.SIZES[asked.size])
-    compared(work.SIZES[asked.size], asked.steps)
-    return 0
+    for size in asked.size:
+        if asked.check:
+            yield check(size)
+            continue
+        for case in CASES:
+            yield compared(size, case, asked.rounds)

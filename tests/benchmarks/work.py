@@ -16,19 +16,45 @@ LEARNING_RATE = 5e-5
 CHARACTERS = "0123456789+-*/=()?!. abcdefghijklmnopq"
 SPECIAL = ("<pad>", "<eos>")
 SEED = 0
+STEPS = 8
+"""Steps until the prompts come again."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a step does.
+
+    Attributes:
+        new_tokens: budget of a response.
+        updates: optimizer steps.
+        equal: every response as long as the budget: none may end before.
+    """
+
+    new_tokens: int = NEW_TOKENS
+    updates: int = UPDATES
+    equal: bool = False
+
+    @property
+    def least_tokens(self) -> int:
+        """Tokens before which a response may not end."""
+        return self.new_tokens if self.equal else 0
+
+
+PLAIN = Shape()
 
 
 @dataclass(frozen=True)
 class Size:
-    """Shape of a model."""
+    """A model."""
 
+    name: str
     hidden: int
     layers: int
     heads: int
     feed_forward: int
 
 
-SIZES = {"A": Size(96, 3, 4, 384), "B": Size(256, 6, 8, 1024)}
+SIZES = {"A": Size("0.45M", 96, 3, 4, 384), "B": Size("6.3M", 256, 6, 8, 1024)}
 
 
 def tokenizer() -> Any:

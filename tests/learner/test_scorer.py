@@ -5,7 +5,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import Gemma2Config, Gemma2ForCausalLM, GPT2Config, GPT2LMHeadModel
+from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 from harness.errors import ConfigError
 from harness.learner import scorer as module
@@ -16,6 +23,14 @@ from harness.models.loading import Source
 from harness.types import Rollout
 
 CPU = torch.device("cpu")
+CONFIG = Qwen2Config(
+    vocab_size=256,
+    hidden_size=32,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    num_key_value_heads=2,
+    intermediate_size=64,
+)
 
 
 def read(source: Source, rollout: Rollout, rows: list[int]) -> tuple[dict[str, Tensor], list[Any]]:
@@ -44,9 +59,9 @@ def test_chunks_change_neither_values_nor_gradients(
     seen = []
     real = Scorer._chunk
 
-    def counted(self: Scorer, hidden_nD: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    def counted(self: Scorer, logits: Any, hidden_nD: Tensor, *rest: Any) -> tuple[Tensor, ...]:
         seen.append(len(hidden_nD))
-        return real(self, hidden_nD, *rest)
+        return real(self, logits, hidden_nD, *rest)
 
     monkeypatch.setattr(Scorer, "_chunk", counted)
     monkeypatch.setattr(module, "CHUNK_LOGITS", size * vocabulary)
@@ -78,6 +93,34 @@ def test_the_full_vocabulary_is_never_there_at_once(
         scorer(inputs, frozenset({"entropy_BT"}))
     wide = [shape for shape in kept if shape and shape[-1] == vocabulary]
     assert not [shape for shape in wide if shape.numel() > chunk * vocabulary]
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_many_chunks_cost_bfloat16_no_precision(
+    rollout: Rollout, monkeypatch: pytest.MonkeyPatch, tied: bool
+) -> None:
+    """The output layer's gradient in bfloat16 against float64: in one piece, and in 60.
+
+    Added up in bfloat16, chunk by chunk, it was off by three times as much.
+    """
+    inputs = packed(rollout, torch.arange(len(rollout.texts)))
+
+    def gradient(dtype: torch.dtype, chunk: int) -> Tensor:
+        monkeypatch.setattr(module, "CHUNK_LOGITS", chunk * CONFIG.vocab_size)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = Qwen2ForCausalLM(Qwen2Config(**settings)).bfloat16().to(dtype)
+        Scorer(model, 1.0, CPU)(inputs)["logprobs_BT"].sum().backward()  # type: ignore[no-untyped-call]
+        found: Tensor = model.get_output_embeddings().weight.grad
+        assert found.dtype == dtype
+        return found.double()
+
+    settings = {**CONFIG.to_dict(), "tie_word_embeddings": tied}
+    tokens = int(rollout.mask_BT.sum())
+    exact, piece = gradient(torch.float64, tokens), gradient(torch.bfloat16, tokens)
+    parts = gradient(torch.bfloat16, -(-tokens // 60))
+    error, errors = ((x - exact).norm() / exact.norm() for x in (piece, parts))
+    assert 0 < errors < 1.2 * error
 
 
 def test_another_architecture_gives_its_own_log_probs(rollout: Rollout) -> None:

@@ -57,9 +57,8 @@ def metrics_of(scores: list[float]) -> dict[str, float]:
     parts = {"format": torch.tensor([1.0, 1.0, 0.0, 0.0])}
     rewards = Scores(rewards=torch.tensor(scores, dtype=torch.float64), parts=parts)
     grades = (RIGHT, WRONG, WRONG, WRONG)
-    return step_metrics(
-        sampled(hand_made(), grades, rewards), batch_with(scores), ADVANTAGES, window=6
-    )
+    made = sampled(hand_made(), grades, rewards)
+    return step_metrics(made, batch_with(scores), ADVANTAGES, 6, (TRAINER, MASK))
 
 
 def sampled(rollout: Rollout, grades: tuple[Grade, ...], scores: Scores) -> Collected:
@@ -136,6 +135,7 @@ def test_values_under_the_mask_are_no_part_of_a_metric() -> None:
         batch_with(scores),
         torch.where(MASK, ADVANTAGES, float("nan")),
         window=6,
+        trainer=(TRAINER, MASK),
     )
     expected = metrics_of(scores)
     del expected["reward/part/format"]
