@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from analysis import agreement, kept, kept_page, text, unplanned
+from analysis.agreement import Reading
 from analysis.exporting import Format, export
 from analysis.findings import findings
 from analysis.publishing import published
@@ -19,7 +20,7 @@ from harness.machine import terminal
 USER_ERROR = 2  # what argparse uses for a wrong command line
 STORE_FAILED = 1
 INCOMPLETE = 1
-DISAGREES = 1
+NOT_AGREED = 1  # it disagrees, or could not have
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -93,18 +94,27 @@ def _findings(options: argparse.Namespace, console: Console) -> int:
 
 
 def _check(options: argparse.Namespace, console: Console) -> int:
-    """Whether a new run agrees with the finding that is kept; says where it does not."""
+    """Whether a new run agrees with the finding that is kept; says where not, or cannot tell."""
     finding = kept.read(options.folder / f"{options.check}.json")
     study = read_study(options.runs, options.check)
     arms = agreement.compared(finding, kept.made(study, findings(study)))
     for arm in arms:
-        word = "agrees" if arm.agrees else "DISAGREES"
         change = text.difference(arm.difference, arm.metric)
         level = text.percent(arm.difference.level)
-        console.print(f"{word}: {arm.metric} of {arm.variant}, now - kept {change} {level}")
-    agreed = all(arm.agrees for arm in arms)
-    console.print(f"{options.check}: the new run {'agrees' if agreed else 'does not agree'}")
-    return 0 if agreed else DISAGREES
+        blind = ""
+        if arm.reading is Reading.BLIND:
+            sizes = (text.number(size, arm.metric) for size in (arm.shows, arm.about))
+            blind = ": it would show a change of {}, the finding is about one of {}".format(*sizes)
+        what = f"{arm.metric} of {arm.variant}, now - kept {change} {level}{blind}"
+        console.print(f"{arm.reading.value}: {what}")
+    readings = {arm.reading for arm in arms}
+    said = "agrees"
+    if Reading.BLIND in readings:
+        said = "has too few seeds, or too much spread over them, to tell"
+    if Reading.DISAGREES in readings:
+        said = "does not agree"
+    console.print(f"{options.check}: the new run {said}")
+    return 0 if readings == {Reading.AGREES} else NOT_AGREED
 
 
 def _compare(options: argparse.Namespace, console: Console) -> int:

@@ -1,7 +1,13 @@
-"""Whether a new run of an ablation agrees with the finding that is kept of it."""
+"""Whether a new run of an ablation agrees with the finding that is kept of it.
+
+Results that could not have disagreed do not agree. An arm agrees only where its comparison would
+show, with 80 % power, a change as large as what the finding is about on that metric: the largest
+difference between its arms, or the margin of a prediction where that is larger.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -14,6 +20,14 @@ from harness.errors import ConfigError
 ALPHA = 0.05
 
 
+class Reading(Enum):
+    """What one arm of the new run says."""
+
+    AGREES = "agrees"
+    DISAGREES = "DISAGREES"
+    BLIND = "cannot tell"
+
+
 @dataclass(frozen=True)
 class Compared:
     """One arm's results on one metric, now and as they are kept.
@@ -21,13 +35,18 @@ class Compared:
     Attributes:
         difference: now minus kept, with the interval at which all arms hold together (Bonferroni);
             without a spread on both sides it has none.
-        agrees: the interval holds 0; without one, the results are equal.
+        shows: the smallest change that the comparison shows with 80 % power; NaN below 3 seeds.
+        about: the change that it has to show.
+        reading: DISAGREES where the interval excludes 0 or, without a spread, results differ;
+            else AGREES where it would have shown what the finding is about.
     """
 
     metric: str
     variant: str
     difference: Difference
-    agrees: bool
+    shows: float
+    about: float
+    reading: Reading
 
 
 def compared(kept: Mapping[str, Any], now: Mapping[str, Any]) -> list[Compared]:
@@ -49,18 +68,30 @@ def compared(kept: Mapping[str, Any], now: Mapping[str, Any]) -> list[Compared]:
             f"{kept['name']}: at least 2 seeds of every arm are compared, the new run has fewer of "
             f"{lacking[0]}; run more seeds"
         )
-    level = 1 - ALPHA / len(arms)
-    return [
-        _compared(metric, label, kept["seeds"][metric][label], now["seeds"][metric][label], level)
-        for metric, label in arms
-    ]
+    alpha = ALPHA / len(arms)
+    return [_compared(kept, now, metric, label, alpha) for metric, label in arms]
 
 
 def _compared(
-    metric: str, label: str, then: Mapping[str, float], now: Mapping[str, float], level: float
+    kept: Mapping[str, Any], now: Mapping[str, Any], metric: str, label: str, alpha: float
 ) -> Compared:
-    new, old = (np.array(list(own.values())) for own in (now, then))
-    difference = stats.welch(new, old, level)
+    new, old = (np.array(list(of["seeds"][metric][label].values())) for of in (now, kept))
+    difference = stats.welch(new, old, 1 - alpha)
+    shows, about = stats.detectable(new, old, alpha).value, _about(kept, metric)
     if np.isnan(difference.low):
-        return Compared(metric, label, difference, bool(np.ptp([*new, *old]) == 0))
-    return Compared(metric, label, difference, difference.low <= 0 <= difference.high)
+        same = np.ptp([*new, *old]) == 0
+        reading = Reading.AGREES if same else Reading.DISAGREES
+    elif not difference.low <= 0 <= difference.high:
+        reading = Reading.DISAGREES
+    else:
+        reading = Reading.AGREES if shows <= about else Reading.BLIND
+    return Compared(metric, label, difference, shows, about, reading)
+
+
+def _about(kept: Mapping[str, Any], metric: str) -> float:
+    """The difference that a finding is about on a metric; of a single arm its whole value."""
+    means = [float(np.mean(list(own.values()))) for own in kept["seeds"][metric].values() if own]
+    margins = [p["margin"] for p in kept["predictions"] if p["metric"] == metric]
+    margins = [p for p in margins if p is not None]
+    apart = max(means) - min(means) if len(means) > 1 else abs(means[0])
+    return max([apart, *margins])

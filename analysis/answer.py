@@ -10,6 +10,7 @@ from analysis.gates import Gate, Level
 from analysis.sections import tested_by
 from analysis.stats import Outcome
 from analysis.study import Study
+from analysis.units import limit
 
 MOST_SPOKEN = 6  # differences that one sentence can hold; of more it tells how many there are
 MOST_PICKED = 3  # of the decided ones, which are then named
@@ -172,7 +173,8 @@ def _unresolved(study: Study) -> str:
 
 
 def _range(sizes: list[float], metric: str) -> str:
-    least, most = (text.number(size, metric) for size in (sizes[0], sizes[-1]))
+    ends = (min(size, limit(metric)) for size in (sizes[0], sizes[-1]))
+    least, most = (text.number(size, metric) for size in ends)
     return most if least == most else f"{least} to {most}"
 
 

@@ -1,7 +1,8 @@
 """Metric frames -> arrays over seeds, and curves on a common grid.
 
 `metrics` is a frame with the columns of `analysis.reading.columns.METRICS`. Values that are not
-finite count as missing: they reduce n, which every table shows.
+finite, or so large that their variance is not, count as missing: they reduce n, which every table
+shows.
 """
 
 from enum import Enum
@@ -13,6 +14,7 @@ from analysis import stats
 from analysis.ablation import Checkpoint, Primary
 from analysis.stats import FloatArray
 
+LARGEST = 1e150  # values beyond it have squares beyond the largest number: what has diverged
 GRID_POINTS = 60  # enough for a smooth line at 4 inches; evaluations are far fewer
 
 
@@ -25,8 +27,8 @@ class Axis(Enum):
 
 
 def finite(metrics: pl.DataFrame) -> pl.DataFrame:
-    """Only rows whose value is a finite number."""
-    return metrics.filter(pl.col("value").is_finite())
+    """Only rows whose value is a number that statistics can be made of."""
+    return metrics.filter(pl.col("value").is_finite() & (pl.col("value").abs() < LARGEST))
 
 
 def results(metrics: pl.DataFrame, primary: Primary) -> pl.DataFrame:

@@ -92,7 +92,9 @@ def _rows(label: str, own: Mapping[int, Gain]) -> list[list[str]]:
     rows = [[text.prose(label), "whole gain", _signed(whole), "", "", str(whole.n)]]
     for part in PARTS:
         shared = mean([g.parts[part] for g in own.values()])
-        share = f"{shared.mean / whole.mean:.0%}" if whole.mean > 0 else text.NONE
+        share = text.NONE
+        if whole.mean > 0:
+            share = text.percent(round(shared.mean / whole.mean, 2))
         alone = mean([g.alone[part] for g in own.values()])
         rows.append(["", part, _signed(shared), share, _signed(alone), str(shared.n)])
     together = mean([g.interaction for g in own.values()])

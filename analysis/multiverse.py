@@ -149,7 +149,7 @@ def _rows(study: Study, p: Prediction, analysis: Analysis) -> pl.DataFrame:
     ]
     schema = {key: claims.READ[key] for key in ("variant", "seed", "value")}
     found = pl.DataFrame(rows, schema=schema, orient="row")
-    return claims.valued(found.filter(pl.col("value").is_finite()))
+    return claims.valued(frame.finite(found))
 
 
 Curve = tuple[FloatArray, FloatArray]

@@ -32,8 +32,9 @@ MARKS = {
 # The page holds all that it shows: nothing runs in it, and nothing is fetched.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 LONG_CELL = 45  # characters from which a cell wraps anywhere, but not to one word per line
-NUMBER_STARTS = set("+-<0123456789")
-WIDE = 5  # columns from which a table becomes cards on a telephone
+LONG_WORD = 20  # characters of a column's name, of which some is a label, that may be broken
+NUMBER_STARTS = set("+-<>0123456789")
+WIDE = 4  # columns from which a table becomes cards where there is no room for it
 WIDE_TEXT = 3  # the same, where a cell is long
 LONG = 12  # rows of tables from which a part of the page is folded; every fenced block counts as 6
 FENCE_ROWS = 6
@@ -97,12 +98,16 @@ def _mark_tables(tokens: list[Token]) -> None:
         if token.type == "table_open":
             header = []
         elif token.type == "th_open":
-            header.append(_words(following.children or []))
+            words = _words(following.children or [])
+            header.append(words)
+            if max(map(len, words.split()), default=0) > LONG_WORD:
+                token.attrSet("class", "long")
         elif token.type == "tr_open":
             column = 0
         elif token.type == "td_open":
             _mark_cell(token, following.content)
-            token.attrSet("data-label", header[column])
+            if header[column]:
+                token.attrSet("data-label", header[column])
             column += 1
     for start, rows in _tables(tokens):
         width = sum(token.type == "th_open" for token in rows)

@@ -2,8 +2,8 @@
 
 from analysis import svg
 
-# Three figures stand side by side; a table of more than four columns becomes cards where a
-# telephone has no room for it; paper shows what is folded and cuts no column.
+# Three figures stand side by side; a wide table becomes cards where a telephone or a tablet has no
+# room for it; paper shows what is folded and cuts no column.
 PAGE = """
 :root { color-scheme: light dark; --ink: #1c1c1c; --paper: #fff; --quiet: #f5f5f5; --line: #e3e3e3;
   --rule: #bbb; --soft: #5c5c5c; --good: #0a6b3d; --fair: #8a5a00; --bad: #b00020; }
@@ -39,6 +39,7 @@ table { border-collapse: collapse; font-size: 0.86rem; font-variant-numeric: tab
 th, td { padding: 0.3rem 0.65rem; text-align: left; vertical-align: top;
   border-bottom: 1px solid var(--line); overflow-wrap: normal; }
 th { border-bottom: 2px solid var(--rule); }
+th.long { min-width: 6.5rem; overflow-wrap: anywhere; }
 td.number { white-space: nowrap; }
 td.long { min-width: 11rem; overflow-wrap: anywhere; }
 code { font: 0.88em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace;
@@ -52,17 +53,19 @@ pre code { background: none; padding: 0; font-size: 0.82rem; }
 .good { color: var(--good); } .fair { color: var(--fair); } .bad { color: var(--bad); }
 strong.good, strong.fair, strong.bad { border: 1px solid; border-radius: 0.8em;
   padding: 0 0.55em; font-size: 0.86em; }
-@media (max-width: 40rem) {
-  body { padding: 0.9rem 0.9rem 3rem; font-size: 15px; }
-  .wide table, .wide tbody, .wide tr, .wide td { display: block; }
+@media (max-width: 40rem) { body { padding: 0.9rem 0.9rem 3rem; font-size: 15px; }
+  td code { white-space: normal; overflow-wrap: anywhere; } }
+@media screen and (max-width: 66rem) {
+  .wide tbody { display: grid; grid-template-columns: repeat(auto-fill, minmax(18rem, 1fr));
+    gap: 0.6rem; }
+  .wide table, .wide tr, .wide td { display: block; }
   .wide thead { display: none; }
-  .wide tr { border: 1px solid var(--line); border-radius: 6px; padding: 0.4rem 0.7rem;
-    margin: 0 0 0.6rem; }
+  .wide tr { border: 1px solid var(--line); border-radius: 6px; padding: 0.4rem 0.7rem; }
   .wide td, .wide td.number, .wide td.long { border: 0; padding: 0.1rem 0; min-width: 0;
     white-space: normal; overflow-wrap: anywhere; }
   .wide td code { white-space: normal; }
   .wide td:empty { display: none; }
-  .wide td::before { content: attr(data-label) ": "; color: var(--soft); font-weight: 400; }
+  .wide td[data-label]::before { content: attr(data-label) ": "; color: var(--soft); font-weight: 400; }
 }
 @page { size: A4; margin: 14mm 13mm; }
 @media print {
@@ -73,7 +76,7 @@ strong.good, strong.fair, strong.bad { border: 1px solid; border-radius: 0.8em;
   svg, tr, .beside > pre { break-inside: avoid; }
   .figures, .table { overflow: visible; }
   table { font-size: 7.2pt; width: 100%; }
-  th, td, td.number, td.long, td code { white-space: normal; min-width: 0; }
+  th, th.long, td, td.number, td.long, td code { white-space: normal; min-width: 0; }
   th, td { padding: 0.15rem 0.3rem; }
   td code, td.long { overflow-wrap: anywhere; }
 }

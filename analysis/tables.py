@@ -82,7 +82,7 @@ def _results(study: Study, metrics: list[str]) -> str:
                 row += ["baseline", "", ""]
             else:
                 row.append(text.difference(c.difference, metric))
-                row += [text.plain(c.g, 2), text.number(c.detectable, metric)]
+                row += [text.plain(c.g, 2), text.size(c.detectable, metric)]
             rows.append(row)
     return text.table(header, rows)
 
@@ -191,7 +191,8 @@ def _explained(study: Study) -> list[str]:
         after = study.values("eval/accuracy", label)
         gain = float(after.mean() - base.mean()) if len(after) else 0.0
         if gain > 0:
-            part = f"{head_start / gain:.0%} of that" if head_start < gain else "no less than that"
+            share = text.percent(round(head_start / gain, 2))
+            part = f"{share} of that" if head_start < gain else "no less than that"
             lines.append(
                 f"- {text.code(label)} gains {gain:+.3f} over the base; suppressing the base's "
                 f"early stop alone gives {head_start:+.3f}, {part}."

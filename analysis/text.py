@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from analysis.stats import Difference, Estimate, Resolution
-from analysis.units import unit
+from analysis.units import limit, unit
 from harness.machine import shown
 
 NONE = "–"
@@ -78,16 +78,38 @@ def difference(d: Difference, metric: str) -> str:
 
 def factors(*logs: float) -> str:
     """Ratios from their logarithms, the first with the others as its interval."""
-    known = [f"×{math.exp(x):.3g}" for x in logs if not math.isnan(x)]
+    known = [f"×{_exp(x):.3g}" for x in logs if not math.isnan(x)]
     shown, *bounds = known or [NONE]
     return f"{shown} [{', '.join(bounds)}]" if bounds else shown
+
+
+def _exp(x: float) -> float:
+    try:
+        return math.exp(x)
+    except OverflowError:  # a ratio's bound that nothing is known of
+        return math.inf
 
 
 def resolution(r: Resolution, metric: str) -> str:
     """What could have been shown, with its own uncertainty; a dash where it is unknown."""
     if r.of_logs:
         return factors(r.value, r.low, r.high)
-    return NONE if math.isnan(r.value) else _interval(r.value, r.low, r.high, metric)
+    if math.isnan(r.value):
+        return NONE
+    scale = (min(r.high, limit(metric)) - r.low) / 2
+    shown, *bounds = (_within(size, metric, scale) for size in (r.value, r.low, r.high))
+    return f"{shown} [{', '.join(bounds)}]"
+
+
+def size(value: float, metric: str) -> str:
+    """A difference that could be shown; `> 1.000` where no two values of the metric have it."""
+    return _within(value, metric, min(value, limit(metric)))
+
+
+def _within(value: float, metric: str, scale: float) -> str:
+    most = limit(metric)
+    (shown,) = _shown([min(value, most)], metric, scale)
+    return f"> {shown}" if value > most else shown
 
 
 def _interval(value: float, low: float, high: float, metric: str, sign: str = "") -> str:

@@ -14,6 +14,7 @@ from analysis.comparing import comparison
 from analysis.reading import tidy
 from analysis.reading.columns import ATTEMPTS, NO_SEED
 from analysis.reading.loader import Data
+from analysis.reading.source import DELETED
 from analysis.reading.tidy import FINISHED
 from analysis.stats import FloatArray
 from harness.errors import ConfigError
@@ -27,6 +28,7 @@ NOTICE = (
 )
 UNNAMED = "(none)"
 SHOWN = 8  # keys or runs that a line names
+ID = 8  # characters of a run's id that tell it from others
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,9 @@ class Groups:
         labels: of the groups, the baseline first.
         history: columns of `columns.METRICS`, finished runs; `variant` is the group.
         results: `history` at each run's final step, finite values.
-        left_out: run -> why it is in no number.
+        names: id of each run, finished or not -> what it is called: its trial, and its id where
+            two runs have one trial.
+        left_out: id of a run -> why it is in no number.
         remarks: what a reader has to know, one line each.
     """
 
@@ -46,6 +50,7 @@ class Groups:
     labels: list[str]
     history: pl.DataFrame
     results: pl.DataFrame
+    names: dict[str, str]
     left_out: dict[str, str]
     remarks: list[str]
 
@@ -96,7 +101,8 @@ def grouped(
     history = tidy.metrics(data.points, finished)
     results = _results(history)
     left_out = _left_out(chosen, results)
-    return Groups(by, labels, history, results, left_out, _remarks(data, chosen, by))
+    remarks = _remarks(data, chosen, by)
+    return Groups(by, labels, history, results, _names(chosen), left_out, remarks)
 
 
 def _chosen(runs: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
@@ -132,17 +138,31 @@ def _results(history: pl.DataFrame) -> pl.DataFrame:
     return frame.finite(history.join(ends, on=["run_id", "step"], maintain_order="left"))
 
 
+def _names(chosen: pl.DataFrame) -> dict[str, str]:
+    """Experiments that are compared may have trials of one name."""
+    count = Counter(chosen["trial"])
+    return {
+        run_id: f"{trial} ({run_id[:ID]})" if count[trial] > 1 else trial
+        for run_id, trial in chosen.select("run_id", "trial").iter_rows()
+    }
+
+
 def _left_out(chosen: pl.DataFrame, results: pl.DataFrame) -> dict[str, str]:
-    """Run -> why none of its numbers is a result."""
+    """Id of a run -> why none of its numbers is a result."""
     left_out = {
-        str(row["trial"]): f"is {row['status']}"
+        str(row["run_id"]): f"is {row['status']}"
         for row in chosen.iter_rows(named=True)
         if row["status"] != FINISHED
     }
     empty = chosen.filter(
         (pl.col("status") == FINISHED) & ~pl.col("run_id").is_in(results["run_id"].to_list())
     )
-    return left_out | dict.fromkeys(empty["trial"], "ends in no finite number")
+    gone = chosen.filter(pl.col("lifecycle") == DELETED)["run_id"]
+    return (
+        left_out
+        | dict.fromkeys(empty["run_id"], "ends in no finite number")
+        | dict.fromkeys(gone, "was deleted")
+    )
 
 
 def _remarks(data: Data, chosen: pl.DataFrame, by: str) -> list[str]:
@@ -205,12 +225,25 @@ def told(groups: Groups, metrics: Sequence[str]) -> RenderableType:
     Raises:
         ConfigError: a metric that no run ends with.
     """
-    header, lines = rows(groups, metrics or groups.metrics)
+    asked = metrics or groups.metrics
+    header, lines = rows(groups, asked)
     table = Table()
     for name in header:
         table.add_column(Text(shown.line(name)))
     for line in lines:
         table.add_row(*(Text(shown.line(cell)) for cell in line))
-    left_out = [f"left out: {trial} {why}" for trial, why in groups.left_out.items()]
-    notes = [NOTICE, *groups.remarks, *left_out]
+    left_out = [f"left out: {groups.names[run]} {why}" for run, why in groups.left_out.items()]
+    notes = [NOTICE, *groups.remarks, *left_out, *_lacking(groups, asked)]
     return Group(table, *(Text(shown.line(note)) for note in notes))
+
+
+def _lacking(groups: Groups, metrics: Sequence[str]) -> list[str]:
+    """Per metric, the runs that have results but not this one."""
+    counted = [run for run in groups.names if run not in groups.left_out]
+    found = []
+    for metric in metrics:
+        own = set(groups.results.filter(pl.col("metric") == metric)["run_id"])
+        without = [groups.names[run] for run in counted if run not in own]
+        if without:
+            found.append(f"no {metric} at the final step of {few(without, SHOWN)}")
+    return found

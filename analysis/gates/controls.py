@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from analysis import stats
-from analysis.gates.gate import Gate, Level, about, p_of
+from analysis.gates.gate import ALARM, Gate, Level, about, p_of
 from analysis.study import Study
 
 REWARD = "reward._target_"
@@ -30,12 +30,13 @@ def random_reward(study: Study) -> Gate | None:
     gains = {label: _gains(study, label) for label in study.labels}
     known = [label for label in arms if len(gains[label]) > 1]
     if known != arms:
-        detail = f"no accuracy before and after of two seeds: {', '.join(set(arms) - set(known))}"
+        lacking = ", ".join(label for label in arms if label not in known)
+        detail = f"no accuracy before and after of two seeds: {lacking}"
         return about(study, question, Level.WARN, detail, arms)
     tested = {x: stats.paired(gains[x], np.zeros(len(gains[x]))) for x in arms}
     p = stats.holm(np.array([_one_sided(d) for d in tested.values()]))
     detail = ", ".join(f"{x} {d.value:+.3f} in {ACCURACY}" for x, d in tested.items())
-    better = [x for x, value in zip(arms, p, strict=True) if value < stats.ALPHA]
+    better = [x for x, value in zip(arms, p, strict=True) if value < ALARM]
     if not better:
         return Gate(question, Level.OK, f"{detail} since before training, no gain shown")
     others = [float(np.mean(x)) for label, x in gains.items() if label not in arms and len(x)]
@@ -101,7 +102,7 @@ def same_twice(study: Study) -> Gate | None:
     p = stats.holm(np.array([p_of(stats.paired(*pairs[twin])) for twin in twins]))
     sizes = {twin: float(np.max(np.abs(d))) for twin, d in apart.items()}
     detail = ", ".join(f"{names[x]}: largest difference at a seed {sizes[x]:.2g}" for x in twins)
-    if min(p) < stats.ALPHA:
+    if min(p) < ALARM:
         return Gate(question, Level.FAIL, f"{detail}; not chance (paired t test)")
     note = "" if max(sizes.values()) == 0 else "; not equal to the bit, but no more than chance"
     return Gate(question, Level.OK, detail + note)

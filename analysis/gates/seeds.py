@@ -5,7 +5,7 @@ import polars as pl
 from scipy import stats as tests
 
 from analysis import stats
-from analysis.gates.gate import Gate, Level, about
+from analysis.gates.gate import ALARM, Gate, Level, about
 from analysis.study import Study
 
 
@@ -74,7 +74,7 @@ def pairing(study: Study) -> Gate:
         return Gate(question, Level.WARN, "no correlation over seeds is known: too few, or equal")
     p = [float(tests.pearsonr(*pairs[x], alternative="less").pvalue) for x in tested]
     adjusted = stats.holm(np.array(p)) if p else np.empty(0)
-    against = [x for x, value in zip(tested, adjusted, strict=True) if value < stats.ALPHA]
+    against = [x for x, value in zip(tested, adjusted, strict=True) if value < ALARM]
     if against:
         detail = (
             f"seeds go against each other ({shown}), Welch's intervals are too narrow; declare "

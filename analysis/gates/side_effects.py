@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 
 from analysis import stats
-from analysis.gates.gate import Gate, Level, about, mean_of, p_of
+from analysis.gates.gate import ALARM, Gate, Level, about, mean_of, p_of
 from analysis.study import Study
 
 # Of the responses that a trial is measured by, and learns from.
@@ -46,7 +46,7 @@ def differ(study: Study) -> Gate:
             f"{np.mean(found[metric][study.baseline]):.3f} in {study.baseline}",
         )
         for (metric, label, d), value in zip(tests, p, strict=True)
-        if value < stats.ALPHA or (metric in ERRORS and abs(d.value) > ERROR_TOLERANCE)
+        if value < ALARM or (metric in ERRORS and abs(d.value) > ERROR_TOLERANCE)
     ]
     if odd:
         detail = "; ".join(words for _, words in odd)

@@ -13,6 +13,7 @@ LEVEL = 0.95
 MIN_SEEDS_INTERVAL = 2  # a spread needs two values
 # Values this close, as a share of the largest, differ by the rounding of a sum and by nothing else.
 ROUNDING = 1e-12
+LEAST = 1e-150  # values closer than this have a variance of 0 in double precision
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Estimate:
 
 def no_spread(x: FloatArray) -> NDArray[np.bool_]:
     """Whether the values of each row of x (..., n) are all the same, but for rounding."""
-    spread: NDArray[np.bool_] = np.ptp(x, axis=-1) <= ROUNDING * np.max(np.abs(x), axis=-1)
+    nothing = np.maximum(ROUNDING * np.max(np.abs(x), axis=-1), LEAST)
+    spread: NDArray[np.bool_] = np.ptp(x, axis=-1) <= nothing
     return spread
 
 

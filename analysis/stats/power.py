@@ -130,7 +130,7 @@ def _smallest(
     if min(len(variant), len(baseline)) < MIN_SEEDS:
         return Resolution(math.nan, math.nan, math.nan)
     found = paired_terms(variant, baseline) if paired else welch_terms(variant, baseline)
-    if not found.error > 0:
+    if not 0 < found.error < math.inf:
         return Resolution(math.nan, math.nan, math.nan)
     if paired:
         design = paired_design(float(np.std(variant - baseline, ddof=1)), len(variant))

@@ -252,7 +252,7 @@ def test_before_and_after_has_the_base_in_four_ways(markdown: str) -> None:
     ]
     # .200 of .546.
     assert "`grpo` gains +0.546 over the base" in text
-    assert "alone gives +0.200, 37% of that" in text
+    assert "alone gives +0.200, 37 % of that" in text
     assert rows(text, "`eval/behaviour/give_up_rate`")[0][2:] == ["0.510", "0.040", "0.040"]
 
 

@@ -226,3 +226,38 @@ def test_correlation_over_seeds() -> None:
     assert stats.correlation(array(1, 2, 3), array(2, 4, 7)) == pytest.approx(0.99339927)
     assert math.isnan(stats.correlation(array(1, 2), array(2, 4)))
     assert math.isnan(stats.correlation(array(1, 1, 1), array(2, 4, 7)))
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-170, 1e-160])
+def test_a_spread_whose_square_is_nothing_is_no_spread(size: float) -> None:
+    """(1e-170)^2 is 0 in double precision: an error of 0 would make any difference certain."""
+    x, y = array(1, 2, 3) * size, array(4, 6, 8) * size
+    (verdict,) = stats.decide([Claim(Relation.LESS, 0.0, x, y)])
+    assert verdict.outcome is stats.Outcome.WITHHELD
+    assert np.isnan(stats.detectable(x, y, 0.05).value)
+
+
+def test_a_spread_whose_square_is_infinite_shows_nothing() -> None:
+    x, y = array(1, 2, 3) * 1e200, array(4, 6, 8) * 1e200
+    with np.errstate(over="ignore", invalid="ignore"):
+        (verdict,) = stats.decide([Claim(Relation.LESS, 0.0, x, y)])
+        assert np.isnan(stats.detectable(x, y, 0.05).value)
+    assert verdict.outcome is stats.Outcome.UNDECIDED
+
+
+def test_permutations_beyond_those_that_can_be_enumerated_are_drawn() -> None:
+    """20 and 20 seeds have 1.4e11 assignments; 99,999 of them know a p of .05 to .0007."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(0.6, 1, 20), rng.normal(size=20)
+    p = stats.permutation_p(x, y)
+    assert p == pytest.approx(float(scipy_stats.ttest_ind(x, y).pvalue), abs=0.004)
+    assert stats.permutation_p(x, y) == p, "the same whenever it is built"
+    assert stats.permutation_p(x + 9, y) == pytest.approx(2 / 100_000), "what was seen is one more"
+    paired = stats.sign_flip_p(x, y)
+    assert paired == pytest.approx(float(scipy_stats.ttest_rel(x, y).pvalue), abs=0.004)
+
+
+def test_permutations_are_enumerated_up_to_ten_seeds_in_each_arm() -> None:
+    # Of 10 and 10, only one assignment of C(20, 10) = 184,756 lies as far, and its mirror.
+    x, y = np.arange(10.0) + 100, np.arange(10.0)
+    assert stats.permutation_p(x, y) == pytest.approx(2 / 184_756)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from analysis import page, text
-from analysis.stats import Difference, Estimate
+from analysis.stats import Difference, Estimate, Resolution
 
 NAN = math.nan
 
@@ -80,3 +80,17 @@ def test_verbatim_text_cannot_leave_its_block() -> None:
 )
 def test_inline_code(value: object, expected: str) -> None:
     assert text.code(value) == expected
+
+
+def test_no_size_of_a_share_exceeds_what_shares_can_differ_by() -> None:
+    r = Resolution(1.092, 0.654, 3.137)
+    assert text.resolution(r, "eval/accuracy") == "> 1.000 [0.654, > 1.000]"
+    assert text.resolution(r, "eval/kl") == "1.092 [0.654, 3.137]"
+    assert text.size(1.092, "eval/accuracy") == "> 1.000"
+    assert text.size(0.4, "eval/accuracy") == "0.400"
+    assert text.size(math.nan, "eval/accuracy") == text.NONE
+
+
+def test_a_ratio_that_nothing_is_known_of_has_no_end() -> None:
+    """e^800 is no number."""
+    assert text.factors(0.0, -800.0, 800.0) == "×1 [×0, ×inf]"

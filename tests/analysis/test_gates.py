@@ -445,3 +445,17 @@ def test_a_collapsed_baseline_withholds_all_that_is_compared_with_it(
     decided = findings(dead(studies["clean"], *(name(seed, "base") for seed in range(5))))
     assert {f.verdict.outcome for f in decided.compared} == {Outcome.WITHHELD}
     assert decided.barred == "trust gate FAIL: One variant twice gives one result"
+
+
+def test_arms_that_lack_something_are_named_in_the_files_order(studies: dict[str, Study]) -> None:
+    """Not in that of a set, which differs from process to process."""
+    clean = studies["clean"]
+    config = {"reward": {"_target_": "harness.rewards.random.Random"}}
+    jobs = [dataclasses.replace(job, differs={}) for job in clean.manifest.jobs]
+    history = dataclasses.replace(
+        clean.history, revisions=[dataclasses.replace(clean.manifest, jobs=jobs)]
+    )
+    gone = clean.metrics.filter(pl.col("step") > 0)
+    study = dataclasses.replace(clean, history=history, metrics=gone, config=config)
+    gate = found(study, "A random reward teaches nothing")
+    assert gate.detail == (f"no accuracy before and after of two seeds: {', '.join(clean.labels)}")

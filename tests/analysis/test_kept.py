@@ -13,7 +13,7 @@ import synthetic_store as store
 from analysis import __main__ as command
 from analysis import kept, kept_page
 from analysis.ablation import Relation
-from analysis.agreement import compared
+from analysis.agreement import Reading, compared
 from analysis.findings import findings
 from analysis.gates import Level
 from analysis.revisions import History
@@ -114,32 +114,67 @@ def test_a_grid_is_not_kept(sound: Study, tmp_path: Path, monkeypatch: pytest.Mo
         kept.keep(tmp_path, store.SOUND.name, tmp_path)
 
 
-def test_the_same_run_agrees_and_a_planted_result_does_not(finding: dict[str, Any]) -> None:
-    assert all(arm.agrees for arm in compared(finding, finding))
+@pytest.fixture(scope="module")
+def coarse(finding: dict[str, Any]) -> dict[str, Any]:
+    """The finding, of which three seeds are enough to check all: KL predicted within .05."""
+    predictions = [p | {"margin": max(p["margin"], 0.05)} for p in finding["predictions"]]
+    return finding | {"predictions": predictions}
+
+
+def read_off(kept: dict[str, Any], now: dict[str, Any]) -> dict[tuple[str, str], Reading]:
+    return {(arm.metric, arm.variant): arm.reading for arm in compared(kept, now)}
+
+
+def test_the_same_run_agrees_and_a_planted_result_does_not(coarse: dict[str, Any]) -> None:
+    finding = coarse
+    assert set(read_off(finding, finding).values()) == {Reading.AGREES}
     wrong = copy.deepcopy(finding)
     label = next(iter(wrong["seeds"][ACCURACY]))
     for seed in wrong["seeds"][ACCURACY][label]:
         wrong["seeds"][ACCURACY][label][seed] -= 0.3
-    by_arm = {(arm.metric, arm.variant): arm.agrees for arm in compared(wrong, finding)}
-    assert not by_arm.pop((ACCURACY, label))
-    assert all(by_arm.values())
+    by_arm = read_off(wrong, finding)
+    assert by_arm.pop((ACCURACY, label)) is Reading.DISAGREES
+    assert set(by_arm.values()) == {Reading.AGREES}
 
 
-def test_a_new_run_that_differs_as_seeds_do_agrees(finding: dict[str, Any]) -> None:
+def test_what_could_not_have_disagreed_does_not_agree(finding: dict[str, Any]) -> None:
+    """KL is predicted within .01; with sd .002 at 3 and 3 seeds, .0135 is what the test shows.
+
+    6 arms and metrics: level .05 / 6 = .00833, where 80 % power needs 6.74 sd (6.74 = that of
+    the length, whose sd is 1), so 6.74 * .002 = .0135 > .01.
+    """
+    by_arm = read_off(finding, finding)
+    blind = {key for key, reading in by_arm.items() if reading is Reading.BLIND}
+    assert blind == {("eval/kl", "grpo"), ("eval/kl", "reinforce")}
+    kl = next(arm for arm in compared(finding, finding) if arm.metric == "eval/kl")
+    assert (kl.shows, kl.about) == (pytest.approx(0.01348, abs=1e-5), 0.01)
+    length = next(arm for arm in compared(finding, finding) if "length" in arm.metric)
+    assert (length.shows, length.about) == (pytest.approx(6.742, abs=1e-3), pytest.approx(10))
+
+
+def test_two_seeds_agree_with_nothing(coarse: dict[str, Any]) -> None:
+    few = copy.deepcopy(coarse)
+    for own in few["seeds"].values():
+        for label, seeds in own.items():
+            own[label] = dict(list(seeds.items())[:2])
+    assert set(read_off(coarse, few).values()) == {Reading.BLIND}
+
+
+def test_a_new_run_that_differs_as_seeds_do_agrees(coarse: dict[str, Any]) -> None:
     """Each arm's results moved by a third of their spread: nothing that Welch's test would see."""
-    moved = copy.deepcopy(finding)
+    finding, moved = coarse, copy.deepcopy(coarse)
     for own in moved["seeds"].values():
         for label, seeds in own.items():
             spread = max(seeds.values()) - min(seeds.values())
             own[label] = {seed: value + spread / 3 for seed, value in seeds.items()}
-    assert all(arm.agrees for arm in compared(finding, moved))
+    assert set(read_off(finding, moved).values()) == {Reading.AGREES}
 
 
 def test_arms_without_a_spread_agree_only_when_equal(finding: dict[str, Any]) -> None:
     same = {"seeds": {ACCURACY: {"a": {"0": 0.5, "1": 0.5}}}}
     other = {"seeds": {ACCURACY: {"a": {"0": 0.6, "1": 0.6}}}}
-    assert compared(finding | same, finding | same)[0].agrees
-    assert not compared(finding | same, finding | other)[0].agrees
+    assert compared(finding | same, finding | same)[0].reading is Reading.AGREES
+    assert compared(finding | same, finding | other)[0].reading is Reading.DISAGREES
 
 
 @pytest.mark.parametrize("key", ["question", "budget", "baseline"])
@@ -160,14 +195,21 @@ def test_the_command_keeps_checks_and_refuses(
     name, where = store.SOUND.name, ["--folder", str(tmp_path), "--runs", str(stored)]
     assert command.main(["findings", name, *where]) == 0
     assert (tmp_path / kept_page.PAGE).is_file()
-    assert command.main(["findings", "--check", name, *where]) == 0
-    assert f"{name}: the new run agrees" in capsys.readouterr().out
     path = tmp_path / f"{name}.json"
     data = json.loads(path.read_text(encoding="utf-8"))
+    assert command.main(["findings", "--check", name, *where]) == command.NOT_AGREED
+    said = " ".join(capsys.readouterr().out.split())
+    assert "change of 0.013, the finding is about one of 0.010" in said
+    assert f"{name}: the new run has too few seeds, or too much spread over them, to tell" in said
+    for planned in data["predictions"]:
+        planned["margin"] = max(planned["margin"], 0.05)
+    path.write_text(json.dumps(data), encoding="utf-8")
+    assert command.main(["findings", "--check", name, *where]) == 0
+    assert f"{name}: the new run agrees" in capsys.readouterr().out
     for seeds in data["seeds"][ACCURACY].values():
         seeds.update({seed: value - 0.3 for seed, value in seeds.items()})
     path.write_text(json.dumps(data), encoding="utf-8")
-    assert command.main(["findings", "--check", name, *where]) == command.DISAGREES
+    assert command.main(["findings", "--check", name, *where]) == command.NOT_AGREED
     assert "does not agree" in capsys.readouterr().out
     assert command.main(["findings", "--check", "other", *where]) == command.USER_ERROR
     assert f"there are: {name}" in capsys.readouterr().err

@@ -15,6 +15,7 @@ from analysis.__main__ import main
 from analysis.reading.loader import load
 from analysis.unplanned import grouped, rows
 from harness.errors import ConfigError
+from harness.tracking.store import open_store
 from tests.hostile import HOSTILE
 
 HAND = "by hand"
@@ -182,6 +183,34 @@ def test_latex_tables_are_well_formed(runs: Path, name: str) -> None:
         assert "{supported} & {+0.070 [+0.041, +0.099]}" in found["predictions"]
 
 
+KNOWN = {
+    *("begin", "end", "centering", "caption", "footnotesize", "hline", "raggedright", "par"),
+    *("linewidth", "allowbreak", "textbackslash", "textasciitilde", "textasciicircum", "textless"),
+    *("textgreater", "textbar", "ttfamily", "char", "pm"),
+}
+
+
+def test_only_commands_that_need_no_package_nor_encoding(runs: Path) -> None:
+    """All of them compiled with pdflatex (OT1 and T1) and xelatex of TeX Live 2022.
+
+    OT1, in which LaTeX begins, has no textquotedbl: a label with a quotation mark stopped it.
+    """
+    tex = latex.table(["a", "b"], [['say "x"', "".join(map(chr, range(32, 127))) * 2]], '"')
+    assert set(re.findall(r"\\([a-z]+)", tex)) <= KNOWN
+    assert r"{\ttfamily\char34}x{\ttfamily\char34}" in tex
+
+
+def test_what_letters_join_into_stays_apart() -> None:
+    assert latex.prose("a--b---c 'd'' ``e ?`f !`g") == ("a-{}-b-{}-{}-c 'd'{}' `{}`e ?{}`f !{}`g")
+
+
+def test_a_column_of_long_texts_is_broken() -> None:
+    """Five columns fit a page: what is longer than 32 characters takes a quarter of its width."""
+    tex = latex.table(["claim", "p"], [["grpo - reinforce on eval/accuracy is equal", "0.01"]], "c")
+    assert r"\begin{tabular}{p{0.26\linewidth}l}" in tex
+    assert r"{\raggedright grpo - reinforce on eval/\allowbreak{}accuracy is equal\par} & " in tex
+
+
 @pytest.mark.parametrize("text", [*HOSTILE.values(), "a_b & 50% #1 {x} $y$ ^~\\", "研究 [2pt]"])
 def test_any_text_is_a_cell(text: str) -> None:
     balanced(latex.table(["a", text], [[text, "1"], ["[3pt]", text]], text))
@@ -202,3 +231,28 @@ def test_one_arm_is_compared_with_nothing(runs: Path) -> None:
     groups = grouped(load(runs), [Trial("grpo", 0, 0).name], "variant")
     _, lines = rows(groups, ["eval/accuracy"])
     assert [line[1:5] for line in lines] == [["grpo", "1", "0.87", ""]]
+
+
+def test_trials_of_one_name_in_two_experiments_are_both_named(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client, ids = open_store(runs), []
+    for name in ("first", "second"):
+        experiment = client.create_experiment(
+            name, artifact_location=(runs / "artifacts" / name).as_uri()
+        )
+        for trial, metric in (("dead", ""), ("blind", "own/loss"), ("whole", "eval/accuracy")):
+            tags = {"variant": name, "trial": trial, "seed": "0"}
+            run = client.create_run(experiment, tags=tags).info.run_id
+            if metric:
+                client.log_batch(run, metrics=[Metric(metric, 0.5, 1, 1)])
+            client.set_terminated(run, status="FINISHED" if metric else "FAILED")
+            ids.append(run[:8])
+    assert main(["compare", "first", "second", "--by", "variant", "--runs", str(runs)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"left out: dead ({ids[0]}) is FAILED" in said
+    assert f"left out: dead ({ids[3]}) is FAILED" in said
+    lacking = sorted(f"blind ({ids[place]})" for place in (1, 4))
+    assert f"no eval/accuracy at the final step of {', '.join(lacking)}" in said or (
+        f"no eval/accuracy at the final step of {', '.join(reversed(lacking))}" in said
+    )
