@@ -95,6 +95,11 @@ STEP = {
         "gen", "reward", "reference", "old_log_prob", "adv", "update_actor", "update_weights"
     ),
     **_timing("testing", "step"),
+    "timing_s/testing_shared": Metric(
+        "s",
+        "that other trials spent on the base's evaluation, which this one shares",
+        clock=True,
+    ),
     "timing_s/start": Metric("s", "from the import of harness to the first evaluation", clock=True),
     "perf/throughput": Metric("tokens/s", "prompt and response tokens per second", clock=True),
     "perf/total_num_tokens": Metric("tokens", "prompt and response tokens of this step"),

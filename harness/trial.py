@@ -12,7 +12,7 @@ from harness.config import TrialConfig, digest, resolved, trial_name
 from harness.distributed.ranks import Ranks
 from harness.distributed.sharding import Layout, computed_in
 from harness.errors import ConfigError, ContractError, GraderError
-from harness.facts import declared_metrics, facts
+from harness.facts import declared_metrics, facts, shared_base
 from harness.identity import code_now, code_of
 from harness.kl import KlController, KlInReward
 from harness.learner.critic import Critic
@@ -24,6 +24,7 @@ from harness.machine import files, heap
 from harness.machine.process import log_file, log_name, terminable
 from harness.machine.progress import Unit, Wait, waiting
 from harness.machine.stall import guarded
+from harness.measure.base import Kept
 from harness.measure.collapse import Lookout
 from harness.measure.evaluation import Evaluator
 from harness.models.loading import Source
@@ -147,7 +148,8 @@ def run_rank(config: TrialConfig, observe: Observer, ranks: Ranks) -> dict[str, 
             guarded(config.guard.stall_seconds, run.stop, folder / log_name(ranks)),
         ):
             seen = observe if ranks.first else _nothing
-            parts = assemble(config, source, folder, run, seen, ranks)
+            kept = shared_base(config, source, imported, folder, run, ranks)
+            parts = assemble(config, source, folder, run, seen, ranks, kept)
             sleeps = config.rollout.cache_bytes is not None
             with closing(parts.engine), closing(parts.collector.grader), heap.settled(sleeps):
                 loop.resume(parts)
@@ -157,7 +159,13 @@ def run_rank(config: TrialConfig, observe: Observer, ranks: Ranks) -> dict[str, 
 
 
 def assemble(
-    config: TrialConfig, source: Source, folder: Path, run: Run, observe: Observer, ranks: Ranks
+    config: TrialConfig,
+    source: Source,
+    folder: Path,
+    run: Run,
+    observe: Observer,
+    ranks: Ranks,
+    kept: Kept,
 ) -> loop.Parts:
     """The parts of a trial, each built from its own piece of the config."""
     pool, held_out = config.task.pool(), config.task.held_out()
@@ -168,17 +176,7 @@ def assemble(
         started = _engines(config, sampler, source.tokens, pool + held_out, ranks)
         models = _models(config, source, ranks)
     engine = Synced(started, models.policy, sampler.dtype, config.rollout, pool)
-    evaluator = Evaluator(
-        engine=engine,
-        rollout=config.rollout,
-        task=config.task,
-        grader=grader,
-        policy=models.policy,
-        reference=models.reference,
-        temperature=config.evaluation.temperature,
-        pass_k=config.evaluation.pass_k,
-        seed=config.seed,
-    )
+    measured = (engine, grader, models.policy, models.reference)
     return loop.Parts(
         config=config,
         pool=pool,
@@ -186,7 +184,7 @@ def assemble(
         models=models,
         tokens=source.tokens,
         collector=_collector(config, source, engine, grader, models),
-        evaluator=evaluator,
+        evaluator=Evaluator.of(config, *measured, kept=kept),
         window=copy.deepcopy(config.window),  # controllers move; a config stays as it is
         curriculum=copy.deepcopy(config.curriculum),
         kl=KlController(getattr(config.algorithm, "kl", None) or KlInReward()),

@@ -9,6 +9,7 @@ import os
 import statistics
 from collections.abc import Sequence
 
+from harness.measure.base import SHARED_S
 from harness.tracking.record import Record
 from sweeps.estimate import START, STEP, TEST, makespan
 
@@ -36,7 +37,9 @@ def rest(found: Record) -> float | None:
     every = float(found.config.get("evaluation", {}).get("every", 1.0))
     coming = math.ceil(1 / every - ROUNDING) - 1 - math.floor(share / every + ROUNDING)
     regular = statistics.mean(tests) * coming if tests else 0.0
-    return training / share * (1 - share) + regular + found.steps[0].metrics.get(TEST, 0.0)
+    # The last evaluation is as large as the first, and none of it is another trial's.
+    last = sum(found.steps[0].metrics.get(key, 0.0) for key in (TEST, SHARED_S))
+    return training / share * (1 - share) + regular + last
 
 
 def left(found: Record, now: float) -> float | None:
