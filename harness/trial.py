@@ -24,7 +24,6 @@ from harness.machine import files, heap
 from harness.machine.process import log_file, log_name, terminable
 from harness.machine.progress import Unit, Wait, waiting
 from harness.machine.stall import guarded
-from harness.measure.base import Kept
 from harness.measure.collapse import Lookout
 from harness.measure.evaluation import Evaluator
 from harness.models.loading import Source
@@ -148,8 +147,7 @@ def run_rank(config: TrialConfig, observe: Observer, ranks: Ranks) -> dict[str, 
             guarded(config.guard.stall_seconds, run.stop, folder / log_name(ranks)),
         ):
             seen = observe if ranks.first else _nothing
-            kept = shared_base(config, source, imported, folder, run, ranks)
-            parts = assemble(config, source, folder, run, seen, ranks, kept)
+            parts = assemble(config, source, imported, folder, run, seen, ranks)
             sleeps = config.rollout.cache_bytes is not None
             with closing(parts.engine), closing(parts.collector.grader), heap.settled(sleeps):
                 loop.resume(parts)
@@ -161,13 +159,16 @@ def run_rank(config: TrialConfig, observe: Observer, ranks: Ranks) -> dict[str, 
 def assemble(
     config: TrialConfig,
     source: Source,
+    imported: Mapping[str, str],
     folder: Path,
     run: Run,
     observe: Observer,
     ranks: Ranks,
-    kept: Kept,
 ) -> loop.Parts:
-    """The parts of a trial, each built from its own piece of the config."""
+    """The parts of a trial, each built from its own piece of the config.
+
+    `imported`: digests of its code, as this process has it.
+    """
     pool, held_out = config.task.pool(), config.task.held_out()
     sampler = dataclasses.replace(source, dtype=computed_in(config.trainer.sharding, source.dtype))
     grader = Grader(task=config.task, limits=config.grading, folder=folder, ranks=ranks)
@@ -177,6 +178,7 @@ def assemble(
         models = _models(config, source, ranks)
     engine = Synced(started, models.policy, sampler.dtype, config.rollout, pool)
     measured = (engine, grader, models.policy, models.reference)
+    kept = shared_base(config, source, imported, folder, run, ranks)
     return loop.Parts(
         config=config,
         pool=pool,
