@@ -165,10 +165,7 @@ def assemble(
     observe: Observer,
     ranks: Ranks,
 ) -> loop.Parts:
-    """The parts of a trial, each built from its own piece of the config.
-
-    `imported`: digests of its code, as this process has it.
-    """
+    """The parts of a trial, each of its own piece of the config; `imported`: its code's digests."""
     pool, held_out = config.task.pool(), config.task.held_out()
     sampler = dataclasses.replace(source, dtype=computed_in(config.trainer.sharding, source.dtype))
     grader = Grader(task=config.task, limits=config.grading, folder=folder, ranks=ranks)

@@ -9,9 +9,8 @@ import os
 import statistics
 from collections.abc import Sequence
 
-from harness.measure.base import SHARED_S
 from harness.tracking.record import Record
-from sweeps.estimate import START, STEP, TEST, makespan
+from sweeps.estimate import SHARED, START, STEP, TEST, makespan
 
 # Shares are sums of floats: this much of one is rounding.
 ROUNDING = 1e-9
@@ -38,7 +37,7 @@ def rest(found: Record) -> float | None:
     coming = math.ceil(1 / every - ROUNDING) - 1 - math.floor(share / every + ROUNDING)
     regular = statistics.mean(tests) * coming if tests else 0.0
     # The last evaluation is as large as the first, and none of it is another trial's.
-    last = sum(found.steps[0].metrics.get(key, 0.0) for key in (TEST, SHARED_S))
+    last = sum(found.steps[0].metrics.get(key, 0.0) for key in (TEST, SHARED))
     return training / share * (1 - share) + regular + last
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from analysis.revisions import manifest_path, read_history
 from harness.errors import ConfigError
 from harness.machine import files
-from harness.measure.base import HOME as BASES
 from harness.tracking import reports
 from harness.tracking.listening import HOME
 from harness.tracking.mlflow import forget
@@ -101,7 +100,7 @@ def usage(runs: Path) -> Iterator[tuple[str, int, str]]:
     for name, meaning in (
         ("models", "base models; made or hashed again when they are needed"),
         ("reference_scores", "responses of base models; sampled again when they are needed"),
-        (BASES, "evaluations of base models; made again when they are needed"),
+        ("base_evaluations", "evaluations of base models; made again when they are needed"),
         (REPORTS, "python -m analysis report NAME writes them again"),
         (HOME, "what listeners wrote of trials; a trial's goes with it"),
         ("artifacts", "MLflow's copies; published again from the trials' folders"),
