@@ -11,6 +11,10 @@ from analysis.fixed import plain
 from analysis.study import Study
 
 SECONDS, TOKENS = "budget/seconds", "budget/tokens"
+# Of each step; its evaluation is part of its time, but for step 0, which has no other.
+STEP, TESTING = "timing_s/step", "timing_s/testing"
+# Of step 0 alone: before its evaluation, and what other trials had spent on the same one.
+START, SHARED = "timing_s/start", "timing_s/testing_shared"
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,8 @@ class Cost:
         device_hours: training time of all ranks; evaluations and starts are not in it.
         price: in the currency of `ray.price_per_device_hour`; NaN where that is 0.
         wall_hours: from the first start to the last end, whatever ran in between.
+        evaluating: share of the trials' time, starts included, that evaluations took.
+        shared_seconds: that they did not spend on the base's evaluation, since others had.
     """
 
     trials: int
@@ -28,6 +34,8 @@ class Cost:
     tokens: float
     price: float
     wall_hours: float
+    evaluating: float
+    shared_seconds: float
 
 
 def costs(study: Study) -> dict[str | None, Cost]:
@@ -49,7 +57,22 @@ def _cost(study: Study, used: pl.DataFrame, label: str | None) -> Cost:
     price = _number(study, "ray", "price_per_device_hour", 0)
     start, end = done["started_ms"].min(), done["ended_ms"].max()
     wall = (end - start) / 3.6e6 if isinstance(start, int) and isinstance(end, int) else math.nan
-    return Cost(len(done), hours, _sum(used, TOKENS), hours * price if price else math.nan, wall)
+    money = hours * price if price else math.nan
+    times = study.metrics.filter(own).sort("trial", "metric", "step")
+    return Cost(
+        len(done), hours, _sum(used, TOKENS), money, wall, _evaluating(times), _all(times, SHARED)
+    )
+
+
+def _evaluating(times: pl.DataFrame) -> float:
+    """Share of evaluations in the time of some trials; NaN without times."""
+    steps, first = _all(times, STEP), times.filter(pl.col("step") == 0)
+    whole = steps + _all(first, START) + _all(first, TESTING)
+    return _all(times, TESTING) / whole if whole > 0 else math.nan
+
+
+def _all(times: pl.DataFrame, metric: str) -> float:
+    return float(times.filter(pl.col("metric") == metric)["value"].sum())
 
 
 def _sum(used: pl.DataFrame, metric: str) -> float:
@@ -88,16 +111,23 @@ def section(study: Study) -> str:
         f"Of the trials that have a result, over all their attempts. Device-hours: training time "
         f"times the ranks of a trial (device: {text.code(device)}); evaluations, starts and "
         f"failed trials come on top. Price: {text.code('ray.price_per_device_hour')} times that. "
-        f"Wall hours: from the first start to the last end."
+        f"Wall hours: from the first start to the last end. Evaluating: share of evaluations in "
+        f"the time of trials. The evaluation of a base is made once and shared: "
+        f"{costs(study)[None].shared_seconds:,.0f} s of trials were spared by that."
     )
-    header = ["variant", "trials", "device-hours", "sampled tokens", "price", "wall hours"]
+    header = [
+        *("variant", "trials", "device-hours", "sampled tokens", "price", "wall hours"),
+        "evaluating",
+    ]
     return "\n\n".join(["## Cost", text.table(header, rows), method])
 
 
 def _row(name: str, c: Cost) -> list[str]:
     tokens = text.NONE if math.isnan(c.tokens) else f"{c.tokens:,.0f}"
     price = text.NONE if math.isnan(c.price) else f"{c.price:,.2f}"
-    return [name, str(c.trials), _hours(c.device_hours), tokens, price, _hours(c.wall_hours)]
+    share = text.NONE if math.isnan(c.evaluating) else f"{c.evaluating:.0%}"
+    hours = (_hours(c.device_hours), tokens, price, _hours(c.wall_hours))
+    return [name, str(c.trials), *hours, share]
 
 
 def _hours(hours: float) -> str:

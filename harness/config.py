@@ -85,7 +85,8 @@ class Grading:
         cpu_seconds: CPU time that one response may take. The first one of a process may take
             wall_seconds: it pays for what the grader loads when it is first called.
         wall_seconds: time that one response may take, asleep or waiting too.
-        max_error_share: share of a rollout's responses with an error above which the run stops.
+        max_error_share: share of a rollout's responses with an error above which the run stops. An
+            engine that cuts pass@k into batches of rollout.max_rows makes as many rollouts of it.
     """
 
     cpu_seconds: float = 1.0

@@ -74,6 +74,10 @@ STEP = {
     "actor/entropy_loss": Metric("nats", "entropy term of the loss, before its weight"),
     "actor/entropy": Metric("nats", "entropy of the policy per response token"),
     "actor/grad_norm": Metric("1", "gradient norm before clipping, mean over the updates"),
+    # It depends on how rows are cut into passes, and so on ranks and token_budget.
+    "actor/padding": Metric(
+        "1", "share of the positions read by an update's passes that are padding", clock=True
+    ),
     "actor/lr": Metric("1", "learning rate of the last update"),
     "actor/ppo_kl": Metric("nats", "k1 estimate of KL(old || new) over response tokens"),
     "actor/pg_clipfrac": Metric("1", "share of tokens on which the clip is active"),
@@ -95,6 +99,11 @@ STEP = {
         "gen", "reward", "reference", "old_log_prob", "adv", "update_actor", "update_weights"
     ),
     **_timing("testing", "step"),
+    "timing_s/testing_shared": Metric(
+        "s",
+        "that other trials spent on the base's evaluation, which this one shares",
+        clock=True,
+    ),
     "timing_s/start": Metric("s", "from the import of harness to the first evaluation", clock=True),
     "perf/throughput": Metric("tokens/s", "prompt and response tokens per second", clock=True),
     "perf/total_num_tokens": Metric("tokens", "prompt and response tokens of this step"),

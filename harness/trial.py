@@ -12,7 +12,7 @@ from harness.config import TrialConfig, digest, resolved, trial_name
 from harness.distributed.ranks import Ranks
 from harness.distributed.sharding import Layout, computed_in
 from harness.errors import ConfigError, ContractError, GraderError
-from harness.facts import declared_metrics, facts
+from harness.facts import declared_metrics, facts, shared_base
 from harness.identity import code_now, code_of
 from harness.kl import KlController, KlInReward
 from harness.learner.critic import Critic
@@ -147,7 +147,7 @@ def run_rank(config: TrialConfig, observe: Observer, ranks: Ranks) -> dict[str, 
             guarded(config.guard.stall_seconds, run.stop, folder / log_name(ranks)),
         ):
             seen = observe if ranks.first else _nothing
-            parts = assemble(config, source, folder, run, seen, ranks)
+            parts = assemble(config, source, imported, folder, run, seen, ranks)
             sleeps = config.rollout.cache_bytes is not None
             with closing(parts.engine), closing(parts.collector.grader), heap.settled(sleeps):
                 loop.resume(parts)
@@ -157,9 +157,15 @@ def run_rank(config: TrialConfig, observe: Observer, ranks: Ranks) -> dict[str, 
 
 
 def assemble(
-    config: TrialConfig, source: Source, folder: Path, run: Run, observe: Observer, ranks: Ranks
+    config: TrialConfig,
+    source: Source,
+    imported: Mapping[str, str],
+    folder: Path,
+    run: Run,
+    observe: Observer,
+    ranks: Ranks,
 ) -> loop.Parts:
-    """The parts of a trial, each built from its own piece of the config."""
+    """The parts of a trial, each of its own piece of the config; `imported`: its code's digests."""
     pool, held_out = config.task.pool(), config.task.held_out()
     sampler = dataclasses.replace(source, dtype=computed_in(config.trainer.sharding, source.dtype))
     grader = Grader(task=config.task, limits=config.grading, folder=folder, ranks=ranks)
@@ -168,17 +174,8 @@ def assemble(
         started = _engines(config, sampler, source.tokens, pool + held_out, ranks)
         models = _models(config, source, ranks)
     engine = Synced(started, models.policy, sampler.dtype, config.rollout, pool)
-    evaluator = Evaluator(
-        engine=engine,
-        rollout=config.rollout,
-        task=config.task,
-        grader=grader,
-        policy=models.policy,
-        reference=models.reference,
-        temperature=config.evaluation.temperature,
-        pass_k=config.evaluation.pass_k,
-        seed=config.seed,
-    )
+    measured = (engine, grader, models.policy, models.reference)
+    kept = shared_base(config, source, imported, folder, run, ranks)
     return loop.Parts(
         config=config,
         pool=pool,
@@ -186,7 +183,7 @@ def assemble(
         models=models,
         tokens=source.tokens,
         collector=_collector(config, source, engine, grader, models),
-        evaluator=evaluator,
+        evaluator=Evaluator.of(config, *measured, kept=kept),
         window=copy.deepcopy(config.window),  # controllers move; a config stays as it is
         curriculum=copy.deepcopy(config.curriculum),
         kl=KlController(getattr(config.algorithm, "kl", None) or KlInReward()),

@@ -16,7 +16,6 @@ from pathlib import Path
 from harness.errors import ConfigError
 from harness.machine import files
 from harness.machine.process import as_ctrl_c
-from harness.tracking.record import held
 
 PREFIX = "driver-"
 # Held by the one that drives.
@@ -52,7 +51,7 @@ def driving(runs: Path, name: str, say: Callable[[str], None]) -> Iterator[None]
     with files.locked(own, LOOKED_AT_S), as_ctrl_c():
         try:
             own.write_text(WAITS)
-            if held(folder / TURN):
+            if files.held(folder / TURN):
                 now = told([each for each in drivers(runs, name) if not each.waits])
                 say(
                     f"{name}: {now or 'another process'} drives it; this one waits for its end, "
@@ -71,7 +70,7 @@ def drivers(runs: Path, name: str) -> list[Driver]:
     found = []
     for path in sorted((runs / "sweeps" / name).glob(f"{PREFIX}*")):
         host, _, process = path.name.removeprefix(PREFIX).rpartition("-")
-        if process.isdigit() and held(path):
+        if process.isdigit() and files.held(path):
             with suppress(FileNotFoundError):  # it has ended between two lines
                 waits, since = path.read_text() == WAITS, path.stat().st_mtime_ns / 1e6
                 found.append(Driver(host, int(process), waits, since))

@@ -12,6 +12,7 @@ from harness.tracking.record import Record
 # A trial takes as long at every seed, and its training is in proportion to its budget.
 NO_SHAPE = (*IDENTITY_IRRELEVANT, "seed", "budget")
 START, STEP, TEST = "timing_s/start", "timing_s/step", "timing_s/testing"
+SHARED = "timing_s/testing_shared"
 
 
 @dataclass(frozen=True)

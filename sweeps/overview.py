@@ -12,6 +12,7 @@ from pathlib import Path
 from analysis.manifest import Job, Manifest
 from analysis.revisions import manifest_path, read_history
 from harness.errors import ConfigError
+from harness.machine import files
 from harness.tracking import record
 from harness.tracking.record import LOCK, RECORD, Record, Status
 from sweeps import driver, remaining
@@ -107,7 +108,7 @@ class Look:
             return None
         before = self.kept.get(folder)
         if before is not None and before[0] == stamp:
-            alive = before[1].status is not Status.RUNNING or record.held(folder / LOCK)
+            alive = before[1].status is not Status.RUNNING or files.held(folder / LOCK)
             if alive and before[1].status is not Status.INTERRUPTED:
                 return before[1]
         found = record.read(folder)

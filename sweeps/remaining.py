@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Sequence
 
 from harness.tracking.record import Record
-from sweeps.estimate import START, STEP, TEST, makespan
+from sweeps.estimate import SHARED, START, STEP, TEST, makespan
 
 # Shares are sums of floats: this much of one is rounding.
 ROUNDING = 1e-9
@@ -36,7 +36,9 @@ def rest(found: Record) -> float | None:
     every = float(found.config.get("evaluation", {}).get("every", 1.0))
     coming = math.ceil(1 / every - ROUNDING) - 1 - math.floor(share / every + ROUNDING)
     regular = statistics.mean(tests) * coming if tests else 0.0
-    return training / share * (1 - share) + regular + found.steps[0].metrics.get(TEST, 0.0)
+    # The last evaluation is as large as the first, and none of it is another trial's.
+    last = sum(found.steps[0].metrics.get(key, 0.0) for key in (TEST, SHARED))
+    return training / share * (1 - share) + regular + last
 
 
 def left(found: Record, now: float) -> float | None:

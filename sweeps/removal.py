@@ -11,7 +11,7 @@ from harness.machine import files
 from harness.tracking import reports
 from harness.tracking.listening import HOME
 from harness.tracking.mlflow import forget
-from harness.tracking.record import LOCK, held
+from harness.tracking.record import LOCK
 from sweeps.driver import drivers, told
 from sweeps.journal import FILE, Journal
 from sweeps.overview import names
@@ -71,7 +71,7 @@ def removal(runs: Path, name: str) -> Removal:
                 f"{sweep} is driven by {told(there)}; end that first: python -m sweeps cancel "
                 f"{sweep}"
             )
-    if running := [f.name for f in found.folders if held(f / LOCK)]:
+    if running := [f.name for f in found.folders if files.held(f / LOCK)]:
         raise ConfigError(f"{name}: {', '.join(running)} runs now; wait for it or end its process")
     return found
 
@@ -115,6 +115,7 @@ def usage(runs: Path) -> Iterator[tuple[str, int, str]]:
     for name, meaning in (
         ("models", "base models; made or hashed again when they are needed"),
         ("reference_scores", "responses of base models; sampled again when they are needed"),
+        ("base_evaluations", "evaluations of base models; made again when they are needed"),
         (REPORTS, "python -m analysis report NAME writes them again"),
         (HOME, "what listeners wrote of trials; a trial's goes with it"),
         ("artifacts", "MLflow's copies; published again from the trials' folders"),

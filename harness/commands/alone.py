@@ -40,15 +40,5 @@ def evaluator_of(
     rollout.check(source, ALONE.count, layout.device.value)
     engine = rollout.engine(source, source.tokens, prompts, layout.device.value, ALONE)
     policy = Policy(source.model(), rollout.temperature, layout)
-    return Evaluator(
-        engine=engine,
-        rollout=rollout,
-        task=config.task,
-        grader=Grader(task=config.task, limits=config.grading, folder=Path(config.runs)),
-        policy=policy,
-        reference=policy,
-        temperature=config.evaluation.temperature,
-        pass_k=config.evaluation.pass_k,
-        seed=config.seed,
-        samples=samples,
-    )
+    grader = Grader(task=config.task, limits=config.grading, folder=Path(config.runs))
+    return Evaluator.of(config, engine, grader, policy, policy, samples=samples)

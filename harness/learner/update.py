@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from harness.contract import estimated, lost
+from harness.distributed.ranks import Ranks
 from harness.distributed.sharding import whole
 from harness.learner.batching import Packed, packed, passes, row_lengths
 from harness.learner.columns import OLD, Awaited, OldLogprobs, joined
@@ -34,6 +35,8 @@ TERM_METRICS = {
     "entropy": "actor/entropy_loss",
     "value": "critic/vf_loss",
 }
+
+PADDING = "actor/padding"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +146,9 @@ def update(
     models.forget()
     layout = models.policy.layout
     awaited = _awaited(batch)
-    for part in passes(rows_b, row_lengths(rollout), layout.token_budget, layout.ranks):
+    lengths_B = row_lengths(rollout)
+    for part in passes(rows_b, lengths_B, layout.token_budget, layout.ranks):
+        totals.add_read(lengths_B[part.rows_b], part.counts)
         current = models.current(packed(rollout, part.rows_b), algorithm.columns)
         if awaited is not None:
             awaited.learn(part, current["logprobs_BT"].detach())
@@ -161,7 +166,7 @@ def update(
     if awaited is not None:
         awaited.settle(rows_b, batch.mask_BT, layout.ranks)
     stepped = _stepped(models, gradients, algorithm, batch.progress)
-    return layout.ranks.summed(totals.values) | stepped
+    return totals.over(layout.ranks) | stepped
 
 
 def _stepped(
@@ -249,6 +254,19 @@ class _Totals:
     """Metrics of one optimizer step, summed over its forward passes."""
 
     values: dict[str, float] = field(default_factory=dict)
+    read: dict[str, float] = field(default_factory=lambda: {"tokens": 0.0, "positions": 0.0})
+    """What went through the model, padding and dummy passes included, and what of it was meant."""
+
+    def over(self, ranks: Ranks) -> dict[str, float]:
+        """Those of all ranks; each must call it."""
+        found = ranks.summed(self.values | self.read)
+        share = found.pop("tokens") / found.pop("positions")
+        return found | {PADDING: 1 - share}
+
+    def add_read(self, lengths_b: Tensor, counts: bool) -> None:
+        """A pass over rows of so many tokens, padded to the longest."""
+        self.read["tokens"] += float(lengths_b.sum()) if counts else 0.0
+        self.read["positions"] += float(lengths_b.max() * len(lengths_b))
 
     def add_terms(self, shares: list[tuple[LossTerm, Tensor]]) -> None:
         for term, share in shares:

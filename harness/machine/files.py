@@ -66,6 +66,18 @@ def locked(path: Path, wait_s: float) -> Iterator[None]:
         yield
 
 
+def held(lock: Path) -> bool:
+    """Whether some process holds a lock; looking does not take it."""
+    if not lock.is_file():
+        return False
+    with lock.open("rb") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def temporary_name(folder: Path) -> Path:
     """What a folder is called while it is being written."""
     return folder.with_name(f".{folder.name}.new")

@@ -51,9 +51,22 @@ class Tokens:
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each prompt: the head once, whoever writes it, and nothing after the text.
 
+        A prompt is read once, however often it is asked for: the pool is looked at before a trial
+        starts, by its engine, and again whenever one of its prompts is sampled for.
+
         Raises:
             ConfigError: a text of which the tokenizer knows nothing.
         """
+        new = [text for text in dict.fromkeys(texts) if text not in self._read]
+        if new:
+            self._read.update(zip(new, self._ids(new), strict=True))
+        return [list(self._read[text]) for text in texts]
+
+    @cached_property
+    def _read(self) -> dict[str, list[int]]:
+        return {}
+
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         head, found = list(self.head), self._plain(list(texts))
         bodies = [list(dropwhile(head.__contains__, ids)) for ids in found]
         for text, body in zip(texts, bodies, strict=True):

@@ -141,6 +141,11 @@ class RolloutConfig(Protocol):
         ...
 
     @property
+    def batch_rows(self) -> int | None:
+        """Responses of the batches into which a call is cut; None: all are under way at once."""
+        ...
+
+    @property
     def cache_bytes(self) -> int | None:
         """What keys and values take on each rank; None: as much as the batch needs."""
         ...

@@ -49,6 +49,10 @@ class Transformers(Settings):
         return 1
 
     @property
+    def batch_rows(self) -> int | None:
+        return self.max_rows
+
+    @property
     def cache_bytes(self) -> int | None:
         return None
 

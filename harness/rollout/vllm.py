@@ -70,6 +70,10 @@ class Vllm(Settings):
         return self.tensor_parallel
 
     @property
+    def batch_rows(self) -> int | None:
+        return None
+
+    @property
     def cache_bytes(self) -> int | None:
         return int(self.cache_gb * 1e9)
 

@@ -50,6 +50,10 @@ class Run(Protocol):
         """Write one step, all or nothing."""
         ...
 
+    def learn(self, facts: Mapping[str, str]) -> None:
+        """Write what was found out of where the numbers come from."""
+        ...
+
     def table(self, step: int, table: Mapping[str, Sequence[Any]]) -> None:
         """Write the per-prompt results of an evaluation, before its step."""
         ...

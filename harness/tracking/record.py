@@ -6,7 +6,6 @@ attempt ends. `tables/` holds the per-prompt results of evaluations, `trial.json
 and a link that leads out of the folder is no part of it.
 """
 
-import fcntl
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +13,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
+
+from harness.machine.files import held
 
 RECORD, CONFIG, IDENTITY, TABLES, LOCK = (
     *("record.jsonl", "trial.json", "identity.json", "tables", "lock"),
@@ -55,7 +56,7 @@ class Record:
         identity: hash of what the trial is by content; "" when it is not known.
         seal: of the manifest that had planned the trial when it first started; "" without one.
         attempts: how often it was started.
-        facts: what the newest attempt said of where it ran.
+        facts: what the newest attempt said of where it ran, and what any found out on the way.
         steps: by number, without gaps from 0.
         tables: of the evaluations among the steps.
         started_ms, ended_ms: of the first attempt's start and the last one's end.
@@ -101,6 +102,7 @@ class _Read:
     seal: str = ""
     attempts: int = 0
     facts: dict[str, str] = field(default_factory=dict)
+    learned: dict[str, str] = field(default_factory=dict)
     steps: dict[int, Step] = field(default_factory=dict)
     started_ms: int | None = None
     end: dict[str, Any] | None = None
@@ -112,6 +114,7 @@ class _Read:
         """What each kind of event adds."""
         return {
             "start": self.start,
+            "facts": self.learn,
             "step": self.step,
             "end": self.ended,
             "warning": self.warning,
@@ -125,6 +128,9 @@ class _Read:
         self.facts = {str(key): str(value) for key, value in event["facts"].items()}
         self.started_ms = self.started_ms or _time(event)
         self.end = None
+
+    def learn(self, event: dict[str, Any]) -> None:
+        self.learned |= {str(key): str(value) for key, value in event["facts"].items()}
 
     def step(self, event: dict[str, Any]) -> None:
         metrics = {str(key): float(value) for key, value in event["metrics"].items()}
@@ -169,7 +175,7 @@ def read(folder: Path) -> Record | None:
         identity=str(identity.get("hash", "")),
         seal=found.seal,
         attempts=found.attempts,
-        facts=found.facts,
+        facts=found.facts | found.learned,
         steps=steps,
         tables={step: tables[step] for step in steps if step in tables},
         texts=[folder / name for name in TEXTS if inside(folder / name, folder)],
@@ -283,15 +289,3 @@ def finished_identities(checkpoints: Path) -> set[str]:
 def inside(path: Path, folder: Path) -> bool:
     """Whether a path is a file that really lies in a folder."""
     return path.is_file() and path.resolve().is_relative_to(folder.resolve())
-
-
-def held(lock: Path) -> bool:
-    """Whether some process holds a lock; looking does not take it."""
-    if not lock.is_file():
-        return False
-    with lock.open("rb") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False

@@ -25,6 +25,9 @@ class NoRun:
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Nothing is written."""
 
+    def learn(self, facts: Mapping[str, str]) -> None:
+        """Nothing is written."""
+
     def table(self, step: int, table: Mapping[str, Sequence[Any]]) -> None:
         """Nothing is written."""
 
@@ -62,6 +65,9 @@ class Recording:
         time_ms = self.writer.step(step, metrics)
         if self.copy is not None:
             self.copy.step(step, metrics, time_ms)
+
+    def learn(self, facts: Mapping[str, str]) -> None:
+        self.writer.learn(facts)
 
     def table(self, step: int, table: Mapping[str, Sequence[Any]]) -> None:
         self.writer.table(step, table)

@@ -30,6 +30,10 @@ class Writer:
         """An attempt begins, planned by the manifest of that seal."""
         self._append("start", id=self.id, seal=seal, facts=dict(facts))
 
+    def learn(self, facts: Mapping[str, str]) -> None:
+        """What was found out of where the numbers come from, beside the attempt's own facts."""
+        self._append("facts", facts=dict(facts))
+
     def step(self, step: int, metrics: Mapping[str, float]) -> int:
         """One step, all or nothing; returns its time in ms since 1970."""
         time_ms = self._append("step", step=step, metrics=dict(metrics))

@@ -321,6 +321,7 @@ def test_metrics_of_an_update_by_hand(source: Source, uneven: Rollout, name: str
     } | ({"actor/kl_loss": kl_loss} if name == "grpo" else {})
     _, metrics = updated(source.model(), uneven, ALGORITHMS[name], 200)
     norm = metrics.pop("actor/grad_norm")
+    assert 0 < metrics.pop("actor/padding") < 0.3
     assert metrics == pytest.approx(expected, rel=1e-4, abs=1e-6)
     assert 0 < clipped < tokens
     assert norm > 0

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from harness.algorithms.ppo import Ppo
+from harness.distributed.ranks import ALONE
 from harness.distributed.sharding import Layout
+from harness.learner.batching import row_lengths
 from harness.learner.critic import Critic
 from harness.learner.optimizer import Optimizer
 from harness.learner.policy import Policy
-from harness.learner.update import Models, estimates, update
+from harness.learner.update import PADDING, Models, _Totals, estimates, update
 from harness.maths.returns import CriticSettings
 from harness.maths.tensor_ops import Reduction, on_tokens
 from harness.models.loading import Source
@@ -94,8 +96,25 @@ def test_entropy_and_full_kl_have_their_gradients(
     mean = total / rollout.mask_BT.sum()
     mean.backward()
     assert metrics["actor/kl_loss"] == pytest.approx(mean.item(), rel=1e-4)
+    lengths_B = row_lengths(rollout)
+    whole = 1 - float(lengths_B.sum()) / (len(lengths_B) * int(lengths_B.max()))  # in one pass
+    assert metrics[PADDING] == whole if token_budget == 10**6 else metrics[PADDING] < whole / 2
     for got, p in zip(gradients(policy.module.model), model.parameters(), strict=True):
         torch.testing.assert_close(got, p.grad, rtol=1e-3, atol=1e-6)
+
+
+def test_padding_is_what_passes_read_beside_the_rows() -> None:
+    """Rows of 3, 5 and 8 tokens are read as 3 x 8 positions: 16 of 24 are meant, 1/3 is padding.
+
+    With 4 and 4, which need none, 24 of 32; with another rank's dummy pass over 8, 24 of 40.
+    """
+    totals = _Totals()
+    totals.add_read(torch.tensor([3, 5, 8]), counts=True)
+    assert totals.over(ALONE) == {PADDING: pytest.approx(1 / 3)}
+    totals.add_read(torch.tensor([4, 4]), counts=True)
+    assert totals.over(ALONE) == {PADDING: pytest.approx(1 / 4)}
+    totals.add_read(torch.tensor([8]), counts=False)
+    assert totals.over(ALONE) == {PADDING: pytest.approx(2 / 5)}
 
 
 def critic_of(model: Any) -> Critic:

@@ -16,7 +16,15 @@ from harness.distributed.sharding import Layout
 from harness.learner.policy import Policy
 from harness.machine import progress
 from harness.machine.progress import Wait
-from harness.measure.evaluation import Evaluator, _by_kind, _lengths, _table, kinds, pass_at_k
+from harness.measure.evaluation import (
+    AT_AN_END,
+    Evaluator,
+    _by_kind,
+    _lengths,
+    _table,
+    kinds,
+    pass_at_k,
+)
 from harness.models.loading import Source
 from harness.rollout.engine import Request, Stream
 from harness.rollout.grading import Grader
@@ -204,7 +212,7 @@ def test_distance_and_entropy_are_token_means(evaluator: Evaluator, task: Countd
 
 
 def test_what_is_measured_at_an_end(evaluator: Evaluator, task: Countdown) -> None:
-    metrics, counts = evaluator.at_an_end(5)
+    metrics, table = evaluator.measured(5, at_an_end=True)
     held_out = task.held_out()
 
     def right(name: str, samples: int, sampling: Sampling) -> list[bool]:
@@ -225,14 +233,14 @@ def test_what_is_measured_at_an_end(evaluator: Evaluator, task: Countdown) -> No
         Sampling(max_new_tokens=20, temperature=0.8, forbidden_after=(("=", "1"),)),
     )
     solved = [any(many[i : i + 3]) for i in range(0, len(many), 3)]
-    assert metrics == {
+    assert {key: metrics[key] for key in AT_AN_END} == {
         "eval/greedy_accuracy": pytest.approx(sum(greedy) / 64),
         "eval/pass_at_k": pytest.approx(sum(solved) / 64),
         "eval/avg_at_k": pytest.approx(sum(many) / 192),
         "eval/accuracy_no_early_stop": pytest.approx(sum(patient) / 64),
     }
     assert sum(many) / len(many) < metrics["eval/pass_at_k"] < 1
-    assert counts == {
+    assert {key: table[key] for key in ("samples", "samples_right")} == {
         "samples": [3] * 64,
         "samples_right": [sum(many[i : i + 3]) for i in range(0, len(many), 3)],
     }

@@ -16,6 +16,7 @@ from harness.learner.batching import packed
 from harness.learner.optimizer import Optimizer
 from harness.learner.policy import Policy
 from harness.models.loading import Source
+from harness.models.tokens import Tokens
 from harness.rollout.stops import completed
 from harness.rollout.transformers import Transformers
 from harness.tasks.templates import Chat, Question
@@ -146,3 +147,22 @@ def test_a_stop_string_is_completed_by_one_token(
     before: str, after: str, stops: list[str], expected: bool
 ) -> None:
     assert completed(before, after, stops) == expected
+
+
+def test_a_prompt_is_read_by_the_tokenizer_once(tokens: Tokens) -> None:
+    """However often it is asked for; and what is given out is the caller's to change."""
+    asked: list[str] = []
+
+    class Counted:
+        name_or_path = ""
+
+        def __call__(self, text: Any, **options: Any) -> Any:
+            asked.extend([text] if isinstance(text, str) else text)
+            return tokens.tokenizer(text, **options)
+
+    own, texts = Tokens(Counted(), tokens.ends), ["Q7 8 3=4?", "Q1 2 3=6?"]
+    assert own.ids([texts[0]]) == tokens.ids(texts[:1])
+    first = own.ids([*texts, texts[0]])
+    first[0].append(0)
+    assert own.ids([*texts, texts[0]]) == tokens.ids([*texts, texts[0]])
+    assert [asked.count(text) for text in texts] == [1, 1]

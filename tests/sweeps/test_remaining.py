@@ -19,12 +19,17 @@ CONFIG = {
 LAST_MS = 900_000_000
 
 
-def written(folder: Path, steps: int) -> Record:
-    """A start of 5 s, a first evaluation of 8, and an hour's pause before the newest step."""
+def written(folder: Path, steps: int, shared: float = 0.0) -> Record:
+    """A start of 5 s, a first evaluation of 8, and an hour's pause before the newest step.
+
+    Args:
+        shared: seconds of the first evaluation that other trials had spent.
+    """
     folder.mkdir()
     (folder / record.CONFIG).write_text(json.dumps(CONFIG))
     start = {"event": "start", "id": "a", "seal": "", "facts": {}, "time_ms": 1_000_000}
-    first = {"timing_s/start": 5.0, "timing_s/testing": 8.0, "budget/updates": 0}
+    first = {"timing_s/start": 5.0, "timing_s/testing": 8.0 - shared, "budget/updates": 0}
+    first["timing_s/testing_shared"] = shared
     later = {"timing_s/step": 10.0, "timing_s/testing": 2.0}
     events = [start, {"event": "step", "step": 0, "metrics": first, "time_ms": 1_013_000}]
     for i in range(1, steps + 1):
@@ -51,6 +56,13 @@ def test_training_evaluations_and_the_last_evaluation_are_each_counted(tmp_path:
     assert left(found, now + 3) == pytest.approx(23)
     assert left(found, now + 100) == pytest.approx(16)
     assert whole(found) == pytest.approx(59)
+
+
+def test_the_last_evaluation_is_as_long_as_the_first_would_have_been_alone(tmp_path: Path) -> None:
+    """6 of its 8 s were others': still 8 to come, and 5 + 2 + 20 + 26 = 53 as a whole."""
+    found = written(tmp_path / "a", 2, shared=6.0)
+    assert rest(found) == pytest.approx(26)
+    assert whole(found) == pytest.approx(53)
 
 
 def test_before_the_first_step_nothing_is_said_and_after_the_last_nothing_is_left(

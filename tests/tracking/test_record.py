@@ -68,6 +68,18 @@ def test_a_warning_is_kept_once_over_all_attempts(tmp_path: Path) -> None:
     }
 
 
+def test_what_was_found_out_stays_when_a_trial_is_resumed(tmp_path: Path) -> None:
+    folder = written(tmp_path / "t", status=None)
+    Writer(folder).learn({"base_evaluation": "a's"})
+    again = Writer(folder)
+    again.start({"threads": "2"}, seal="5ea1")
+    again.learn({"base_evaluation": "b's"})
+    record = read(folder)
+    assert record is not None
+    assert record.facts == {"threads": "2", "base_evaluation": "b's"}
+    assert record.last == 2
+
+
 def test_a_folder_without_a_record_has_none(tmp_path: Path) -> None:
     assert read(tmp_path) is None
     (tmp_path / RECORD).write_text("")
