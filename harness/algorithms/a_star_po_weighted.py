@@ -29,7 +29,7 @@ class AStarPoWeighted:
 
     Attributes:
         group_size: responses of the policy per prompt.
-        value_samples: N, the base's responses per prompt, at first and after each of the boundaries.
+        value_samples: N, the base's responses per prompt, at first and after each boundary.
         value_boundaries: shares of the budget at which N changes, rising.
         beta: β of V* and of the scheme `exp`.
         scheme: how an advantage becomes a weight.
