@@ -22,6 +22,7 @@ class Prompt:
     problem: str
     """Cluster of the prompt: orderings of one problem share it."""
     difficulty: int
+    """The level that a curriculum moves through; for Countdown, how many numbers it has."""
     answer: Any
     """What the task's grader needs."""
     part: str = ""

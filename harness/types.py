@@ -23,11 +23,17 @@ class Sampling:
     """How responses are drawn. `stop` strings end a response and stay in it."""
 
     temperature: float = 1.0
+    """Logits are divided by it; 0 is greedy."""
     top_p: float = 1.0
+    """Share of the probability that is sampled from; 1: all of it."""
     top_k: int = 0
+    """Number of the likeliest tokens that are sampled from; 0: all."""
     min_new_tokens: int = 0
+    """Tokens before which no end token is drawn."""
     max_new_tokens: int
+    """Tokens at which a response is cut."""
     stop: tuple[str, ...] = ()
+    """Texts that end a response."""
     forbidden_after: tuple[tuple[str, str], ...] = ()
     """Pairs (previous token, token): the second may not directly follow the first."""
 
@@ -37,6 +43,7 @@ class RolloutPlan:
     """What a step asks the rollout for: the algorithm's to say."""
 
     group_size: int
+    """G, responses per prompt."""
     temperature: float | None = None
     """None: the rollout's own temperature. 0: greedy."""
     greedy: bool = False
@@ -118,12 +125,15 @@ class Graded:
     """A rollout and what the task says of it: all that a reward sees."""
 
     rollout: Rollout
+    """What was sampled."""
     grades: tuple[Grade, ...]
     """B entries."""
     budget: int
     """The maximum response budget C in tokens, whatever the window is."""
     seed: int
+    """The trial's."""
     step: int
+    """Of the trial, from 1."""
     first: int
     """Number of the first row; no other response of the seed and step has a row's number.
 
@@ -152,7 +162,9 @@ class Batch:
     """The whole batch of a step, as `advantages` sees it."""
 
     group_B: Tensor
+    """int64 (B,), equal number = same prompt."""
     mask_BT: Tensor
+    """bool (B,T), true up to and including the end token."""
     rewards_BT: Tensor
     """Token-level rewards; a response's reward stands on its last token."""
     budget: int
@@ -185,10 +197,15 @@ class Minibatch:
     logprobs_BT: Tensor
     """Log-probs of the sampled tokens under the current policy, with gradient."""
     advantages_BT: Tensor
+    """What `advantages` made of these rows; constant in the loss."""
     mask_BT: Tensor
+    """bool (B,T), true up to and including the end token."""
     budget: int
+    """As in Batch."""
     columns: Mapping[str, Tensor]
+    """These rows of the batch's columns."""
     progress: float = 0.0
+    """As in Batch."""
 
     def __getitem__(self, name: str) -> Tensor:
         """A declared column.
@@ -213,6 +230,7 @@ class Estimates:
     """Advantages together with what else an algorithm reads off the whole batch."""
 
     advantages_BT: Tensor
+    """(B,T), 0 where the mask is false."""
     columns: Mapping[str, Tensor] = field(default_factory=dict)
     """More columns for its loss."""
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -228,7 +246,9 @@ class LossTerm:
     values: Tensor
     """(B,T) per token or (B,) per response."""
     reduction: Reduction
+    """How the core makes one number of the values."""
     weight: float = 1.0
+    """What the term counts in the sum."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,7 +256,9 @@ class Loss:
     """Terms to descend on and per-token diagnostics, reduced by the core to a token mean."""
 
     terms: tuple[LossTerm, ...]
+    """Their weighted sum is descended on."""
     diagnostics: Mapping[str, Tensor] = field(default_factory=dict)
+    """(B,T) by name; names are the core's or declared in METRICS."""
 
 
 @dataclass(frozen=True, kw_only=True)

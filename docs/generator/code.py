@@ -12,6 +12,9 @@ from docs.generator import choices
 from harness import protocols, testing, types
 from harness.manual import meanings
 
+# What `harness.types` offers from elsewhere.
+TAKEN_OVER = {"harness.types": ("harness.prompts", "harness.maths.tensor_ops")}
+
 
 def python() -> str:
     """The page: examples that run, then each name with its docstring."""
@@ -24,11 +27,12 @@ def python() -> str:
 
 
 def _own(module: ModuleType) -> dict[str, type]:
-    """Public classes that a module defines, in its order."""
+    """Public classes that a module defines, in its order; `types` those it takes over as well."""
+    homes = {module.__name__, *TAKEN_OVER.get(module.__name__, ())}
     return {
         name: thing
         for name, thing in vars(module).items()
-        if inspect.isclass(thing) and thing.__module__ == module.__name__ and name[0] != "_"
+        if inspect.isclass(thing) and thing.__module__ in homes and name[0] != "_"
     }
 
 
@@ -49,8 +53,11 @@ def _class(name: str, cls: type) -> str:
     """A class: what it is, its fields with their meanings, its methods."""
     (tree,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
     assert isinstance(tree, ast.ClassDef)
-    rows = [f"| `{member}` | {choices.cell(text)} |" for member, text in _members(tree, cls)]
+    members = list(_members(tree, cls))
+    rows = [f"| `{member}` | {choices.cell(text)} |" for member, text in members]
     table = "\n".join(["| member | what it is |", "|---|---|", *rows]) if rows else ""
+    if not any(text for _, text in members):  # of an enumeration, whose docstring has said it
+        table = ", ".join(f"`{member}`" for member, _ in members)
     about = (inspect.getdoc(cls) or "").partition("Attributes:")[0].strip()
     return "\n\n".join(part for part in (f"### {name}", _sections(about), table) if part)
 
@@ -63,7 +70,7 @@ def _members(tree: ast.ClassDef, cls: type) -> Iterator[tuple[str, str]]:
             kind = ast.unparse(node.annotation)
             yield f"{node.target.id}: {kind}", said.get(node.target.id) or _text(following)
         elif isinstance(node, ast.Assign):
-            yield ast.unparse(node), ""
+            yield ast.unparse(node), _text(following)
         elif isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
             plain = [ast.unparse(each) for each in node.decorator_list]
             call = "" if "property" in plain else f"({ast.unparse(node.args)})"
@@ -77,10 +84,15 @@ def _text(node: ast.stmt | None) -> str:
 
 
 def _sections(doc: str) -> str:
-    """`Args:` and its like as lists; a name before its colon as code."""
+    """`Args:` and its like as lists, an example as code; what names nothing stays a paragraph."""
 
     def listed(found: re.Match[str]) -> str:
-        entries = re.sub(r"^    (\w[\w, ]*): ", r"- `\1`: ", found[2], flags=re.MULTILINE)
+        text = textwrap.dedent(found[2])
+        if found[1] == "Example":
+            code = re.sub(r"^(>>>|\.\.\.) ", "", text.rstrip(), flags=re.MULTILINE)
+            return f"```python\n{code}\n```\n"
+        entries = re.sub(r"^(\w[\w, ]*): ", r"- `\1`: ", text, flags=re.MULTILINE)
         return f"**{found[1]}**\n\n{entries}"
 
-    return re.sub(r"^(Args|Returns|Raises):\n((?: {4}.*\n?)+)", listed, doc, flags=re.MULTILINE)
+    sections = r"^(Example|Args|Returns|Raises):\n((?: {4}.*\n?)+)"
+    return re.sub(sections, listed, doc, flags=re.MULTILINE)

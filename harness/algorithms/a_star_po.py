@@ -34,7 +34,7 @@ class AStarPo:
 
     Attributes:
         group_size: responses of the policy per prompt.
-        value_samples: N.
+        value_samples: N, the base's responses per prompt that V* is estimated from.
         beta1: β1 > 0; towards 0 V* is the best of the N, towards infinity their mean.
         beta2: β2 > 0, the pull towards the base.
         drop_all_wrong: leave out prompts for which all N rewards are 0.

@@ -29,12 +29,13 @@ class AStarPoWeighted:
 
     Attributes:
         group_size: responses of the policy per prompt.
-        value_samples: N, at first and after each of the boundaries.
+        value_samples: N, the base's responses per prompt, at first and after each boundary.
         value_boundaries: shares of the budget at which N changes, rising.
         beta: β of V* and of the scheme `exp`.
         scheme: how an advantage becomes a weight.
-        adv_clip: c.
-        weight_min, weight_max: of the scheme `normalized_advantage`.
+        adv_clip: c, what a normalized advantage is at most, either way.
+        weight_min: smallest weight of the scheme `normalized_advantage`.
+        weight_max: its largest weight.
         kl_coefficient: β_KL; 0 switches the KL off.
         share_v_star: all seeds use the base's responses of seed 0.
     """

@@ -21,7 +21,8 @@ class Cispo:
 
     Attributes:
         group_size: responses per prompt, at least 2.
-        clip_low, clip_high: ε of the weight's clip; ε_low = 1 lets every small weight be.
+        clip_low: ε_low: a weight is at least 1 - ε_low; 1 lets every small weight be.
+        clip_high: ε_high: a weight is at most 1 + ε_high.
         cap: an absolute bound that replaces both (TRL's form); null takes the clip.
         std_epsilon: added to the standard deviation of a group.
     """

@@ -35,7 +35,8 @@ class Dapo:
 
     Attributes:
         group_size: responses per prompt, at least 2.
-        clip_low, clip_high: ε of the ratio clip.
+        clip_low: ε_low: how far below 1 a token's ratio counts.
+        clip_high: ε_high: how far above 1 it counts.
         std_epsilon: ε added to the standard deviation.
         dynamic_sampling: replace groups without a signal.
         max_batches: rollouts that a step may take to fill itself.

@@ -29,7 +29,8 @@ class Gspo:
 
     Attributes:
         group_size: responses per prompt, at least 2.
-        clip_low, clip_high: ε of the ratio's clip.
+        clip_low: ε_low: how far below 1 a response's ratio counts.
+        clip_high: ε_high: how far above 1 it counts.
         std_epsilon: added to the standard deviation of a group.
     """
 

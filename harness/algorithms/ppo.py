@@ -29,11 +29,16 @@ class Ppo:
 
     Attributes:
         group_size: responses per prompt, not compared with each other.
-        clip_low, clip_high, dual_clip: ε and c > 1; null switches the dual clip off.
-        gamma, lam: γ and λ of the advantages; 1 is Monte Carlo.
+        clip_low: ε_low: how far below 1 a token's ratio counts.
+        clip_high: ε_high: how far above 1 it counts.
+        dual_clip: c > 1, the bound where A < 0 and the ratio is large; null switches it off.
+        gamma: γ, what a reward one token later is worth; 1 counts all alike.
+        lam: λ of the advantages: 1 is Monte Carlo, 0 trusts the critic after one token.
         critic_lam: λ of the returns; null takes `lam`.
         length_alpha: α of a length-adaptive λ of the advantages; null takes `lam`.
-        value_clip, value_coefficient, entropy_coefficient: ε_v (null: no clip), c_v and c_H.
+        value_clip: ε_v, how far a value moves from its old one in an update; null: no clip.
+        value_coefficient: c_v, weight of the critic's loss beside the policy's.
+        entropy_coefficient: c_H, weight of the entropy, which is rewarded.
         kl: the KL in the reward.
         critic: its model, learning rate and warm-up.
     """

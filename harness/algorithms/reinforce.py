@@ -31,7 +31,7 @@ class Reinforce:
 
     Attributes:
         group_size: responses per prompt, not compared with each other.
-        gamma: γ.
+        gamma: γ, what a reward one token later is worth; 1 counts all alike.
         baseline: b.
     """
 

@@ -36,7 +36,8 @@ class ReinforcePlusPlus:
         group_size: responses per prompt; at least 2 with the group baseline.
         group_baseline: the baseline form; its scores have no KL.
         gamma: γ of the plain form.
-        clip_low, clip_high: ε.
+        clip_low: ε_low: how far below 1 a token's ratio counts.
+        clip_high: ε_high: how far above 1 it counts.
         kl: the KL in the reward of the plain form.
     """
 

@@ -29,7 +29,8 @@ class TinyZeroGrpo:
 
     Attributes:
         group_size: responses per prompt, at least 2.
-        clip_low, clip_high: ε of the ratio clip.
+        clip_low: ε_low: how far below 1 a token's ratio counts.
+        clip_high: ε_high: how far above 1 it counts.
         std_epsilon: ε added to the standard deviation.
         kl_coefficient: β of the k3 term.
         kl_sign_bug: subtract the KL term, as the original does.

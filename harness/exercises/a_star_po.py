@@ -166,6 +166,10 @@ A_STAR_PO_LOSS = Exercise(
             "V* is missing: the target is the advantage r - V*, not the reward",
             _of(lambda s, r, v, b: b * s - r),
         ),
+        Mistake(
+            "β2 belongs to the log-ratio alone, not to V*",
+            _of(lambda s, r, v, b: b * s - (r - b * v)),
+        ),
         Mistake("β2 in front of the log-ratio is missing", _of(lambda s, r, v, b: s - (r - v))),
         Mistake(
             "the batch is summed: the loss is a mean over all responses",
@@ -255,6 +259,11 @@ WANTED = Exercise(
             "the tolerance is missing: it shrinks although the window is as near to the mean "
             "length as it should be",
             _decision(near=0),
+        ),
+        Mistake(
+            "it shrinks whenever enough succeed: only where the window is further above the mean "
+            "length than the tolerance",
+            _decision(near=-(10**6)),
         ),
         Mistake(
             "hold-growth is missing: a good window that has not changed for hold_steps steps grows",

@@ -150,6 +150,14 @@ GAE = Exercise(
             "the sign of V_t is wrong: δ_t = r_t + γ V_{t+1} - V_t",
             lambda r, v, m, gamma, lam: returns.gae(r + 2 * v, v, m, gamma, lam),
         ),
+        Mistake(
+            "V_t is not subtracted: δ_t = r_t + γ V_{t+1} - V_t",
+            lambda r, v, m, gamma, lam: returns.gae(r + v, v, m, gamma, lam),
+        ),
+        Mistake(
+            "it gives the returns A_t + V_t: asked for are the advantages A_t alone",
+            lambda r, v, m, gamma, lam: returns.gae(r, v, m, gamma, lam) + v * m,
+        ),
         Mistake(FORWARDS, _loop_forwards),
         Mistake(
             "off by one: δ_t takes V_t for the next value; it is V_{t+1}, and 0 after the last "
@@ -204,6 +212,12 @@ def _scaled(x_BT: Tensor, mask_BT: Tensor, power: float, lost: int) -> Tensor:
     return centred_BT / (variance + ops.WHITEN_EPSILON) ** power
 
 
+def _outside_the_root(x_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    variance = x_BT[mask_BT.bool()].var()
+    centred_BT = (x_BT - ops.masked_mean(x_BT, mask_BT)).masked_fill(~mask_BT.bool(), 0.0)
+    return centred_BT / (variance.sqrt() + ops.WHITEN_EPSILON)
+
+
 def _uncentred(x_BT: Tensor, mask_BT: Tensor) -> Tensor:
     x_BT = x_BT.masked_fill(~mask_BT.bool(), 0.0)
     centred_BT = x_BT - ops.masked_mean(x_BT, mask_BT)
@@ -250,6 +264,11 @@ MASKED_WHITEN = Exercise(
         Mistake(
             "it divides by the variance: whitening divides by its square root",
             lambda x, m: _scaled(x, m, 1.0, 1),
+        ),
+        Mistake(
+            "epsilon is added to the standard deviation: it belongs inside the root, beside the "
+            "variance",
+            _outside_the_root,
         ),
         Mistake("the mean is not subtracted", _uncentred),
         Mistake(

@@ -44,6 +44,20 @@ def _equal_rewards(learned: Learned) -> bool:
     return bool((learned(x_B, group_B, EPSILON) == 0).all())
 
 
+def _epsilon_is_added(learned: Learned) -> bool:
+    """Rewards 3 and 1: ±1 over sqrt(2) + .5."""
+    x_B, group_B = torch.tensor([3.0, 1.0], dtype=torch.float64), torch.zeros(2, dtype=torch.long)
+    return bool((learned(x_B, group_B, 0.5)[0] - 1 / (2**0.5 + 0.5)).abs() < 1e-9)
+
+
+def _absolute(x_B: Tensor, group_B: Tensor, epsilon: float) -> Tensor:
+    """Over the mean absolute deviation."""
+    same_BB = (group_B[:, None] == group_B[None, :]).to(x_B.dtype)
+    centred_B = ops.group_center(x_B, group_B)
+    deviation_B = same_BB @ centred_B.abs() / same_BB.sum(-1)
+    return centred_B / (torch.where(alone(group_B), 1.0, deviation_B) + epsilon)
+
+
 GROUP_NORMALIZE = Exercise(
     name="group_normalize",
     data=(
@@ -57,6 +71,11 @@ GROUP_NORMALIZE = Exercise(
             "does not happen",
             _equal_rewards,
         ),
+        Property(
+            "epsilon is added to the standard deviation: it is an argument, neither a bound nor a "
+            "number of your own",
+            _epsilon_is_added,
+        ),
     ),
     mistakes=(
         Mistake(
@@ -67,6 +86,10 @@ GROUP_NORMALIZE = Exercise(
         Mistake(
             "the standard deviation is missing: x - mean is Dr. GRPO's advantage",
             lambda x, g, e: ops.group_center(x, g),
+        ),
+        Mistake(
+            "the mean absolute deviation stands in place of the standard deviation",
+            _absolute,
         ),
         Mistake(
             "it divides by the variance, not by its square root",
@@ -113,6 +136,21 @@ def _padding(learned: Learned) -> bool:
     )
 
 
+def _parts_add_up(learned: Learned) -> bool:
+    """Two micro-batches of three and two responses, one of them empty, counted together."""
+    lengths_B = torch.tensor([3, 1, 2, 0, 3])
+    mask_BT = torch.arange(3) < lengths_B[:, None]
+    values_BT = torch.arange(15, dtype=torch.float64).reshape(5, 3)
+    counts = Counts.of(mask_BT, budget=7)
+    return all(
+        torch.allclose(
+            sum(learned(values_BT[i], mask_BT[i], mode, counts) for i in (slice(3), slice(3, 5))),
+            ops.reduced(values_BT, mask_BT, mode, counts),
+        )
+        for mode in MODES.values()
+    )
+
+
 Total = Callable[[Tensor, Tensor, Counts], Tensor]
 
 
@@ -145,7 +183,14 @@ def _unmasked(values_BT: Tensor, mask_BT: Tensor, reduction: Reduction, counts: 
 REDUCED = Exercise(
     name="reduced",
     data=(Data(_total, op="aggregate"),),
-    properties=(Property(MASKED, _padding),),
+    properties=(
+        Property(MASKED, _padding),
+        Property(
+            "it counts what it was given: a batch may come in parts, whose shares have to add up; "
+            "divide by `counts`, which is of the whole batch",
+            _parts_add_up,
+        ),
+    ),
     mistakes=(
         Mistake(MASKED, _unmasked),
         Mistake(

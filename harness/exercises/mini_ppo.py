@@ -23,7 +23,10 @@ from harness.types import Minibatch
 
 # Weights move by minus the gradient: what is compared is the gradient itself.
 STEP = 1.0
-PPO = Ppo(value_coefficient=0.5, entropy_coefficient=0.1, value_clip=0.2)
+# None is a default, and no two are alike: a number that is written into the code shows.
+PPO = Ppo(
+    clip_low=0.1, clip_high=0.3, value_clip=0.25, value_coefficient=0.4, entropy_coefficient=0.15
+)
 METRICS = ("actor/entropy", "actor/pg_clipfrac", "actor/ppo_kl")
 STATES, VOCABULARY = 4, 3
 
@@ -135,6 +138,11 @@ def _fresh(minibatch: Minibatch) -> Minibatch:
     return replace(minibatch, columns=columns)
 
 
+def _swapped(minibatch: Minibatch) -> Minibatch:
+    columns = {**minibatch.columns, "old_logprobs_BT": minibatch.logprobs_BT}
+    return replace(minibatch, logprobs_BT=minibatch["old_logprobs_BT"], columns=columns)
+
+
 def _unmasked(minibatch: Minibatch) -> Minibatch:
     return replace(minibatch, mask_BT=torch.ones_like(minibatch.mask_BT))
 
@@ -159,6 +167,16 @@ MINIBATCH_UPDATE = Exercise(
             "the sign of the entropy is wrong: subtract entropy_coefficient times the entropy, so "
             "that it is kept up",
             _Update(weights={"entropy": -1}),
+        ),
+        Mistake(
+            "no gradient reaches the policy: torch.no_grad() or .detach() stands around its "
+            "log-probs",
+            _Update(weights={"policy": 0, "entropy": 0}),
+        ),
+        Mistake(
+            "the ratio is upside down: clipped_policy_loss takes the current log-probs first, then "
+            "the rollout's",
+            _Update(change=_swapped),
         ),
         Mistake("the entropy is missing in the loss", _Update(weights={"entropy": 0})),
         Mistake(

@@ -95,8 +95,19 @@ def _unclipped(r: Tensor, a: Tensor, low: float, high: float) -> tuple[Tensor, T
     return plain, clipped > plain
 
 
-def _above_only(r: Tensor, a: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
-    plain, clipped = -a * r, -a * r.clamp(max=1 + high)
+def _bounded(bounds: Callable[[float, float], tuple[float, float]]) -> Rule:
+    """The right rule, whose ratio is held between other bounds."""
+
+    def made(r: Tensor, a: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
+        plain, clipped = -a * r, -a * r.clamp(*bounds(low, high))
+        return torch.maximum(plain, clipped), clipped > plain
+
+    return made
+
+
+def _product(r: Tensor, a: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
+    plain = -a * r
+    clipped = plain.clamp(1 - low, 1 + high)
     return torch.maximum(plain, clipped), clipped > plain
 
 
@@ -136,7 +147,21 @@ CLIPPED = Exercise(
         Mistake("the clip is missing in the loss", _rule(_unclipped)),
         Mistake(
             "it clips the ratio from above only: the lower bound 1 - clip_low is missing",
-            _rule(_above_only),
+            _rule(_bounded(lambda low, high: (0.0, 1 + high))),  # a ratio is above 0
+        ),
+        Mistake(
+            "clip_low and clip_high are swapped: the ratio is held between 1 - clip_low and "
+            "1 + clip_high",
+            _rule(_bounded(lambda low, high: (1 - high, 1 + low))),
+        ),
+        Mistake(
+            "the bounds are clip_low and clip_high themselves: the ratio is held between "
+            "1 - clip_low and 1 + clip_high",
+            _rule(_bounded(lambda low, high: (low, high))),
+        ),
+        Mistake(
+            "it clips the product of ratio and advantage: clip the ratio alone, then multiply",
+            _rule(_product),
         ),
         Mistake(
             "clipped_BT says where the ratio is outside the range; it must say where the clipped "

@@ -74,6 +74,17 @@ def _next(rewards_BT: Tensor, mask_BT: Tensor, gamma: float) -> Tensor:
     return (to_go(rewards_BT, mask_BT, gamma) - rewards_BT) * mask_BT
 
 
+def _from_the_start(rewards_BT: Tensor, mask_BT: Tensor, gamma: float) -> Tensor:
+    """Every reward counts gamma^its position, seen from wherever."""
+    powers_T = gamma ** torch.arange(rewards_BT.shape[1], dtype=rewards_BT.dtype)
+    return to_go(rewards_BT * powers_T, mask_BT, 1.0)
+
+
+SO_FAR = (
+    "it adds up from the first token: that is the reward so far, not the reward to go; begin at "
+    "the last token"
+)
+
 TO_GO = Exercise(
     name="to_go",
     data=(
@@ -92,10 +103,12 @@ TO_GO = Exercise(
     ),
     properties=(Property(MASKED, _padding_is_ignored), Property(BLANKED, _padding_is_blank)),
     mistakes=(
+        Mistake(SO_FAR, _so_far),
+        Mistake(SO_FAR, lambda r, m, gamma: _so_far(r, m, 1.0)),
         Mistake(
-            "it adds up from the first token: that is the reward so far, not the reward to go; "
-            "begin at the last token",
-            _so_far,
+            "it discounts from the first token: seen from token t, a reward k tokens ahead counts "
+            "gamma^k, wherever t is",
+            _from_the_start,
         ),
         Mistake(
             "gamma is missing: a reward that lies k tokens ahead counts gamma^k",
@@ -194,6 +207,10 @@ REINFORCE_LOSS = Exercise(
             "makes the estimate unbiased",
             lambda lp, a, m: _term(lp.exp(), a, m).sum() / m.sum(),
         ),
+        Mistake(
+            "the advantages are missing: every response is made likelier, good or bad",
+            lambda lp, a, m: _term(lp, torch.ones_like(a), m).sum() / m.sum(),
+        ),
     ),
 )
 
@@ -238,6 +255,10 @@ LEAVE_ONE_OUT = Exercise(
         Mistake(
             "the wrong axis: the baseline is taken of the whole batch, not of the response's group",
             lambda x, g: ops.leave_one_out(x, torch.zeros_like(g)),
+        ),
+        Mistake(
+            "it returns the baseline: subtract it from the response's own reward",
+            lambda x, g: torch.where(alone(g), x, x - ops.leave_one_out(x, g)),
         ),
         Mistake(
             "the baseline is the sum of the others, not their mean",

@@ -126,6 +126,19 @@ def _hochberg(p: FloatArray) -> FloatArray:
     return found
 
 
+def _from_the_largest(p: FloatArray) -> FloatArray:
+    order = np.argsort(-p, kind="stable")
+    found = np.empty_like(p)
+    found[order] = np.maximum.accumulate(np.minimum(p[order] * np.arange(len(p), 0, -1.0), 1.0))
+    return found
+
+
+FALSE_DISCOVERIES = (
+    "that is Benjamini and Hochberg's: it bounds the share of false discoveries; Holm's bounds the "
+    "chance of a single one"
+)
+
+
 def _larger_family(learned: Learned) -> bool:
     """A test more in the family never makes another p smaller."""
     few, more = np.array([0.01, 0.04]), np.array([0.01, 0.04, 0.03])
@@ -166,10 +179,11 @@ HOLM = Exercise(
             lambda p: _scaled(p, np.arange(1.0, len(p) + 1)),
         ),
         Mistake(
-            "that is Benjamini and Hochberg's: it bounds the share of false discoveries; Holm's "
-            "bounds the chance of a single one",
-            _hochberg,
+            "it begins with the largest p: the order is from the smallest to the largest",
+            _from_the_largest,
         ),
+        Mistake(FALSE_DISCOVERIES, _hochberg),
+        Mistake(FALSE_DISCOVERIES, lambda p: _scaled(p, len(p) / np.arange(1.0, len(p) + 1))),
         Mistake("nothing is adjusted", lambda p: p),
     ),
 )

@@ -60,6 +60,18 @@ def _only_near(v: Tensor, old: Tensor, target: Tensor, clip: float) -> ValueLoss
     return ValueLoss(clipped / 2, (clipped > plain).to(v.dtype))
 
 
+def _crossed(v: Tensor, old: Tensor, target: Tensor, clip: float) -> ValueLoss:
+    plain = (v - target) ** 2
+    clipped = (target + (v - old).clamp(-clip, clip) - old) ** 2
+    return ValueLoss(torch.maximum(plain, clipped) / 2, (clipped > plain).to(v.dtype))
+
+
+def _unsquared(v: Tensor, old: Tensor, target: Tensor, clip: float) -> ValueLoss:
+    plain, clipped = _near(v, old, target, clip)
+    clipped = clipped.sqrt()
+    return ValueLoss(torch.maximum(plain, clipped) / 2, (clipped > plain).to(v.dtype))
+
+
 def _double(v: Tensor, old: Tensor, target: Tensor, clip: float) -> ValueLoss:
     found = returns.value_loss(v, old, target, clip)
     return ValueLoss(found.loss_BT * 2, found.clipped_BT)
@@ -95,6 +107,17 @@ VALUE = Exercise(
             "it clips the new value itself: clip its change, V_old + clip(V - V_old, ±clip)",
             lambda v, old, r, clip: _between(v, r, old + v.clamp(-clip, clip)),
         ),
+        Mistake(
+            "it clips how far the value is from the return: what is held is its change since the "
+            "rollout, V - V_old",
+            lambda v, old, r, clip: _between(v, r, old + (v - r).clamp(-clip, clip)),
+        ),
+        Mistake(
+            "V_old and the return are swapped in the clipped error: it is "
+            "V_old + clip(V - V_old, ±clip) - R",
+            _crossed,
+        ),
+        Mistake("the clipped error is not squared", _unsquared),
         Mistake(
             "the clip is missing, or is around the returns, where it does nothing: the new value "
             "is held near the old value",

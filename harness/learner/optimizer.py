@@ -34,7 +34,8 @@ class Optimizer:
     Attributes:
         kind: `adamw_8bit` keeps the moments in 8 bits (torchao).
         learning_rate: after the warm-up.
-        beta1, beta2: decay of the first and the second moment, in 0..1.
+        beta1: decay of the gradient's mean, in 0..1.
+        beta2: decay of the mean of its square, in 0..1.
         epsilon: added to the root of the second moment.
         weight_decay: share of the weights that a step takes away, times the learning rate.
         warmup: share of the budget over which the rate rises.

@@ -22,11 +22,17 @@ class Reduction(Enum):
     """How one number is made of the values of a loss term."""
 
     TOKEN_MEAN = "token_mean"
+    """(B,T): the mean of all tokens; a long response counts more."""
     SEQUENCE_MEAN_TOKEN_MEAN = "sequence_mean_token_mean"
+    """(B,T): the mean of responses' means; each counts the same (GRPO)."""
     SEQUENCE_MEAN_TOKEN_SUM = "sequence_mean_token_sum"
+    """(B,T): the mean of responses' sums."""
     CONSTANT_BUDGET = "constant_budget"
+    """(B,T): the mean of responses' sums, divided by the budget C (Dr. GRPO)."""
     SEQUENCE_MEAN = "sequence_mean"
+    """(B,): the mean of responses that have a token."""
     RESPONSE_MEAN = "response_mean"
+    """(B,): the mean of all responses, empty ones as well."""
 
 
 class KL(Enum):

@@ -58,7 +58,7 @@ class Architecture:
 
     Attributes:
         hidden: width of the residual stream.
-        layers: blocks.
+        layers: blocks of attention and MLP.
         heads: of attention, each hidden / heads wide, which is even.
         feed_forward: inner width of the multi-layer perceptrons.
         positions: tokens of the longest sequence.
@@ -95,9 +95,9 @@ class WarmUp:
     batches hold traces of one length, and long ones, which compare most often, must not count less.
 
     Attributes:
-        steps: optimizer steps.
+        steps: optimizer steps of the warm-up.
         batch: traces of a step.
-        learning_rate: its peak.
+        learning_rate: the highest that it reaches.
         beta2: AdamW's; beta1 is 0.9.
         start_steps: over which the rate rises to its peak.
         clip: largest norm of the gradient.

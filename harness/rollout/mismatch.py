@@ -26,7 +26,8 @@ class Mismatch:
     """How much of it is let pass.
 
     Attributes:
-        warn, stop: mean |d| above which a step is warned of, and above which the trial stops.
+        warn: mean |d| above which a step is warned of.
+        stop: mean |d| above which the trial stops.
     """
 
     warn: float = 0.05

@@ -20,6 +20,7 @@ class AlgorithmContract:
     """Subclass it with an `algorithm`; pytest finds the tests."""
 
     algorithm: Any
+    """An instance of yours."""
 
     def test_advantages(self) -> None:
         """(B,T), finite, of the rewards' dtype, 0 under the mask, not all 0."""

@@ -39,7 +39,8 @@ class Adaptive:
 
     Attributes:
         initial: first window, in tokens.
-        minimum, maximum: its bounds.
+        minimum: the shortest window, in tokens.
+        maximum: the longest window, in tokens.
         warmup_steps: steps without a decision; after them the window is L, if there is one.
         min_samples: successful responses without which nothing is decided.
         update_frequency: steps between decisions.
@@ -47,7 +48,8 @@ class Adaptive:
         target: success rate that is aimed at.
         margin: half of the dead band around it.
         success_beta: weight of the past in the success rate's EMA.
-        growth, shrink: tokens of one change.
+        growth: tokens by which it is made longer at a time.
+        shrink: tokens by which it is made shorter at a time.
         tolerance: distance from L that is no distance.
         hold_steps: steps without a change after which a good window grows.
         mode: L over all (basic), the last `rolling_window` (rolling), or an EMA over steps (ema).

@@ -12,7 +12,7 @@ class Fixed:
     """A constant response budget.
 
     Attributes:
-        length: tokens.
+        length: tokens of a response at most.
     """
 
     length: int

@@ -3,6 +3,8 @@
 An algorithm: tests/test_plugin.py and its own test; commands: test_journeys.py.
 """
 
+import ast
+import doctest
 import inspect
 import runpy
 from pathlib import Path
@@ -10,15 +12,24 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness import types
+import analysis
+from docs.generator import code
+from harness import testing, types
 from harness.types import Grade, Graded, Outcome, Prompt, Rollout
 from tests.conftest import ROOT
 
 EXAMPLES = ROOT / "tests" / "examples"
 IN_PYTHON = sorted((EXAMPLES / "in_python").glob("try_*.py"))
+CONTRACT = EXAMPLES / "algorithm" / "test_my_rloo.py"
 LINES = 60
-# Made by a task that reads searches; no plug-in has to.
-OF_A_TASK = {"Behaviour"}
+SAID = {
+    # Dr. GRPO, rewards (1, 0) and (0, 0): r - mean(r).
+    "try_an_algorithm": "[ 0.5000, -0.5000,  0.0000,  0.0000]",
+    # The last .4 of 10 tokens cost: 0 at 4, (9 - 6) / 4 at 9, 1 at 10.
+    "try_a_reward_and_a_window": "[-0.0000, -0.7500, -1.0000]",
+    # Right and formatted; two attempts, one of them a miss after which it went on, one hit.
+    "try_a_task": "True True\n2 1 1 1\n",
+}
 
 
 def test_every_file_of_an_example_is_under_sixty_lines() -> None:
@@ -32,22 +43,42 @@ def test_every_file_of_an_example_is_under_sixty_lines() -> None:
 def test_what_is_tried_by_hand_runs(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runpy.run_path(str(path))
     said = capsys.readouterr().out
-    if path.stem == "try_an_algorithm":
-        # Dr. GRPO, rewards (1, 0) and (0, 0): r - mean(r).
-        assert "[ 0.5000, -0.5000,  0.0000,  0.0000]" in said
-    else:
-        # The last .4 of 10 tokens cost: 0 at 4, (9 - 6) / 4 at 9, 1 at 10.
-        assert "[-0.0000, -0.7500, -1.0000]" in said
+    assert SAID[path.stem] in said
 
 
-def test_the_examples_use_all_that_harness_types_offers() -> None:
-    offered = {
-        name
-        for name, thing in vars(types).items()
-        if inspect.isclass(thing) and thing.__module__ in ("harness.types", "harness.prompts")
+def used(path: Path, module: str) -> set[str]:
+    """Names of a module that a file imports and then uses."""
+    tree = ast.parse(path.read_text("utf-8"))
+    imports = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module == module]
+    named = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
+    return {alias.name for each in imports for alias in each.names} & named
+
+
+def test_an_example_that_runs_uses_each_class_of_harness_types_and_harness_testing() -> None:
+    """Run above; that of `harness.testing` by pytest itself, which finds test_my_rloo.py."""
+    for module, files in ((types, IN_PYTHON), (testing, [CONTRACT])):
+        offered = set(code._own(module))
+        assert offered, module
+        assert offered - set.union(*(used(path, module.__name__) for path in files)) == set()
+
+
+def test_an_example_that_runs_uses_each_name_that_analysis_exports() -> None:
+    """tests/analysis/test_notebook_api.py runs those of the functions' docstrings."""
+    functions = [
+        getattr(analysis, name)
+        for name in analysis.__all__
+        if inspect.isfunction(getattr(analysis, name))
+    ]
+    examples = [e for f in functions for e in doctest.DocTestParser().get_examples(f.__doc__ or "")]
+    code_of_all = ast.parse("".join(example.source for example in examples))
+    named = {
+        n.attr
+        for n in ast.walk(code_of_all)
+        if isinstance(n, ast.Attribute)
+        and isinstance(n.value, ast.Name)
+        and n.value.id == "analysis"
     }
-    text = " ".join(path.read_text() for path in IN_PYTHON)
-    assert {name for name in offered - OF_A_TASK if name not in text} == set()
+    assert set(analysis.__all__) - named == set()
 
 
 def test_a_process_reward_pays_each_attempt_where_it_ends() -> None:

@@ -41,7 +41,8 @@ def walk(
         return [run(command, shorter, sweep) for command in own]
 
     def run(command: str, shorter: tuple[str, ...], sweep: bool) -> str:
-        first, *rest = shlex.split(written_out(command, work))
+        own = written_out(command, work).replace(f"{ROOT}/runs", f"{work}/runs")
+        first, *rest = shlex.split(own)
         match (first, *rest[:2]):
             case ("harness", kind, *_) if kind != "model=hf" and (sweep or kind != "-m"):
                 said = here(*rest, *SHORT, *shorter)
@@ -56,7 +57,7 @@ def walk(
                 installed(work, monkeypatch, rest)
             case ("pytest", *_):
                 outside(work, "-m", "pytest", *rest)
-            case ("python", "plot_frames.py"):
+            case ("python", "plot_frames.py" | "write_a_model.py"):
                 outside(work, *rest)
             case _:
                 check(command, work, composed)
@@ -103,7 +104,7 @@ def test_a_task_of_ones_own(work: Path, walk: Walk) -> None:
 def test_a_question_of_ones_own_with_one_more_seed(work: Path, walk: Walk) -> None:
     said = walk("ablation")
     assert any("2 trials (2 variants x 1 seeds), 0 finished before" in text for text in said)
-    report = (work / "runs" / "reports" / "mine" / "report.md").read_text()
+    report = (work / "runs" / "reports" / "question" / "report.md").read_text()
     assert "8 of 8 planned trials have a result" in report
 
 

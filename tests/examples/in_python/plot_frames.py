@@ -1,11 +1,17 @@
-"""A plot of one's own from the trials of an ablation: accuracy against length, a dot per trial."""
+"""A plot of one's own from the trials of an ablation: accuracy against length, a dot per trial.
+
+python plot_frames.py RUNS NAME
+"""
+
+import sys
 
 import polars as pl
 from matplotlib import pyplot as plt
 
 import analysis
 
-data = analysis.load("runs", "length_bias")
+runs, name = sys.argv[1:]
+data = analysis.load(runs, name)
 last = (
     data.metrics.filter(pl.col("metric").is_in(["eval/accuracy", "eval/response_length/mean"]))
     .sort("step")

@@ -3,7 +3,7 @@
 import torch
 
 from harness.algorithms.dr_grpo import DrGrpo
-from harness.types import Batch, Loss, LossTerm, Minibatch, RolloutPlan
+from harness.types import Batch, Loss, LossTerm, Minibatch, Reduction, RolloutPlan
 
 
 def main() -> None:
@@ -33,7 +33,8 @@ def main() -> None:
     )
     loss: Loss = algorithm.loss(minibatch)
     policy: LossTerm = loss.terms[0]
-    print(policy.reduction, policy.values.shape)  # unreduced: only the core divides
+    assert policy.reduction is Reduction.CONSTANT_BUDGET  # Dr. GRPO divides by no length
+    print(policy.values.shape)  # unreduced: only the core divides
 
 
 main()
