@@ -60,7 +60,7 @@ def apply(operator: str, left: int | None, right: int) -> int | None:
     return left // right if right and left % right == 0 else None
 
 
-def _chains(numbers: Sequence[int], operators: str) -> Iterator[tuple[str, str, int]]:
+def chains(numbers: Sequence[int], operators: str) -> Iterator[tuple[str, str, int]]:
     """Every left-to-right expression: its text, its worked chain and its value."""
     for order in sorted(set(permutations(numbers))):
         for signs in product(operators, repeat=len(order) - 1):
@@ -117,7 +117,7 @@ class TraceWriter:
     def _expressions(self, numbers: Sequence[int]) -> list[tuple[str, str, int]]:
         key = tuple(sorted(numbers))
         if key not in self._known:
-            self._known[key] = list(_chains(key, self.operators))
+            self._known[key] = list(chains(key, self.operators))
         return self._known[key]
 
 

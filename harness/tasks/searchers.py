@@ -11,13 +11,14 @@ to do: without it the tiny model did not learn to keep to one way of proposing.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness import checks
 from harness.errors import ConfigError
-from harness.tasks.search import Persona, TraceWriter
+from harness.tasks.search import Persona, TraceWriter, chains
 
 # How a searcher proposes, and the sign that a trace begins with.
 TOWARD, RANDOM, AWAY = "toward", "random", "away"
@@ -26,6 +27,10 @@ MARKS = {TOWARD: ">", RANDOM: "~", AWAY: "<"}
 UP = "+*"
 # Both ways alike.
 COIN = 0.5
+# Four numbers of 1 to 9 are 495 sets, each asked for hundreds of times while a base is made and
+# again at each evaluation. A set has 192 expressions with two operators, 1,536 with four: so many
+# sets take .2 GB at most.
+KNOWN_SPACES = 512
 _FIRST = re.compile(r"\d+")
 _STEP = re.compile(r"([+\-*/])(\d+)=(-?\d+)")
 
@@ -75,10 +80,12 @@ class Space:
     """All expressions over some numbers, and where each of their steps begins.
 
     Attributes:
+        expressions: text, worked chain and value of each.
         values: of each expression, shape (n,).
     """
 
-    def __init__(self, expressions: Sequence[tuple[str, str, int]]) -> None:
+    def __init__(self, expressions: list[tuple[str, str, int]]) -> None:
+        self.expressions = expressions
         steps = [_STEP.findall(chain) for _, chain, _ in expressions]
         before = [[int(value) for *_, value in own[:-1]] for own in steps]
         first = [int(_FIRST.findall(chain)[0]) for _, chain, _ in expressions]
@@ -98,20 +105,24 @@ class Space:
         return weights
 
 
+@lru_cache(maxsize=KNOWN_SPACES)
+def _space(numbers: tuple[int, ...], operators: str) -> Space:
+    return Space(list(chains(numbers, operators)))
+
+
 class SearcherWriter(TraceWriter):
     """Writes the traces of one task's searchers."""
 
     def __init__(self, operators: str, persona: Searchers) -> None:
         super().__init__(operators, persona)
         self.searchers = persona
-        self._spaces: dict[tuple[int, ...], Space] = {}
 
     def space(self, numbers: Sequence[int]) -> Space:
         """All that can be tried with some numbers."""
-        key = tuple(sorted(numbers))
-        if key not in self._spaces:
-            self._spaces[key] = Space(self._expressions(numbers))
-        return self._spaces[key]
+        return _space(tuple(sorted(numbers)), self.operators)
+
+    def _expressions(self, numbers: Sequence[int]) -> list[tuple[str, str, int]]:
+        return self.space(numbers).expressions
 
     def draws(self, numbers: Sequence[int]) -> int:
         return super().draws(numbers) + 1  # how it proposes

@@ -87,6 +87,17 @@ def test_the_best_searcher_is_better_than_the_mixture(task: CountdownSearch) -> 
     assert task.best_searcher() > mixed + 0.2
 
 
+def test_what_can_be_tried_is_listed_once_for_all_writers_of_the_same_operators() -> None:
+    """A base asks for the same 495 sets hundreds of times, each time through another writer."""
+    first, second = SearcherWriter("+-", Searchers()), SearcherWriter("+-", Searchers())
+    space = first.space([1, 2, 3, 4])
+    assert second.space([4, 3, 2, 1]) is space
+    assert len(space.expressions) == 24 * 8
+    others = SearcherWriter("+*", Searchers()).space([1, 2, 3, 4])
+    assert others is not space
+    assert others.expressions != space.expressions
+
+
 def test_a_writer_reads_as_many_numbers_as_it_says() -> None:
     # 4! orders of 2^3 signs; who it is, 8 chances to give up; how it proposes.
     assert SearcherWriter("+-", SKILLED).draws((1, 2, 3, 4)) == 24 * 8 + 1 + 8 + 1
