@@ -87,7 +87,11 @@ def _list(runs: Path, console: Console) -> None:
         if not overview.planned(runs, name):
             table.add_row(name, PREPARED, "", there)
             continue
-        seen = overview.Look(runs, name)
+        try:
+            seen = overview.Look(runs, name)
+        except ConfigError as error:  # the others can be read
+            table.add_row(name, str(error), "", there)
+            continue
         table.add_row(name, seen().counts, seen.manifest.created[:16].replace("T", " "), there)
     if not table.rows:
         raise ConfigError(f"no sweep under {runs}; harness -m ... makes one, --runs says where")
@@ -131,6 +135,8 @@ def _rm(runs: Path, name: str, sure: bool, console: Console) -> None:
         console.print(f"  {path}")
     for folder, other in found.kept.items():
         console.print(f"  stays, since {other} uses it: {folder}")
+    if found.unread:
+        console.print(f"  its trials are not known, and stay: {found.unread}")
     what = f"{counted(len(found.folders), 'trial')}, {found.size / MEGA:,.1f} MB"
     if not sure and not _agreed(f"remove {what}? [y/N] "):
         raise ConfigError(f"{name}: nothing was removed; answer y, or give --yes")

@@ -23,6 +23,7 @@ from harness.config import TrialConfig, trial_name
 from sweeps.manifest import write_looks
 from sweeps.overview import newest
 from sweeps.plan import Plan
+from sweeps.words import counted
 
 
 def called(jobs: Sequence[TrialConfig], manifest: Manifest) -> list[TrialConfig]:
@@ -67,9 +68,9 @@ def parts(runs: Path, planned: Plan, homes: Mapping[str, Path], console: Console
 def size(planned: Plan) -> str:
     """`2 variants x 3 seeds`; of a part of a plan with looks, by how many seeds there are now."""
     ablation = planned.ablation
-    variants = f"{len(ablation.labels)} variants"
+    variants = counted(len(ablation.labels), "variant")
     if ablation.until is None:
-        return f"{variants} x {len(ablation.seeds)} seeds"
+        return f"{variants} x {counted(len(ablation.seeds), 'seed')}"
     seeds = len({job.seed for job in planned.jobs})
     return f"{variants}, up to {seeds} of {ablation.until.max} seeds, until decided"
 

@@ -188,14 +188,20 @@ def newest(runs: Path, name: str) -> Manifest:
         ConfigError: there is no such sweep, or its file cannot be read.
     """
     path = plan_path(runs, name)
-    if path.name == FILE:
-        return as_plan(Journal(path))
-    history = read_history(path)
-    if not history.revisions:
+    if not path.exists():
         raise ConfigError(
             f"no sweep {name!r} under {runs}; there are: {', '.join(names(runs)) or 'none'}"
         )
-    return history.revisions[-1]
+    if path.name == FILE:
+        journal = Journal(path)
+        if journal.attempts:
+            return as_plan(journal)
+    elif revisions := read_history(path).revisions:
+        return revisions[-1]
+    raise ConfigError(
+        f"sweep {name!r}: {path} ends in its first line, so that nothing is planned; the sweep's "
+        f"own command plans it anew"
+    )
 
 
 def cancelled(rows: Sequence[Row]) -> str:

@@ -71,8 +71,9 @@ def preview(planned: Plan, console: Console, before: set[str]) -> None:
     ablation = planned.ablation
     most = "at most " * (ablation.until is not None)
     console.print(
-        f"{ablation.name}: {most}{len(seen)} trials ({len(ablation.labels)} variants x "
-        f"{len(ablation.seeds)} seeds); dry_run=true, so nothing is started or written"
+        f"{ablation.name}: {most}{counted(len(seen), 'trial')} "
+        f"({counted(len(ablation.labels), 'variant')} x {counted(len(ablation.seeds), 'seed')}); "
+        f"dry_run=true, so nothing is started or written"
     )
     for line in looks.previewed(ablation):
         console.print(line)
@@ -179,7 +180,7 @@ def _costs(planned: Plan, seen: Sequence[Seen]) -> str:
     costs = [(each, each.cost) for each in todo if each.cost is not None]
     first = planned.jobs[0]
     most = "at most " * (planned.ablation.until is not None)
-    text = f"to do: {most}{len(todo)} trials"
+    text = f"to do: {most}{counted(len(todo), 'trial')}"
     if not costs:
         return text + ("; what they take is known once one of each shape has finished" * bool(todo))
     shares = [1.0 if each.state in (NEW, CHANGED) else each.left for each, _ in costs]

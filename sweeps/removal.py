@@ -31,11 +31,13 @@ class Removal:
         folders: of trials' records and checkpoints.
         others: what else belongs to the name: a plan and its report.
         kept: folders that another sweep uses, with its name.
+        unread: why the plan says nothing of its trials, which then stay; "" where it does.
     """
 
     folders: list[Path]
     others: list[Path]
     kept: dict[Path, str]
+    unread: str = ""
 
     @property
     def size(self) -> int:
@@ -50,7 +52,11 @@ def removal(runs: Path, name: str) -> Removal:
         ConfigError: nothing has that name, or one of its trials is running.
     """
     if name in names(runs):
-        own = sorted(set(_records(runs, name)))
+        try:
+            own = sorted(set(_records(runs, name)))
+        except ConfigError as error:  # which says itself how to get rid of it
+            plan = manifest_path(runs, name).parent
+            return _undriven(runs, name, Removal([], [plan], {}, str(error)))
         used = {f: other for other in names(runs) if other != name for f in _records(runs, other)}
         folders = [folder for folder in own if folder.is_dir() and folder not in used]
         others = [runs / REPORTS / name, manifest_path(runs, name).parent]
@@ -65,6 +71,11 @@ def removal(runs: Path, name: str) -> Removal:
                 f"{', '.join(names(runs)) or 'none'}; trials are the folders of checkpoints/"
             )
         found = Removal([folder], [], {})
+    return _undriven(runs, name, found)
+
+
+def _undriven(runs: Path, name: str, found: Removal) -> Removal:
+    """The same, if nobody works on it."""
     for sweep in _sweeps_of(runs, name):
         if there := drivers(runs, sweep):
             raise ConfigError(
@@ -102,7 +113,11 @@ def usage(runs: Path) -> Iterator[tuple[str, int, str]]:
     """(what, bytes, what it is for) of everything in an output folder that takes room."""
     planned: set[Path] = set()
     for name in names(runs):
-        folders = set(_records(runs, name)) - planned
+        try:
+            folders = set(_records(runs, name)) - planned
+        except ConfigError:
+            yield name, 0, f"its plan cannot be read: python -m sweeps status {name}"
+            continue
         planned |= folders
         yield (
             name,

@@ -30,6 +30,7 @@ from sweeps.plan import Plan, plans
 from sweeps.preview import preview
 from sweeps.retries import Failure
 from sweeps.tune import tune
+from sweeps.words import counted
 
 
 def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) -> None:
@@ -125,7 +126,7 @@ def _trials(
     done = len(planned.jobs) - len(missing)
     pending = [job for job in missing if _asked_for(job, homes)]
     console.print(
-        f"{planned.ablation.name}: {len(planned.jobs)} trials ({looks.size(planned)}), "
+        f"{planned.ablation.name}: {counted(len(planned.jobs), 'trial')} ({looks.size(planned)}), "
         f"{done} finished before"
     )
     if len(pending) < len(missing):

@@ -54,7 +54,7 @@ def _multirun(work: Path, place: Path, environment: dict[str, str]) -> None:
         cwd=work, env=environment, capture_output=True, text=True, timeout=240,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 trials (1 variants x 1 seeds)" in done.stdout
+    assert "1 trial (1 variant x 1 seed)" in done.stdout
     (report,) = (work / "runs" / "reports").glob("grid-*/report.html")
     assert (work / "runs" / "sweeps" / report.parent.name / "manifest.jsonl").is_file()
 

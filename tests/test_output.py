@@ -59,6 +59,16 @@ def harmless(output: str) -> bool:
     return all(c.isprintable() or c == "\n" for c in output)
 
 
+def test_a_terminal_that_moves_no_cursor_is_written_to_as_a_file_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    assert terminal.console().is_terminal
+    monkeypatch.setenv("TERM", "dumb")
+    assert not terminal.console().is_terminal
+
+
 @given(st.text())
 def test_shown_is_printable_and_keeps_what_is(text: str) -> None:
     assert shown.line(text).isprintable()

@@ -82,7 +82,7 @@ def as_ctrl_c() -> Iterator[None]:
 
     def interrupt(number: int, frame: Any) -> None:
         if number == SIGHUP:
-            _unheard()
+            _hung_up()
         handler = signal.getsignal(SIGINT)
         (handler if callable(handler) else signal.default_int_handler)(SIGINT, frame)
 
@@ -109,11 +109,16 @@ def _handled(handlers: Mapping[Signals, Callable[[int, Any], None]]) -> Iterator
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if number != SIGHUP or signal.getsignal(SIGHUP) is not signal.SIG_IGN:
+                signal.signal(number, handler)
 
 
-def _unheard() -> None:
-    """What is printed goes nowhere: writing to a terminal that is closed fails."""
+def _hung_up() -> None:
+    """A terminal is closed once, and told of twice: by the system and by the shell.
+
+    What is printed from here on goes nowhere: writing to it fails.
+    """
+    signal.signal(SIGHUP, signal.SIG_IGN)
     with open(os.devnull, "w") as nowhere:
         for out in (1, 2):
             if stat.S_ISCHR(os.fstat(out).st_mode):
@@ -127,8 +132,8 @@ def _terminate(number: int, frame: Any) -> None:
 
 
 def _hang_up(number: int, frame: Any) -> None:
-    _unheard()
-    _terminate(number, frame)
+    _hung_up()
+    raise Terminated(128 + number)
 
 
 def _interrupt(number: int, frame: Any) -> None:

@@ -29,11 +29,17 @@ class _Plain(Console):
 def console() -> Console:
     """The project's console on stdout; lines are wrapped by the terminal only.
 
-    A file or a pipe has no width: a table written to it takes what it needs.
+    A file or a pipe has no width: a table written to it takes what it needs. A terminal that moves
+    no cursor (TERM=dumb, as in an editor) is written to as a file is: a screen that stays, or a bar
+    would show nothing before its end.
     """
     tolerate()
     made = _Plain(markup=False, emoji=False, highlight=False, soft_wrap=True)
-    if not made.is_terminal:
+    if made.is_dumb_terminal:
+        made = _Plain(
+            force_terminal=False, markup=False, emoji=False, highlight=False, soft_wrap=True
+        )
+    elif not made.is_terminal:
         made.width = UNBOUNDED
     return made
 

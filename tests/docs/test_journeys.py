@@ -86,7 +86,7 @@ def installed(folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str
 def test_an_algorithm_of_ones_own_and_its_checkpoint(work: Path, walk: Walk) -> None:
     *_, preview, swept = walk("algorithm", "seed=0")
     assert "my_rloo" in preview
-    assert "2 trials (2 variants x 1 seeds)" in swept
+    assert "2 trials (2 variants x 1 seed)" in swept
     assert (work / "runs" / "reports" / "mine" / "report.html").is_file()
     walk("checkpoint")
     assert (work / "result.json").is_file()
@@ -103,7 +103,7 @@ def test_a_task_of_ones_own(work: Path, walk: Walk) -> None:
 @pytest.mark.commands
 def test_a_question_of_ones_own_with_one_more_seed(work: Path, walk: Walk) -> None:
     said = walk("ablation")
-    assert any("2 trials (2 variants x 1 seeds), 0 finished before" in text for text in said)
+    assert any("2 trials (2 variants x 1 seed), 0 finished before" in text for text in said)
     report = (work / "runs" / "reports" / "question" / "report.md").read_text()
     assert "8 of 8 planned trials have a result" in report
 

@@ -61,6 +61,7 @@ for what in (as_ctrl_c, terminable):
                 os.kill(os.getpid(), signal.SIGHUP)
                 print("goes on", file=sys.stderr)
         except BaseException as end:
+            os.kill(os.getpid(), signal.SIGHUP)  # the shell's
             print("this has no reader", flush=True)
             print(type(end).__name__, file=sys.stderr)
         os._exit(0)

@@ -20,6 +20,7 @@ from harness.tracking.writer import Writer
 from sweeps import again
 from sweeps.__main__ import main
 from sweeps.driver import drivers, driving, interrupt, told
+from sweeps.journal import FILE
 from sweeps.plan import Plan
 from sweeps.removal import size
 from tests.conftest import ROOT
@@ -284,6 +285,31 @@ def test_a_trial_that_a_driven_sweep_counts_on_is_not_removed(
     assert "two is driven by process" in capsys.readouterr().err
     assert folder.is_dir()
     assert command(runs, "rm", grpo, "--yes") == 0
+
+
+@pytest.mark.parametrize("file", ["manifest.jsonl", FILE])
+@pytest.mark.parametrize("text", ["", '{"event": "ope', '{"event": "other"}\n'])
+def test_a_plan_that_cannot_be_read_hides_no_other_and_can_be_removed(
+    runs: Path, file: str, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A kill in the first line, or a line that somebody wrote."""
+    bad = runs / "sweeps" / "bad"
+    bad.mkdir()
+    (bad / file).write_text(text)
+    kept = trial(runs, names_of(runs, "one")[0], 4, Status.FINISHED)
+    assert command(runs, "list") == 0
+    out = capsys.readouterr().out
+    assert "1 finished, 1 waiting" in out
+    assert str(bad / file) in out.replace("\n", "")
+    assert command(runs, "du") == 0
+    assert command(runs, "status", "bad") == 2
+    assert command(runs, "retry", "bad") == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 2
+    assert all(str(bad / file) in error for error in errors)
+    assert command(runs, "rm", "bad", "--yes") == 0
+    assert not bad.exists()
+    assert kept.is_dir()
 
 
 def test_du_counts_each_byte_once(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

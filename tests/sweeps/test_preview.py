@@ -221,6 +221,6 @@ def test_a_trial_of_two_ablations_is_counted_once(
     for grid in ("algorithm=grpo,dr_grpo", "algorithm=grpo,rloo"):
         preview(planned(grid, *SMALL), Console(file=text, width=200, soft_wrap=True), before)
     assert [line.split(";")[0] for line in text.getvalue().splitlines() if "to do" in line] == [
-        *("to do: 2 trials", "to do: 1 trials")
+        *("to do: 2 trials", "to do: 1 trial")
     ]
     assert "in an ablation above: seeds" in text.getvalue()

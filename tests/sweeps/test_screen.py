@@ -179,12 +179,16 @@ def test_a_terminal_shows_bar_running_trials_and_the_rest_in_a_line(runs: Path) 
     assert "1 running, 3 waiting" in text
 
 
-@pytest.mark.parametrize(("colors", "rest"), [("truecolor", "━"), (None, "┈")])
-def test_a_bar_is_read_without_colours(runs: Path, colors: Any, rest: str) -> None:
+@pytest.mark.parametrize(
+    ("colors", "none", "rest"),
+    [("truecolor", False, "━"), (None, False, "┈"), ("truecolor", True, "┈")],
+)
+def test_a_bar_is_read_without_colours(runs: Path, colors: Any, none: bool, rest: str) -> None:
     """24 columns, an eighth of them filled."""
     first, *_ = names_of(runs, "one")
     trial(runs, first, 2, None)
-    console = Console(file=io.StringIO(), force_terminal=True, color_system=colors, width=80)
+    kind = {"color_system": colors, "no_color": none, "width": 80}  # NO_COLOR sets the second
+    console = Console(file=io.StringIO(), force_terminal=True, **kind)
     console.print(drawn(Look(runs, "one")(), console))
     assert isinstance(console.file, io.StringIO)
     text = Text.from_ansi(console.file.getvalue()).plain
