@@ -1,9 +1,10 @@
 """What a sweep costs beside its trials: `python -m tests.benchmarks sweep [--trials N]` (minutes).
 
 From the command to the record of the first optimizer step, with everything cached, of a single run
-and of a sweep of two, of a small job: what is measured is the start, not the base's evaluation; two trials at once beside one after the other; N trials that do nothing,
-beside a bare Tuner's in the same process by turns, and what the driver's memory does meanwhile.
-Seconds of the clock: only on a machine that does nothing else do they mean something.
+and of a sweep of two; of a small job, since what is measured is the start and not the base's
+evaluation. Two trials at once beside one after the other. N trials that do nothing, beside a bare
+Tuner's in the same process by turns, and what the driver's memory does meanwhile. Seconds of the
+clock: only on a machine that does nothing else do they mean something.
 """
 
 import argparse
