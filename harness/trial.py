@@ -211,7 +211,7 @@ def _engines(
 
 
 def _models(config: TrialConfig, source: Source, ranks: Ranks) -> Models:
-    """What is trained, from the base model, and the base itself."""
+    """What is trained, from the base model, and the base itself, kept in the type of its passes."""
     trainer, temperature = config.trainer, config.rollout.temperature
     layout = Layout(trainer.token_budget, trainer.sharding, trainer.device, ranks)
     frozen = dataclasses.replace(source, dtype=computed_in(trainer.sharding, source.dtype))
@@ -227,7 +227,6 @@ def _models(config: TrialConfig, source: Source, ranks: Ranks) -> Models:
         critic = Critic(policy if shared else own.model(), layout, optimizer, settings.warmup)
     return Models(
         policy=policy,
-        # It is never trained: kept in the type that it computes in, it gives the same bits.
         reference=Policy(frozen.model(), temperature, layout),
         critic=critic,
         importance_cap=trainer.importance_cap,

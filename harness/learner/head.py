@@ -29,7 +29,9 @@ class HeadGradient:
     def __call__(self, hidden_nD: Tensor) -> Tensor:
         """(n,V) logits of a chunk."""
         weight_VD, bias_V = self.head.weight, self.head.bias
-        logits_nV: Tensor = _Part.apply(hidden_nD, weight_VD, self._whole, self)  # type: ignore[no-untyped-call]
+        logits_nV: Tensor = _Part.apply(  # type: ignore[no-untyped-call]
+            hidden_nD, weight_VD, self._whole, self
+        )
         return logits_nV if bias_V is None else logits_nV + bias_V
 
     def add(self, part_VD: Tensor) -> None:

@@ -1,9 +1,10 @@
 """What a sweep costs beside its trials: `python -m tests.benchmarks sweep [--trials N]` (minutes).
 
 From the command to the record of the first optimizer step, with everything cached, of a single run
-and of a sweep of two; two trials at once beside one after the other; N trials that do nothing,
-beside a bare Tuner's in the same process by turns, and what the driver's memory does meanwhile.
-Seconds of the clock: only on a machine that does nothing else do they mean something.
+and of a sweep of two; of a small job, since what is measured is the start and not the base's
+evaluation. Two trials at once beside one after the other. N trials that do nothing, beside a bare
+Tuner's in the same process by turns, and what the driver's memory does meanwhile. Seconds of the
+clock: only on a machine that does nothing else do they mean something.
 """
 
 import argparse
@@ -75,10 +76,10 @@ def first_step(runs: Path, *arguments: str) -> float:
 
 def starts(runs: Path, repeats: int) -> Found:
     """Seconds to the first step, of what is allowed."""
-    command(runs, "budget.amount=1").wait()  # fills every cache
+    command(runs, *SHORT).wait()  # fills every cache
     found = []
     for (what, limit), arguments in zip(FIRST_S.items(), ((), GRID), strict=True):
-        seconds = [first_step(runs, *arguments) for _ in range(repeats)]
+        seconds = [first_step(runs, *SHORT, *arguments) for _ in range(repeats)]
         name = f"command to first optimizer step, {what} / {limit:g} s"
         found.append(quotient(name, {what: seconds, "allowed": [limit]}, most=1.0, unit="s"))
     return Found(tuple(found))
