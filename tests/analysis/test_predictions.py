@@ -80,6 +80,12 @@ def test_sizes_that_do_not_fit_are_refused(
         claimed(relation, of, **size)
 
 
+def test_a_variant_is_not_compared_with_itself() -> None:
+    """It is within any margin of itself: `equal` would be supported by nothing."""
+    with pytest.raises(ConfigError, match="received 'grpo' for variant and baseline; name two"):
+        Prediction("eval/kl", "grpo", EQUAL, "grpo", "a reason", 0.01)
+
+
 def test_a_ratio_is_tested_as_a_logarithm() -> None:
     assert claimed(LESS, "tokens_to(0.6)", ratio=0.33).margin == pytest.approx(1.10866, abs=1e-5)
     said = [
