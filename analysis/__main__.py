@@ -14,6 +14,7 @@ from analysis.publishing import published
 from analysis.reading.loader import load
 from analysis.revisions import read_revisions
 from analysis.study import read_study
+from harness import checks
 from harness.errors import ConfigError, StoreError
 from harness.machine import terminal
 
@@ -95,6 +96,7 @@ def _findings(options: argparse.Namespace, console: Console) -> int:
 
 def _check(options: argparse.Namespace, console: Console) -> int:
     """Whether a new run agrees with the finding that is kept; says where not, or cannot tell."""
+    checks.name("the name of a finding", options.check)
     finding = kept.read(options.folder / f"{options.check}.json")
     study = read_study(options.runs, options.check)
     arms = agreement.compared(finding, kept.made(study, findings(study)))

@@ -116,6 +116,11 @@ class Prediction:
 
     def __post_init__(self) -> None:
         what = f"prediction on {self.metric}"
+        if self.variant == self.baseline:
+            raise ConfigError(
+                f"{what}: a variant is compared with another one, received {self.variant!r} for "
+                f"variant and baseline; name two"
+            )
         if self.reads.kind is Kind.TIME:
             object.__setattr__(self, "margin", self._of_ratio(what))
         elif self.ratio:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from analysis import stats
+from analysis.quantity import Kind
 from analysis.stats import Difference
 from harness.errors import ConfigError
 
@@ -91,7 +92,10 @@ def _compared(
 def _about(kept: Mapping[str, Any], metric: str) -> float:
     """The difference that a finding is about on a metric; of a single arm its whole value."""
     means = [float(np.mean(list(own.values()))) for own in kept["seeds"][metric].values() if own]
-    margins = [p["margin"] for p in kept["predictions"] if p["metric"] == metric]
-    margins = [p for p in margins if p is not None]
+    margins: list[float] = [
+        p["margin"]
+        for p in kept["predictions"]
+        if p["metric"] == metric and p["quantity"] == Kind.RESULT.value
+    ]
     apart = max(means) - min(means) if len(means) > 1 else abs(means[0])
     return max([apart, *margins])

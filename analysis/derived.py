@@ -67,7 +67,8 @@ NOTE = (
     "its end, which says that it took longer, and means are of the time until then or the common "
     "end. If all trials got there, Welch's or the paired test of the logarithms decides, with the "
     "interval of the ratio; if one did not, the exact log-rank test does, with one arm's times "
-    "divided by the predicted ratio. It needs 4 seeds in each arm to decide anything."
+    "divided by the predicted ratio, over all assignments of trials to arms, or 99,999 drawn ones "
+    "from 11 seeds in each on. It needs 4 seeds in each arm to decide anything."
 )
 
 

@@ -136,7 +136,8 @@ def on_grid(lines: pl.DataFrame) -> pl.DataFrame:
         frame = pl.DataFrame({"x": grid, "value": y}).with_columns(
             *columns, end=pl.lit(line[0, "end"])
         )
-        parts.append(frame.select(lines.columns))
+        # A literal takes the least type that holds it: seeds below 2^31 and above differ.
+        parts.append(frame.select(pl.col(name).cast(kind) for name, kind in lines.schema.items()))
     return pl.concat(parts)
 
 

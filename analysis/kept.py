@@ -21,6 +21,7 @@ from analysis.quantity import RESULT
 from analysis.stats import Estimate
 from analysis.study import Study, read_study
 from harness.errors import ConfigError
+from harness.machine import files
 
 FOLDER = Path(__file__).parent / "findings"
 # Keys of report.json that a finding repeats.
@@ -40,13 +41,13 @@ def keep(runs: Path, name: str, folder: Path = FOLDER) -> Path:
         folder: where findings are kept.
 
     Raises:
-        ConfigError: no such study, or a planned trial without a result.
+        ConfigError: no such study, a planned trial without a result, or a folder that cannot be
+            written.
         StoreError: the store is damaged, of another MLflow, or cannot be written.
     """
     study = read_study(runs, name)
     _complete(study)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.json"
+    path = files.writable_folder(folder, "--folder") / f"{name}.json"
     content = json.dumps(made(study, findings(study)), indent=1, ensure_ascii=False)
     path.write_text(content + "\n", encoding="utf-8")
     return path
@@ -108,6 +109,8 @@ def read(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.json"))) or "none"
         raise ConfigError(f"no finding {path.stem!r} is kept; there are: {known}") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}); make it readable") from error
     except ValueError as error:
         raise ConfigError(f"{path} is no JSON ({error}); keep the finding again") from error
     if not isinstance(data, dict) or not {*REPEATED, "seeds", "made_of"} <= data.keys():

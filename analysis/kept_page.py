@@ -8,6 +8,7 @@ from analysis import text
 from analysis.gains import ACCURACY, TITLE
 from analysis.kept import FOLDER, estimated, everything
 from analysis.stats import Outcome
+from harness.machine import files
 
 PAGE = "README.md"
 HEAD = (
@@ -28,9 +29,12 @@ COLUMNS = ["claim", "verdict", "difference [its interval]", "seeds", "ablation"]
 
 
 def write(folder: Path = FOLDER) -> Path:
-    """Write the page of a folder of findings; the same findings give the same bytes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / PAGE
+    """Write the page of a folder of findings; the same findings give the same bytes.
+
+    Raises:
+        ConfigError: a folder that cannot be written, or a finding that cannot be read.
+    """
+    path = files.writable_folder(folder, "--folder") / PAGE
     path.write_text(page(everything(folder)), encoding="utf-8")
     return path
 

@@ -4,6 +4,7 @@ from harness.schema import KINDS, described
 
 # How a metric's meaning begins that is a share although its unit is only "1".
 SHARES = ("share", "unbiased chance", "sampled accuracy", "mean accuracy")
+WHOLE = "eval/accuracy"  # of which KINDS are the parts
 # Short names for sentences and titles; any other metric goes by its key.
 NAMES = {
     "critic/score/mean": "training reward",
@@ -47,8 +48,8 @@ NAMES = {
 def name(metric: str) -> str:
     """Its short name, or its key."""
     if metric.startswith(KINDS):
-        whole, _, part = metric.rpartition("/")
-        return f"{NAMES[whole]}, {part.replace('_', ' ', 1)}"
+        part = metric.removeprefix(f"{WHOLE}/")
+        return f"{NAMES[WHOLE]}, {part.replace('_', ' ', 1)}"
     return NAMES.get(metric, metric)
 
 

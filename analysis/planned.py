@@ -67,7 +67,7 @@ class Planned:
         seeds = self.study.trials.select("trial", "variant", "seed").iter_rows()
         known = [
             self.study.tables[trial].with_columns(
-                trial=pl.lit(trial), variant=pl.lit(variant), seed=pl.lit(seed)
+                trial=pl.lit(trial), variant=pl.lit(variant), seed=pl.lit(seed, dtype=pl.Int64)
             )
             for trial, variant, seed in seeds
             if trial in self.study.tables

@@ -65,7 +65,8 @@ strong.good, strong.fair, strong.bad { border: 1px solid; border-radius: 0.8em;
     white-space: normal; overflow-wrap: anywhere; }
   .wide td code { white-space: normal; }
   .wide td:empty { display: none; }
-  .wide td[data-label]::before { content: attr(data-label) ": "; color: var(--soft); font-weight: 400; }
+  .wide td[data-label]::before { content: attr(data-label) ": "; color: var(--soft);
+    font-weight: 400; }
 }
 @page { size: A4; margin: 14mm 13mm; }
 @media print {

@@ -20,7 +20,7 @@ DECODINGS = {
     "eval/accuracy_no_early_stop": "sampled, early stop suppressed",
     "eval/accuracy_best_searcher": "none: the best planted searcher, played exactly",
 }
-SIDE_BY_SIDE = 4  # variants whose columns fit on a printed page
+SIDE_BY_SIDE = 3  # variants whose columns fit on the page, and on a printed one
 SUPPRESSED = "eval/accuracy_no_early_stop"
 TAUGHT = [
     "eval/accuracy",

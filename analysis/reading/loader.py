@@ -144,6 +144,10 @@ def load(
 def _uri(store: str | Path) -> str:
     """The address of a store; a folder's store is its mlflow.db."""
     text = str(store)
+    if "\0" in text:
+        raise ConfigError(
+            f"no folder's name holds a NUL character, received {text!r}; name another"
+        )
     if "://" not in text:
         return f"{SQLITE}{store_path(Path(text))}"
     scheme = urlsplit(text).scheme

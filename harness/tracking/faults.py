@@ -1,10 +1,13 @@
 """What goes wrong with a store, in one line with the remedy."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from harness.errors import StoreError
 
+# In an address that an error repeats: what comes before the password, and it.
+SECRET = re.compile(r"(://[^\s/:@]*):[^\s/@]+@")
 # (signs in an error, what to do about it); the first that fits.
 REMEDIES = (
     (
@@ -45,7 +48,8 @@ def worded(place: object, kinds: tuple[type[Exception], ...], otherwise: str) ->
 
 
 def _reason(error: BaseException) -> str:
-    """What the innermost of some nested errors says, on one line."""
+    """What the innermost of some nested errors says, on one line and without a password."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return " ".join(str(error).split()) or type(error).__name__
+    said = " ".join(str(error).split()) or type(error).__name__
+    return SECRET.sub(r"\1:***@", said)

@@ -78,6 +78,21 @@ def test_grid_interpolates_and_ends_with_the_shortest_line() -> None:
     assert grid["value"].to_list() == pytest.approx(expected.to_list())
 
 
+def test_seeds_of_any_size_share_a_grid() -> None:
+    seeds = [0, 2**40, 2**63 - 1]
+    data = metrics([row for seed in seeds for row in line(seed, [0, 100], [0, 1])])
+    grid = frame.on_grid(frame.seed_lines(data, "eval/kl", Axis.TOKENS))
+    assert grid.schema["seed"] == pl.Int64
+    assert sorted(set(grid["seed"])) == seeds
+
+
+def test_what_has_no_finite_square_is_no_result() -> None:
+    """A KL of 1e200 has diverged as one of infinity has: its variance is no number."""
+    values = [0.1, 1e149, 1e150, -1e200, math.inf, math.nan]
+    data = metrics([("a", seed, "eval/kl", 10, value) for seed, value in enumerate(values)])
+    assert frame.finite(data)["value"].to_list() == [0.1, 1e149]
+
+
 def test_lines_without_a_shared_range_have_no_grid() -> None:
     rows = [*line(0, [0, 100], [0, 1]), *line(1, [200, 300], [0, 1])]
     data = metrics(rows)

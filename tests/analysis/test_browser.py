@@ -127,11 +127,13 @@ def test_page_fits_every_window_and_fetches_nothing(
 ) -> None:
     path = written(tmp_path, renamed(label))
     inks = {}
-    for width in (1280, 390):
+    # A telephone, a tablet, the least width of a whole page (66 rem and one pixel), a desk.
+    for width in (390, 768, 1057, 1280):
         for scheme in ("light", "dark"):
             browser.open(path, width, scheme)
             browser.value(UNFOLD)
             assert browser.value(WIDER) <= 0, (width, scheme)
+            assert browser.value(HIDDEN) == 0, f"{width}: a table ends where nobody scrolls to"
             assert browser.value(CUT) == []
             assert browser.value(SMALL) == []
             inks[scheme] = browser.value(INK)

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.calibration
 
 EVERY_DRAWS, NORMAL_DRAWS, SKEWED_DRAWS, PLANTED_DRAWS = 500, 20_000, 4_000, 4_000
 STEPS = 4  # enough for a dead gradient to be told
-ALLOWED = 0.055
+ALLOWED = 0.05
 RANDOM = {"reward._target_": ["harness.rewards.binary.Binary", "harness.rewards.random.Random"]}
 LABELS = ["base", "grpo", "again", "coin"]
 # Metric -> mean and standard deviation over seeds, of a trial's result.

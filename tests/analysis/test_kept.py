@@ -221,3 +221,32 @@ def test_a_damaged_finding_is_one_line(tmp_path: Path, content: str, says: str) 
     path.write_text(content, encoding="utf-8")
     with pytest.raises(ConfigError, match=says):
         kept.read(path)
+
+
+@pytest.mark.parametrize("arguments", [["sound"], []], ids=["keep", "page"])
+def test_a_folder_that_cannot_be_written_is_one_line(
+    stored: Path, tmp_path: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    where = ["--folder", str(file), "--runs", str(stored)]
+    assert command.main(["findings", *arguments, *where]) == command.USER_ERROR
+    assert "--folder: cannot write to" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("../up", "names a folder"), ("x" * 300, "names a folder")]
+)
+def test_a_finding_is_looked_for_in_its_folder_only(
+    stored: Path, tmp_path: Path, name: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "up.json").write_text("{}")
+    where = ["--folder", str(tmp_path / "in"), "--runs", str(stored)]
+    assert command.main(["findings", "--check", name, *where]) == command.USER_ERROR
+    assert says in capsys.readouterr().err
+
+
+def test_a_finding_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "mine.json").mkdir()
+    with pytest.raises(ConfigError, match=r"mine.json cannot be read \(Is a directory\)"):
+        kept.read(tmp_path / "mine.json")

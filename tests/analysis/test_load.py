@@ -378,6 +378,20 @@ def test_passwords_are_not_shown() -> None:
     assert "me:***@127.0.0.1" in str(error.value)
 
 
+def test_passwords_are_not_shown_in_what_a_server_says() -> None:
+    """MLflow repeats the whole address."""
+    said = "API request to https://me:secret@127.0.0.1:1/api/2.0 failed, see http://a.b:80/c@d"
+    with pytest.raises(StoreError) as error, server.worded("https://me:***@127.0.0.1:1"):
+        raise OSError(said)
+    assert "secret" not in str(error.value)
+    assert "https://me:***@127.0.0.1:1/api/2.0 failed, see http://a.b:80/c@d" in str(error.value)
+
+
+def test_a_name_that_no_folder_has_is_one_line() -> None:
+    with pytest.raises(ConfigError, match=r"NUL character, received 'a\\x00b'"):
+        load("a\0b")
+
+
 def test_a_moved_folder_finds_its_tables(runs: Path, tmp_path: Path) -> None:
     before = load(runs, NAME).evals
     moved = runs.rename(tmp_path / "it's moved 100%?#[x]")

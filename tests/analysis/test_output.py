@@ -442,3 +442,15 @@ def test_manifest_is_what_the_places_change() -> None:
         *("grid", "revision", "looks"),  # no texts but labels of the ablation
     }
     assert {field.name for field in dataclasses.fields(Manifest)} == known
+
+
+def test_a_card_names_only_columns_that_have_a_name() -> None:
+    html = page.render("| | b | c | d |\n|-|-|-|-|\n| 1 | 2 | 3 | 4 |", "t", {})
+    assert re.findall(r"<td[^>]*>", html) == [
+        '<td class="number">', *(f'<td class="number" data-label="{x}">' for x in "bcd")
+    ]  # fmt: skip
+
+
+def test_a_long_label_over_a_column_may_be_broken() -> None:
+    html = page.render(f"| metric | {'x' * 21} |\n|-|-|\n| a | 1 |", "t", {})
+    assert re.findall(r"<th(?: [^>]*)?>", html) == ["<th>", '<th class="long">']

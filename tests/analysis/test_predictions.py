@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from analysis import claims, exploratory, frame, multiverse, stats
+from analysis import claims, exploratory, frame, multiverse, names, stats
 from analysis.ablation import Prediction, Primary, Relation
 from analysis.changes import changes
 from analysis.deciding import predicted
@@ -78,6 +78,12 @@ def test_sizes_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=said):
         claimed(relation, of, **size)
+
+
+def test_a_variant_is_not_compared_with_itself() -> None:
+    """It is within any margin of itself: `equal` would be supported by nothing."""
+    with pytest.raises(ConfigError, match="received 'grpo' for variant and baseline; name two"):
+        Prediction("eval/kl", "grpo", EQUAL, "grpo", "a reason", 0.01)
 
 
 def test_a_ratio_is_tested_as_a_logarithm() -> None:
@@ -404,3 +410,16 @@ def test_the_record_has_quantities_curves_and_the_multiverse(page: Path) -> None
     assert planned_one["verdict"] == first["verdict"]
     assert data["exploratory"]["pairs"] == []
     assert data["exploratory"]["by_prompt"]["b"]["value"] == 0
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [
+        ("eval/accuracy/part_multiplication", "held-out accuracy, part multiplication"),
+        ("eval/accuracy/difficulty_3", "held-out accuracy, difficulty 3"),
+        ("eval/accuracy/part_a/b_50%", "held-out accuracy, part a/b_50%"),
+        ("own/metric_%", "own/metric_%"),
+    ],
+)
+def test_any_metric_has_a_name(metric: str, words: str) -> None:
+    assert names.name(metric) == words

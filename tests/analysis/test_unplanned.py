@@ -161,7 +161,7 @@ def balanced(tex: str) -> None:
     assert plain.count("$") % 2 == 0
     begun = re.findall(r"\\begin\{(\w+)\}", tex)
     assert begun == re.findall(r"\\end\{(\w+)\}", tex)[::-1] == ["table", "tabular"]
-    columns = re.search(r"\\begin\{tabular\}\{(l+)\}", tex)
+    columns = re.search(r"\\begin\{tabular\}\{([lp]+)\}", tex.replace(latex.BROKEN, "p"))
     assert columns is not None
     for line in tex.splitlines():
         if line.endswith(r"\\"):
