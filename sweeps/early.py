@@ -28,10 +28,11 @@ def early(ablation: Ablation, runs: Path, records: Iterable[Record]) -> str:
     names = sorted(each.folder.name for each in records if each.seal not in own)
     if not names:
         return ""
-    unseen = range(max(ablation.seeds) + 1, max(ablation.seeds) + 1 + len(ablation.seeds))
+    first = max(ablation.seeds) + 1
+    unseen = ",".join(map(str, range(first, first + len(ablation.seeds))))
     return (
         f"warning: {ablation.name}: {counted(len(names), 'trial')} ({few(names)}) began before "
         f"these predictions were sealed and can confirm none of them: verdicts will be withheld; "
-        f"take seeds that nobody has seen (seed={','.join(map(str, unseen))}), and another name where "
-        f"the plan is sealed already"
+        f"take seeds that nobody has seen (seed={unseen}), and another name where the plan is "
+        f"sealed already"
     )
