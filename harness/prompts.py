@@ -11,8 +11,9 @@ from typing import Any
 class Prompt:
     """One question.
 
-    Example: Prompt(text="Q7 8 3=4?", item=17, problem="3 7 8=4", difficulty=3,
-                    answer=CountdownAnswer((7, 8, 3), 4))
+    Example:
+        Prompt(text="Q7 8 3=4?", item=17, problem="3 7 8=4", difficulty=3,
+               answer=CountdownAnswer((7, 8, 3), 4))
     """
 
     text: str

@@ -21,6 +21,7 @@ from harness.tracking import record
 from harness.tracking.record import Record, Status
 from harness.trial import looked_at
 from sweeps import evidence, looks
+from sweeps.early import early
 from sweeps.estimate import Estimate, estimate, makespan, past
 from sweeps.overview import has_checkpoint
 from sweeps.plan import Plan, differences
@@ -42,12 +43,14 @@ class Seen:
     Attributes:
         left: share of its budget that is still to be spent: all of it without a checkpoint.
         cost: of the whole trial; None where none of its shape has finished.
+        record: what is there of it.
     """
 
     job: TrialConfig
     state: str
     left: float
     cost: Estimate | None
+    record: Record | None = None
 
 
 def preview(planned: Plan, console: Console, before: set[str]) -> None:
@@ -82,6 +85,9 @@ def preview(planned: Plan, console: Console, before: set[str]) -> None:
         changed = differences(planned.variants[ablation.baseline], planned.variants[label])
         for key, (before, now) in changed.items():
             console.print(f"{label}: {key}: {before!r} in {ablation.baseline}, {now!r} here")
+    begun = [each.record for each in seen if each.record is not None]
+    if warning := early(ablation, runs, begun):
+        console.print(warning)
     console.print(_costs(planned, seen))
     console.print(_memory(planned, bases))
     for line in evidence.lines(planned, records):
@@ -125,7 +131,7 @@ def _seen(
             continue
         look = standing.look(homes[trial], found[trial])
         own, there = homes[trial].name == trial, kept.get(homes[trial])
-        seen.append(Seen(job, _state(look, there, own), _left(job, there), cost))
+        seen.append(Seen(job, _state(look, there, own), _left(job, there), cost, there))
     return seen
 
 

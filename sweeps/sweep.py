@@ -25,6 +25,7 @@ from harness.tracking.record import Status
 from harness.trial import check, clear, made, trial_folder
 from sweeps import comparable, looks, overview
 from sweeps.driver import driving
+from sweeps.early import early
 from sweeps.manifest import write_manifest
 from sweeps.plan import Plan, plans
 from sweeps.preview import preview
@@ -109,6 +110,9 @@ def _driven(questions: Sequence[Plan], console: Console) -> Iterator[dict[str, E
 
 def _run(runs: Path, planned: Plan, homes: Mapping[str, Path], console: Console) -> None:
     """The trials of one plan that have no result yet, look by look if it has some; its report."""
+    begun = [found for home in homes.values() if (found := record.read(home)) is not None]
+    if warning := early(planned.ablation, runs, begun):
+        console.print(warning)
     asked, failures = planned.jobs, list[Failure]()
     for part in looks.parts(runs, planned, homes, console):
         asked, failures = _trials(runs, part, homes, console)

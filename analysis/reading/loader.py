@@ -112,10 +112,11 @@ def load(
 
     Nothing is written to the store, and none is made.
 
-    >>> data = analysis.load("runs", "length_bias")
-    >>> data.metrics.filter(metric="eval/accuracy").group_by("variant", "step").agg(
-    ...     pl.col("value").mean()
-    ... )
+    Example:
+        >>> data = analysis.load("runs", "length_bias")
+        >>> data.metrics.filter(metric="eval/accuracy").group_by("variant", "step").agg(
+        ...     pl.col("value").mean()
+        ... )
 
     Args:
         store: an output folder, or MLflow's tracking URI: sqlite:///..., postgresql://..., or

@@ -24,6 +24,11 @@ from tests.docs.commands import here as written_out
 HOW_TO = ROOT / "docs" / "pages" / "how-to"
 SHORT = (*SMALL, "budget.amount=2", "evaluation.every=0.5")
 
+# What names a model of it cannot be run here.
+HUB = "Qwen/"
+# Printed where trials were there before their predictions, and the gate that then fails.
+EARLY, SEALED = "can confirm none", "Predictions sealed before the runs"
+
 Walk = Callable[..., list[str]]
 
 
@@ -34,18 +39,20 @@ def walk(
     """Gives every command of a page; returns what each printed."""
     monkeypatch.syspath_prepend(str(work))  # as the command does with where it is started
 
-    def page(name: str, *shorter: str, sweep: bool = True) -> list[str]:
+    def page(
+        name: str, *shorter: str, sweep: bool = True, short: tuple[str, ...] = SHORT
+    ) -> list[str]:
         """Without `sweep` what begins with harness -m is planned only, as in test_commands.py."""
         trial = next((work / "runs" / "checkpoints").glob("*/final"), work).parent.name
         own = [each.replace("TRIAL", trial) for each in commands(HOW_TO / f"{name}.md")]
-        return [run(command, shorter, sweep) for command in own]
+        return [run(command, short, shorter, sweep) for command in own]
 
-    def run(command: str, shorter: tuple[str, ...], sweep: bool) -> str:
+    def run(command: str, short: tuple[str, ...], shorter: tuple[str, ...], sweep: bool) -> str:
         own = written_out(command, work).replace(f"{ROOT}/runs", f"{work}/runs")
         first, *rest = shlex.split(own)
         match (first, *rest[:2]):
-            case ("harness", kind, *_) if kind != "model=hf" and (sweep or kind != "-m"):
-                said = here(*rest, *SHORT, *shorter)
+            case ("harness", kind, *_) if HUB not in command and (sweep or kind != "-m"):
+                said = here(*rest, *short, *(shorter if kind == "-m" else ()))
                 assert said.returncode == 0, f"{command}\n{said.stdout}{said.stderr}"
                 return said.stdout
             case ("python", "-m", "analysis"):
@@ -55,9 +62,7 @@ def walk(
                 assert evaluate.main() == 0, command
             case ("pip", *_):
                 installed(work, monkeypatch, rest)
-            case ("pytest", *_):
-                outside(work, "-m", "pytest", *rest)
-            case ("python", "plot_frames.py" | "write_a_model.py"):
+            case ("python", "plot_frames.py" | "write_a_model.py", *_) | ("python", "-m", "pytest"):
                 outside(work, *rest)
             case _:
                 check(command, work, composed)
@@ -74,7 +79,9 @@ def outside(folder: Path, *arguments: str) -> None:
 
 
 def installed(folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
-    """`pip install`, beside the folder and not into this environment."""
+    """`pip install`, beside the folder and not into this environment, which has pytest."""
+    if "pytest" in arguments:
+        return
     plain = [word for word in arguments if word != "-e"]
     target = ["--target", str(folder / "installed")]
     call = [sys.executable, "-m", "pip", *plain, *target]
@@ -86,6 +93,8 @@ def installed(folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str
 def test_an_algorithm_of_ones_own_and_its_checkpoint(work: Path, walk: Walk) -> None:
     *_, preview, swept = walk("algorithm", "seed=0")
     assert "my_rloo" in preview
+    assert EARLY not in preview + swept
+    assert SEALED not in swept, "the page's own first try stands in the way of a verdict"
     assert "2 trials (2 variants x 1 seed)" in swept
     assert (work / "runs" / "reports" / "mine" / "report.html").is_file()
     walk("checkpoint")
@@ -104,6 +113,7 @@ def test_a_task_of_ones_own(work: Path, walk: Walk) -> None:
 def test_a_question_of_ones_own_with_one_more_seed(work: Path, walk: Walk) -> None:
     said = walk("ablation")
     assert any("2 trials (2 variants x 1 seed), 0 finished before" in text for text in said)
+    assert not any(EARLY in text or SEALED in text for text in said)
     report = (work / "runs" / "reports" / "question" / "report.md").read_text()
     assert "8 of 8 planned trials have a result" in report
 
@@ -113,6 +123,16 @@ def test_a_question_of_ones_own_with_one_more_seed(work: Path, walk: Walk) -> No
 def test_a_reward_and_a_window_of_ones_own(name: str, work: Path, walk: Walk) -> None:
     walk(name, sweep=False)
     assert list((work / "runs" / "checkpoints").glob("*/final"))
+
+
+@pytest.mark.commands
+def test_a_first_real_model_without_a_hub(work: Path, walk: Walk) -> None:
+    """The page's other commands name a hub; they are composed by test_commands.py."""
+    short = ("task.train_size=64", "evaluation.every=1")
+    *_, preview, trained, _, _ = walk("../start/first-real-model", short=short)
+    assert "its tokens" in preview
+    assert "held-out accuracy" in trained
+    assert list((work / "runs" / "exports" / "trials").glob("*.csv"))
 
 
 @pytest.mark.commands

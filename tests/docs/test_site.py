@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from docs.generator import choices, code
 from harness.schema import METRICS
 from tests.conftest import ROOT
 
@@ -74,6 +75,32 @@ def test_the_reference_is_whole(site: Path) -> None:
         text = (reference / f"{page}.html").read_text("utf-8")
         bare = r"<tr>\s*<td><code>(.+?)</code></td>\s*<td>.*?</td>\s*<td></td>"
         assert re.findall(bare, text) == []
+
+
+def choices_with_keys() -> list[tuple[str, list[tuple[str, str]]]]:
+    """(choice, its keys with their meanings) of every group."""
+    found = []
+    for group in choices.GROUPS:
+        for name in choices.choices(group):
+            node = choices.read(group, name)
+            cls = choices.target(node) or choices.target(node[name])  # a listener's
+            rows = choices.rows("", node if choices.TARGET in node else node[name], cls)
+            found.append((f"{group}={name}", [(key, meaning) for key, _, meaning in rows]))
+    return found
+
+
+def test_no_two_keys_of_a_choice_share_a_meaning_and_none_is_a_bare_symbol() -> None:
+    """`a, b: bounds` leaves a reader to guess which is which; `N.` says nothing."""
+    for choice, keys in choices_with_keys():
+        said = [meaning for _, meaning in keys]
+        assert [key for key, meaning in keys if said.count(meaning) > 1] == [], choice
+        assert [key for key, meaning in keys if len(meaning.split()) < 2] == [], choice
+
+
+def test_every_member_on_the_page_for_python_says_what_it_is() -> None:
+    page = code.python()
+    assert re.findall(r"^\| `(.+)` \|  \|$", page, re.MULTILINE) == []
+    assert not re.search(r"^ *>>>|^Example:", page, re.MULTILINE), "an example is shown as text"
 
 
 def test_the_version_is_the_changelogs_newest() -> None:

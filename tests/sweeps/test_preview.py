@@ -16,6 +16,7 @@ from harness.launch import run_trial
 from harness.standing import Standing
 from harness.tracking import record
 from sweeps import evidence
+from sweeps.early import early
 from sweeps.estimate import Past, estimate, makespan, past, shape
 from sweeps.preview import (
     CHANGED,
@@ -115,6 +116,20 @@ def shown(*arguments: str) -> str:
     # As the project's own console: a line is not broken at a width, wherever its numbers end.
     preview(planned(*arguments), Console(file=text, width=160, soft_wrap=True), set())
     return text.getvalue()
+
+
+def test_results_that_were_there_before_the_predictions_are_told_of(
+    tmp_path: Path, composed: Callable[..., Any]
+) -> None:
+    """Seeds 0, 1 and 2 are planned: the next three are those that nobody has seen."""
+    ablation = planned("+ablation=length_bias", *SMALL).ablation
+    ran = written(tmp_path / "checkpoints" / "grpo__s0__a", composed("budget.amount=2"))
+    said = early(ablation, tmp_path, [ran])
+    assert "length_bias: 1 trial (grpo__s0__a) began before these predictions" in said
+    assert "(seed=3,4,5)" in said
+    assert early(ablation, tmp_path, []) == ""
+    assert early(replace(ablation, predictions=[]), tmp_path, [ran]) == "", "exploratory anyway"
+    assert early(ablation, tmp_path, [replace(ran, status=record.Status.RUNNING)]) == said
 
 
 def test_the_preview_tells_what_is_there_and_leaves_no_trace(
