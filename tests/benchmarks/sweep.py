@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from harness.__main__ import use_sweeper_plugin
 from harness.cli import composed
 from harness.config import TrialConfig
 from harness.machine.cluster import ray_cluster, set_environment
@@ -208,6 +209,7 @@ def measure(arguments: Sequence[str]) -> Iterator[Found]:
     parser.add_argument("--repeats", type=int, default=3, help="of each start and each pair")
     asked = parser.parse_args(arguments)
     set_environment()
+    use_sweeper_plugin()
     with tempfile.TemporaryDirectory() as path:
         folder = Path(path)
         yield of_nothing(composed(()), folder / "nothing", asked.trials)
