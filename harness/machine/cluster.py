@@ -15,7 +15,7 @@ import torch
 from harness.errors import ConfigError, TrialsFailedError
 from harness.machine import terminal
 from harness.machine.files import locked
-from harness.machine.process import as_ctrl_c
+from harness.machine.process import as_ctrl_c, outliving_terminals
 
 # Read by Ray and Tune when they are imported or started; a user's own setting wins.
 ENVIRONMENT = {
@@ -160,13 +160,14 @@ def _connected(address: str | None) -> Any:
     try:
         if address is not None:
             _answered(address)
-        return ray.init(
-            address=address or "local",  # None would join whatever cluster ran here last
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="error",
-            runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}},
-        )
+        with outliving_terminals():
+            return ray.init(
+                address=address or "local",  # None would join whatever cluster ran here last
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="error",
+                runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}},
+            )
     # Nobody there; no such form of an address.
     except (ConnectionError, TimeoutError, socket.gaierror, ValueError) as error:
         if address is None:

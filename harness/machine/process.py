@@ -125,6 +125,20 @@ def _hung_up() -> None:
                 os.dup2(nowhere.fileno(), out)
 
 
+@contextmanager
+def outliving_terminals() -> Iterator[None]:
+    """What is started in the block does not end with a terminal, but when its starter ends it.
+
+    A closed terminal is told to all that were started from it: without its servants, whoever is to
+    come to a civil end could not.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {SIGHUP})  # who is started inherits it
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _terminate(number: int, frame: Any) -> None:
     """End once: a second signal must not break off what the first one's end still writes."""
     signal.signal(number, signal.SIG_IGN)

@@ -122,6 +122,18 @@ def test_sigterm_is_ctrl_c_and_no_page_of_rays(
     assert not session.exists()
 
 
+@pytest.mark.commands
+def test_a_closed_terminal_is_ctrl_c_and_takes_no_process_of_rays(sessions: Path) -> None:
+    """Told to the whole group of processes, and by the shell again."""
+    process = driver(sessions, "stay", os.setpgrp)
+    session = session_of(process)
+    os.killpg(process.pid, signal.SIGHUP)
+    os.kill(process.pid, signal.SIGHUP)
+    stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stdout, stderr) == (130, "", "")
+    assert not session.exists()
+
+
 @pytest.mark.chaos  # the same without a sweep around it is above
 def test_a_raylet_that_is_killed_in_mid_sweep_is_one_line(
     work: Path, composed: Callable[..., Any], sessions: Path, monkeypatch: pytest.MonkeyPatch
