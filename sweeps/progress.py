@@ -17,6 +17,7 @@ from harness.machine.cluster import check_alive
 from harness.machine.progress import spoken
 from sweeps import screen
 from sweeps.overview import FINISHED, RUNNING, Look, Seen
+from sweeps.words import percent
 
 # Between two looks at the records, which may take this share of the driver's time at most.
 LOOK_S, LOOK_SHARE = 1.0, 0.1
@@ -140,4 +141,4 @@ def _bar(seen: Seen, width: int, plain: bool) -> Text:
     bar = Text(f"{shown.line(name)}  ")
     bar.append("━" * filled, style="green")
     bar.append(("┈" if plain else "━") * (BAR - filled), style="bright_black")
-    return bar.append(f"  {seen.share:4.0%}{about}")
+    return bar.append(f"  {percent(seen.share):>4}{about}")

@@ -12,7 +12,7 @@ from harness.machine.progress import spoken
 from harness.tracking.record import Record
 from sweeps import remaining
 from sweeps.overview import RUNNING, Row, Seen
-from sweeps.words import counted
+from sweeps.words import counted, percent
 
 BARS = "▁▂▃▄▅▆▇█"
 # Evaluations that a sparkline has room for.
@@ -31,7 +31,7 @@ def headline(seen: Seen) -> str:
     if seen.share >= 1:
         return f"{seen.name}: all of {counted(len(seen.rows), 'trial')}"
     about = "" if seen.left is None else f", about {spoken(seen.left)} left"
-    return f"{seen.name}: {seen.share:.0%} of {counted(len(seen.rows), 'trial')}{about}"
+    return f"{seen.name}: {percent(seen.share)} of {counted(len(seen.rows), 'trial')}{about}"
 
 
 def lines(rows: Sequence[Row], width: int) -> list[str]:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 HOUR_S = 3600
+# 100 * .58 is a hair below 58.
+ROUNDING = 1e-9
 
 
 def ranges(numbers: Sequence[int]) -> str:
@@ -19,3 +21,8 @@ def ranges(numbers: Sequence[int]) -> str:
 def counted(number: int, noun: str) -> str:
     """`1 trial`, `2 trials`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def percent(share: float) -> str:
+    """`99%` of .997, rounded down: 100 % is said only of what is done."""
+    return f"{int(100 * share + ROUNDING)}%"

@@ -32,7 +32,7 @@ from sweeps.preview import (
 )
 from sweeps.preview import _left as left_of
 from sweeps.preview import _state as state_of
-from sweeps.words import counted, ranges
+from sweeps.words import counted, percent, ranges
 from tests.conftest import SMALL
 from tests.sweeps.test_plan import planned
 
@@ -109,6 +109,7 @@ def test_trials_start_in_order_as_many_as_there_is_room_for() -> None:
 def test_seeds_and_counts_are_short() -> None:
     assert ranges([5, 0, 2, 1, 9]) == "0-2, 5, 9"
     assert [counted(n, "trial") for n in (0, 1, 2)] == ["0 trials", "1 trial", "2 trials"]
+    assert [percent(share) for share in (0.0, 0.58, 0.997, 1.0)] == ["0%", "58%", "99%", "100%"]
 
 
 def shown(*arguments: str) -> str:
