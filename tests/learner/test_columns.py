@@ -204,7 +204,7 @@ def rounded(rollout: Rollout) -> Rollout:
 
 @pytest.mark.parametrize(
     ("algorithm", "count"),
-    [(Grpo(group_size=4), 1), *((a, 3) for a, _ in CASES)],
+    [(Grpo(group_size=4), 1), *((a, 2) for a, _ in CASES)],
     ids=["Grpo-whole", *(f"{type(a).__name__}-{read}" for a, read in CASES)],
 )
 def test_the_samplers_own_stand_for_the_pass(
