@@ -1,7 +1,7 @@
 """What pages tell a newcomer to do, done: in an empty folder, as written, with a small model.
 
-Only keys that make a trial shorter are added. The first report is tests/test_learning.py's; the
-first real model is composed (test_commands.py) and run on random weights (tests/test_laptop.py).
+Only keys that make a trial shorter are added. The first report is tests/test_learning.py's; what
+needs a hub is composed (test_commands.py) and run on random weights (tests/test_laptop.py).
 """
 
 import os
@@ -27,7 +27,7 @@ SHORT = (*SMALL, "budget.amount=2", "evaluation.every=0.5")
 # What names a model of it cannot be run here.
 HUB = "Qwen/"
 # Printed where trials were there before their predictions, and the gate that then fails.
-EARLY, SEALED = "can confirm none", "Predictions sealed before the runs"
+EARLY, SEALED = "can confirm none", "FAIL: Predictions sealed before the runs"
 
 Walk = Callable[..., list[str]]
 
