@@ -27,7 +27,8 @@ LEARNING_IN = {
     "evaluation": ("every",),
     "trainer": (
         *("optimizer", "prompts_per_step", "epochs", "mini_batches", "save_every"),
-        *("keep_checkpoints", "check_sync_every", "reference_ahead", "mismatch", "importance_cap"),
+        *("keep_checkpoints", "check_sync_every", "reference_ahead", "old_logprobs", "mismatch"),
+        "importance_cap",
     ),
 }
 
