@@ -27,7 +27,7 @@ from tests.benchmarks import work
 
 pytestmark = pytest.mark.vllm
 
-TWENTY_MILLION = work.Size(hidden=512, layers=6, heads=8, feed_forward=2048)
+TWENTY_MILLION = work.Size("20M", hidden=512, layers=6, heads=8, feed_forward=2048)
 STREAM = Stream(seed=1, name="rollout", step=0)
 
 
