@@ -125,7 +125,7 @@ def drawn(seen: Seen, console: Console) -> Group:
     rows = screen.lines(running[:fit], console.width)
     more = [f"and {len(running) - fit} more"] if len(running) > fit else []
     texts = [
-        _bar(seen, console.width, not console.color_system),
+        _bar(seen, console.width, console.no_color or not console.color_system),
         *map(Text, (*rows, *more, seen.counts)),
     ]
     for text in texts:

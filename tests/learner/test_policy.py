@@ -231,6 +231,8 @@ def test_update_does_not_depend_on_micro_batches(
     ):
         torch.testing.assert_close(b.grad, a.grad, rtol=0, atol=tolerance)
         torch.testing.assert_close(b, a, rtol=0, atol=tolerance)
+    # What of a pass is padding is about how rows are cut, and nothing else is.
+    del at_once["actor/padding"], in_parts["actor/padding"]
     assert in_parts == pytest.approx(at_once, rel=1e-5, abs=1e-6)
 
 

@@ -85,7 +85,7 @@ def test_list_counts_trials_by_what_became_of_them(
 
 
 def test_status_says_where_each_trial_is(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Three updates of four: 75 %; from .4 to .7; a failed one with its last line."""
+    """Three updates of four: 75 %; from .4 to .7; a failed one with its last line; .875 is 87 %."""
     grpo, dr_grpo = names_of(runs, "one")
     running = trial(runs, grpo, 3, None)
     trial(runs, dr_grpo, 1, Status.FAILED, "RewardError: no\nsecond line")
@@ -97,7 +97,7 @@ def test_status_says_where_each_trial_is(runs: Path, capsys: pytest.CaptureFixtu
     assert first.split() == f"{grpo} running 3 75% 0.700 +0.300 ▁▃▆█ 1,234".split()
     assert second.split() == f"{dr_grpo} failed 1 25% 0.500 +0.100 ▁█ 1,234".split()
     assert failure == f"{dr_grpo}  failed: RewardError: no second line"
-    assert last == "one: 88% of 2 trials; 1 running, 1 failed; driven by nobody"
+    assert last == "one: 87% of 2 trials; 1 running, 1 failed; driven by nobody"
 
 
 def test_a_sweep_that_is_not_sealed_is_listed_and_leaves_nothing(
