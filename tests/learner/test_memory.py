@@ -14,6 +14,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from harness.distributed.sharding import Layout, Sharding, placed
 from harness.models.loading import Source
+from tests.benchmarks import verdict
 from tests.conftest import ROOT, harness
 
 # hidden, layers, feed-forward, settings: 6.3M and 50M parameters.
@@ -96,20 +97,23 @@ def test_a_dry_run_is_within_a_fifth_of_what_a_trial_takes(
 
 
 @pytest.mark.memory
-def test_a_real_vocabulary_is_never_all_in_memory() -> None:
-    """B=8, T=2048, V=151,936: all logits would be 9.96 GB; 2.5 GB are allowed."""
+def test_a_real_vocabulary_is_never_all_in_memory(tmp_path: Path) -> None:
+    """B=8, T=2048, V=151,936: all logits would be 9.96 GB; 2.5 GB are allowed.
+
+    The benchmark's own bound is tighter, and about the allocator of the machine it was found on.
+    """
     done = subprocess.run(
         [sys.executable, "-m", "tests.benchmarks", "memory"],
-        cwd=ROOT,
+        cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=900,
     )
-    assert done.returncode == 0, done.stderr
-    print(done.stdout)
-    (peak,) = re.findall(r"peak ([\d.]+) GB", done.stdout)
-    assert float(peak) <= 2.5
+    assert done.returncode in (0, verdict.MISSED), done.stderr
+    found = json.loads((tmp_path / "runs" / "benchmarks" / "memory.json").read_text())
+    (peak,) = found["ratios"][0]["sides"]["peak"]
+    assert peak <= 2.5
 
 
 def test_checkpointing_keeps_less_and_changes_no_gradient(source: Source) -> None:
