@@ -12,7 +12,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -185,7 +185,7 @@ class Kept:
         return self.folder / f"{name}.lock"
 
 
-def _makers(found: Sequence[Made] | Any) -> list[dict[str, Any]]:
+def _makers(found: Iterable[Made]) -> list[dict[str, Any]]:
     """Who made how many of some pieces, and how long that took."""
     by: dict[tuple[str, str], list[float]] = {}
     for made in found:
