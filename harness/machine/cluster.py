@@ -26,6 +26,9 @@ ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # silences a warning about trials without a GPU
     "RAY_AIR_NEW_OUTPUT": "0",  # the display is ours
     "TUNE_MAX_PENDING_TRIALS_PG": "8",  # trials that start at once; with a search of one's own 1
+    # Nobody waits for a trial that fails while its sweep is being ended; what went wrong stands in
+    # its record, and Ray's page about it would stand before the one line that says so.
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # its pages about a dead process: they stand in its own logs
     # Ray lets its workers yield to all other processes (15), so that many of them do not starve its
     # own. A trial has cores of its own and no more threads than those: it is as nice as the command

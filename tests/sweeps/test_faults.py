@@ -31,6 +31,10 @@ try:
         if sys.argv[1] == "leave":
             import ray
             print(ray.get(ray.remote(lambda: os.nice(0)).remote()))
+            lost = ray.remote(max_retries=0)(lambda: 1 / 0).remote()
+            time.sleep(3)
+            del lost  # a failure that nobody waited for: as of a trial while its sweep is ended
+            time.sleep(1)
         while sys.argv[1] == "stay":
             check_alive()
             time.sleep(0.1)
