@@ -100,5 +100,5 @@ def test_every_benchmark_that_judges_says_whether_it_is_quick() -> None:
     """Read from the source: importing them all takes seconds."""
     texts = {name: (HERE / f"{name}.py").read_text() for name in command.NAMES}
     judging = {name for name, text in texts.items() if "\ndef measure(" in text}
-    assert judging == {"engines", "floor", "memory", "scaling", "trl"}
+    assert judging == {"engines", "floor", "memory", "scaling", "sweep", "trl"}
     assert all("\nQUICK = " in texts[name] for name in judging)
