@@ -29,22 +29,34 @@ PLAIN = Sampling(max_new_tokens=12)
 SETTINGS = Vllm()
 
 
+@pytest.fixture(autouse=True)
+def as_it_was(engine: VllmEngine, source: Source, task: Countdown) -> Iterator[None]:
+    """This process's one engine is left with the weights that it was made with."""
+    yield
+    for name in ("generate", "load_weights"):
+        vars(engine).pop(name, None)
+    unlearnt = made_of(source)
+    over(engine, unlearnt, task).load(unlearnt)
+
+
 @pytest.fixture
 def policy(source: Source) -> Policy:
-    return Policy(source.model(), 1.0, Layout(4096), Optimizer(learning_rate=3e-3, warmup=0.0))
+    return made_of(source)
 
 
 @pytest.fixture
-def synced(engine: VllmEngine, policy: Policy, task: Countdown) -> Iterator[Synced]:
-    """Twice synced: whatever an engine may keep of a sync is there. Sound again afterwards."""
+def synced(engine: VllmEngine, policy: Policy, task: Countdown) -> Synced:
+    """Twice synced: whatever an engine may keep of a sync is there."""
     made = over(engine, policy, task)
     made.load(policy)
     learn(policy)
     made.load(policy)
-    yield made
-    for name in ("generate", "load_weights"):
-        vars(engine).pop(name, None)
-    over(engine, policy, task).load(policy)
+    return made
+
+
+def made_of(source: Source) -> Policy:
+    """A policy before its first update."""
+    return Policy(source.model(), 1.0, Layout(4096), Optimizer(learning_rate=3e-3, warmup=0.0))
 
 
 def over(
@@ -179,7 +191,6 @@ def test_another_temperature(
 def test_a_dead_engine(
     engine: VllmEngine, policy: Policy, task: Countdown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The last test of this process's engine."""
     synced = over(engine, policy, task)
     synced.load(policy)
     worker = engine.llm.llm_engine.engine_core.engine_core.model_executor
