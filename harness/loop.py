@@ -118,26 +118,30 @@ def train(parts: Parts) -> dict[str, float]:
         draw = Draw(parts.curriculum, parts.pool, seed, progress)
         sampled = parts.collector(draw, trainer.prompts_per_step, plan, window, state.step, clock)
         rollout = sampled.rollout
+        size = len(rollout.texts)
+        cut = [
+            rows_b
+            for epoch in range(trainer.epochs)
+            for rows_b in mini_batches(size, trainer.mini_batches, seed, state.step, epoch)
+        ]
         parts.engine.sleep()
         with clock("old_log_prob"):
+            known = models.annotated(rollout, algorithm.columns, cut[0])
             batch = Batch(
                 group_B=rollout.group_B,
                 mask_BT=rollout.mask_BT,
                 rewards_BT=_on_tokens(sampled.scores, rollout.mask_BT),
                 budget=config.rollout.max_new_tokens,
-                columns=joined(models.annotated(rollout, algorithm.columns), sampled.columns),
+                columns=joined(known, sampled.columns),
                 progress=progress,
                 kl_coefficient=parts.kl.coefficient,
             )
         with clock("adv"):
             batch, advantages_BT, estimated = estimates(algorithm, batch)
-        size = len(rollout.texts)
         wait = waiting(Unit.RESPONSES, "learning", f"from {size} responses", size * trainer.epochs)
         with clock("update_actor"), wait:
             updates = [
-                update(models, algorithm, rollout, batch, advantages_BT, rows_b)
-                for epoch in range(trainer.epochs)
-                for rows_b in mini_batches(size, trainer.mini_batches, seed, state.step, epoch)
+                update(models, algorithm, rollout, batch, advantages_BT, rows_b) for rows_b in cut
             ]
             models.forget()
         metrics = step_metrics(sampled, batch, advantages_BT, window, compared(batch))

@@ -230,7 +230,6 @@ def _models(config: TrialConfig, source: Source, ranks: Ranks) -> Models:
         reference=Policy(frozen.model(), temperature, layout),
         critic=critic,
         importance_cap=trainer.importance_cap,
-        whole=trainer.mini_batches == 1,
         old=trainer.old_logprobs,
     )
 

@@ -1,13 +1,13 @@
 """Columns of a batch, and what the first update's own forward passes say of them.
 
-The log-probs before the first update are what that update's own forward passes compute, to the bit,
-where it learns from every row: no pass of their own is made for them unless somebody, such as a KL
+The log-probs before the first update are, of the rows that it learns from, what its own forward
+passes compute, to the bit: a pass is made for the other rows alone, unless somebody, such as a KL
 in the reward, reads them before. Where the sampler's stand for them, no pass is made at all, and
 the first update's says how far the two are apart, on the rows that it learns from.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import torch
@@ -36,7 +36,10 @@ class Awaited(Mapping[str, Tensor]):
 
     there: dict[str, Tensor]
     compute: Callable[[], Tensor] | None = None
-    """Makes the pass; None where the old log-probs are there, and are the sampler's."""
+    """Makes the pass over the rows of the first update, (B,T) and 0 on the others; None where the
+    old log-probs are there, and are the sampler's."""
+    others_BT: Tensor | None = None
+    """The trainer's log-probs of the other rows, 0 on those; None: there are none, or no pass."""
     parts: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     """Of this rank's forward passes: rows, and their (b,t) log-probs; none of a dummy's."""
     own: tuple[Tensor, Tensor] | None = None
@@ -44,8 +47,12 @@ class Awaited(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         if name == OLD and OLD not in self.there and self.compute is not None:
-            self.there[OLD] = self.compute()
+            self.there[OLD] = self._completed(self.compute())
         return self.there[name]
+
+    def _completed(self, first_BT: Tensor) -> Tensor:
+        """The column of all rows: each is 0 in one of two."""
+        return first_BT if self.others_BT is None else first_BT + self.others_BT
 
     @property
     def open(self) -> bool:
@@ -70,15 +77,17 @@ class Awaited(Mapping[str, Tensor]):
         """Make a column of what the first update's passes computed; on every rank.
 
         Args:
-            rows_b: that it learnt from; all, where its log-probs are the old ones.
+            rows_b: that it learnt from.
             mask_BT: of all rows.
         """
         own_BT = torch.zeros(mask_BT.shape, dtype=self.parts[0][1].dtype)
         for part_b, logprobs_bt in self.parts:
             own_BT[part_b, : logprobs_bt.shape[1]] = logprobs_bt
-        own_BT = ranks.added(own_BT)
-        seen_BT = torch.zeros_like(mask_BT)
-        seen_BT[rows_b] = mask_BT[rows_b]
+        own_BT = self._completed(ranks.added(own_BT))
+        seen_BT = mask_BT
+        if self.compute is None:
+            seen_BT = torch.zeros_like(mask_BT)
+            seen_BT[rows_b] = mask_BT[rows_b]
         self.own = (own_BT, seen_BT)
         self.there.setdefault(OLD, own_BT)
         self.parts.clear()
@@ -89,7 +98,7 @@ def compared(batch: Batch) -> tuple[Tensor, Tensor]:
 
     Returns:
         (B,T) log-probs of the trainer's before the first update, and the tokens that have one: all,
-        or those of the first update where no pass was made for the others.
+        or those of the first update where no pass is made.
     """
     columns = batch.columns
     if isinstance(columns, Awaited) and columns.own is not None:
@@ -100,5 +109,5 @@ def compared(batch: Batch) -> tuple[Tensor, Tensor]:
 def joined(known: Mapping[str, Tensor], more: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """Both; what is awaited still is."""
     if isinstance(known, Awaited):
-        return Awaited({**known.there, **more}, known.compute)
+        return replace(known, there={**known.there, **more})
     return {**known, **more}

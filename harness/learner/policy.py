@@ -119,20 +119,27 @@ class Learner:
             self.version += 1
         set_optimizer_state_dict(self.module, self.optimizer, state["optimizer"])
 
-    def _scored(self, rollout: Rollout, names: tuple[str, ...], **asked: bool) -> list[Tensor]:
-        """Columns of the module for every row, (B,T), 0 off the mask; on every rank.
+    def _scored(
+        self,
+        rollout: Rollout,
+        names: tuple[str, ...],
+        rows_b: Tensor | None = None,
+        **asked: bool,
+    ) -> list[Tensor]:
+        """Columns of the module, (B,T), 0 off the mask; on every rank.
 
         Args:
             names: of the columns; asked: what else the module is told.
+            rows_b: the others' are 0; None: every row.
 
         Raises:
             DivergedError: some are no numbers.
         """
         self.layout.moves.at_hand(self.weights_state)
         columns: dict[str, Tensor] = {}
-        rows_B = torch.arange(len(rollout.prompts))
+        rows_b = torch.arange(len(rollout.prompts)) if rows_b is None else rows_b
         layout = self.layout
-        for part in passes(rows_B, row_lengths(rollout), layout.token_budget, layout.ranks):
+        for part in passes(rows_b, row_lengths(rollout), layout.token_budget, layout.ranks):
             made = self.module(packed(rollout, part.rows_b), **asked)
             for name in names:
                 column_BT = made[name].new_zeros(rollout.mask_BT.shape)
@@ -217,9 +224,13 @@ class Policy(Learner):
         return logprobs_BT, entropy_BT
 
     @torch.no_grad()
-    def logprobs(self, rollout: Rollout) -> Tensor:
-        """The log-probs of `score` alone, to the bit, without what entropies cost."""
-        return self._scored(rollout, ("logprobs_BT",), entropy=False)[0]
+    def logprobs(self, rollout: Rollout, rows_b: Tensor | None = None) -> Tensor:
+        """The log-probs of `score` alone, to the bit, without what entropies cost.
+
+        Args:
+            rows_b: the others' are 0; None: every row.
+        """
+        return self._scored(rollout, ("logprobs_BT",), rows_b, entropy=False)[0]
 
     @torch.no_grad()
     def hidden(self, inputs: Packed) -> Hidden:

@@ -48,18 +48,21 @@ class Models:
     critic: Critic | None = None
     importance_cap: float | None = None
     """Bound of the weights against the sampler's mismatch; None: no weights."""
-    whole: bool = False
-    """Whether the first update learns from all rows of a rollout, in the order they are scored."""
     old: OldLogprobs = OldLogprobs.TRAINER
 
-    def annotated(self, rollout: Rollout, columns: frozenset[str]) -> Mapping[str, Tensor]:
+    def annotated(
+        self, rollout: Rollout, columns: frozenset[str], first_b: Tensor | None = None
+    ) -> Mapping[str, Tensor]:
         """The columns that an algorithm declares and that are known before the first update.
 
-        old_logprobs_BT are the sampler's, or the trainer's own, computed once: here, or where an
-        update of all rows computes the same bits anyway, there.
+        old_logprobs_BT are the sampler's, or the trainer's own, computed once: here, or where the
+        first update computes the same bits anyway, there.
+
+        Args:
+            first_b: the rows that the first update will learn from; None: not known.
         """
         sampled = self.old is OldLogprobs.SAMPLER
-        later = sampled or (self.whole and self.importance_cap is None)
+        later = sampled or (first_b is not None and self.importance_cap is None)
         made: dict[str, Tensor] = {}
         # The policy's come first: where both are no numbers, its weights are the cause.
         if not later or unsound(rollout):
@@ -83,7 +86,14 @@ class Models:
             )
         if not later:
             return made
-        return Awaited(made, None if sampled else partial(self.policy.logprobs, rollout))
+        if sampled or first_b is None:
+            return Awaited(made)
+        others_b = _others(first_b, len(rollout.prompts))
+        return Awaited(
+            made,
+            partial(self.policy.logprobs, rollout, first_b),
+            self.policy.logprobs(rollout, others_b) if len(others_b) else None,
+        )
 
     @property
     def trained(self) -> tuple[Learner, ...]:
@@ -241,6 +251,12 @@ def _minibatch(
         columns={**columns, **current},
         progress=batch.progress,
     )
+
+
+def _others(rows_b: Tensor, count: int) -> Tensor:
+    """The rows among so many that are not these, in order."""
+    rows_B = torch.arange(count)
+    return rows_B[~torch.isin(rows_B, rows_b)]
 
 
 def _awaited(batch: Batch) -> Awaited | None:

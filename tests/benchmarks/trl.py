@@ -221,7 +221,7 @@ def scored(
         rewards_BT=on_last_token(rewards_B, rollout.mask_BT),
         budget=shape.new_tokens,
         progress=0.5,
-        columns=models.annotated(rollout, algorithm.columns),
+        columns=models.annotated(rollout, algorithm.columns, cut(rollout, shape)[0]),
     )
 
 
@@ -230,19 +230,21 @@ def learn(
 ) -> None:
     """The optimizer steps on a rollout, rows in their order."""
     advantages_BT = algorithm.advantages(batch)
-    for rows_b in torch.arange(len(rollout.texts)).tensor_split(shape.updates):
+    for rows_b in cut(rollout, shape):
         update(models, algorithm, rollout, batch, advantages_BT, rows_b)
     models.forget()
 
 
-def models_of(
-    size: work.Size, shape: Shape = work.PLAIN, old: OldLogprobs = OldLogprobs.TRAINER
-) -> Models:
+def cut(rollout: Rollout, shape: Shape) -> tuple[Tensor, ...]:
+    """The rows of each optimizer step, in their order."""
+    return torch.arange(len(rollout.texts)).tensor_split(shape.updates)
+
+
+def models_of(size: work.Size, old: OldLogprobs = OldLogprobs.TRAINER) -> Models:
     layout = Layout(TOKEN_BUDGET)
     return Models(
         policy=Policy(work.model(size).eval(), 1.0, layout, ADAM),
         reference=Policy(work.model(size).eval(), 1.0, layout),
-        whole=shape.updates == 1,
         old=old,
     )
 
@@ -300,7 +302,7 @@ class Ours:
 
     def __init__(self, size: str, shape: Shape, old: OldLogprobs) -> None:
         tokenizer = work.tokenizer()
-        self.shape, self.models = shape, models_of(work.SIZES[size], shape, old)
+        self.shape, self.models = shape, models_of(work.SIZES[size], old)
         self.texts = work.prompts(work.STEPS)
         width = -(-max(map(len, self.texts)) // WIDTH_BLOCK) * WIDTH_BLOCK
         self.engine = TransformersEngine(

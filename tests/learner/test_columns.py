@@ -1,4 +1,4 @@
-"""No pass for the old log-probs where the first update computes them: equal to the bit."""
+"""No pass for the old log-probs of rows of which the first update computes them: to the bit."""
 
 import dataclasses
 import math
@@ -95,7 +95,6 @@ CASES: list[tuple[Any, bool]] = [
 def models_of(
     source: Source,
     algorithm: Any,
-    whole: bool,
     cap: float | None = None,
     old: OldLogprobs = OldLogprobs.TRAINER,
 ) -> Models:
@@ -107,12 +106,13 @@ def models_of(
         reference=Policy(source.model(), 0.9, layout),
         critic=critic,
         importance_cap=cap,
-        whole=whole,
         old=old,
     )
 
 
-def annotated(models: Models, algorithm: Any, rollout: Rollout) -> tuple[Batch, Tensor]:
+def annotated(
+    models: Models, algorithm: Any, rollout: Rollout, first_b: Tensor | None
+) -> tuple[Batch, Tensor]:
     """A batch with every column that is known before the first update, and its advantages."""
     count = len(rollout.texts)
     rewards_B = (torch.arange(count) % 3).double()
@@ -125,33 +125,42 @@ def annotated(models: Models, algorithm: Any, rollout: Rollout) -> tuple[Batch, 
         mask_BT=rollout.mask_BT,
         rewards_BT=on_last_token(rewards_B, rollout.mask_BT),
         budget=40,
-        columns=joined(models.annotated(rollout, algorithm.columns), more),
+        columns=joined(models.annotated(rollout, algorithm.columns, first_b), more),
         kl_coefficient=0.1,
     )
     return estimates(algorithm, batch)[:2]
 
 
+def whole(rollout: Rollout) -> list[Tensor]:
+    """One update of all rows."""
+    return [torch.arange(len(rollout.texts))]
+
+
 def stepped(
-    models: Models, algorithm: Any, rollout: Rollout, epochs: int
+    models: Models, algorithm: Any, rollout: Rollout, cut: list[Tensor], known: bool = True
 ) -> tuple[list[dict[str, float]], Tensor, list[Tensor]]:
-    """Metrics of the updates, the old log-probs and the weights after a step."""
-    batch, advantages_BT = annotated(models, algorithm, rollout)
-    rows_B = torch.arange(len(rollout.texts))
-    updates = [
-        update(models, algorithm, rollout, batch, advantages_BT, rows_B) for _ in range(epochs)
-    ]
+    """Metrics of the updates, the old log-probs and the weights after a step.
+
+    Args:
+        cut: rows of each update; known: whether the first one's are, when columns are made.
+    """
+    batch, advantages_BT = annotated(models, algorithm, rollout, cut[0] if known else None)
+    updates = [update(models, algorithm, rollout, batch, advantages_BT, rows_b) for rows_b in cut]
     weights = [p.detach() for learner in models.trained for p in learner.parameters]
     return updates, batch[OLD], weights
 
 
 @pytest.fixture
-def passes(monkeypatch: pytest.MonkeyPatch) -> list[Policy]:
-    """Who has made a pass for log-probs."""
-    seen: list[Policy] = []
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Policy, list[int]]]:
+    """Who has made a pass for log-probs, and of which rows."""
+    seen: list[tuple[Policy, list[int]]] = []
     real = Policy.logprobs
-    monkeypatch.setattr(
-        Policy, "logprobs", lambda self, made: (seen.append(self), real(self, made))[1]
-    )
+
+    def recorded(self: Policy, made: Rollout, rows_b: Tensor | None = None) -> Tensor:
+        seen.append((self, (whole(made)[0] if rows_b is None else rows_b).tolist()))
+        return real(self, made, rows_b)
+
+    monkeypatch.setattr(Policy, "logprobs", recorded)
     return seen
 
 
@@ -162,16 +171,17 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[Policy]:
 def test_the_first_update_stands_for_the_pass(
     source: Source,
     rollout: Rollout,
-    passes: list[Policy],
+    passes: list[tuple[Policy, list[int]]],
     algorithm: Any,
     read: bool,
     epochs: int,
 ) -> None:
-    expected = stepped(models_of(source, algorithm, whole=False), algorithm, rollout, epochs)
+    cut = whole(rollout) * epochs
+    expected = stepped(models_of(source, algorithm), algorithm, rollout, cut, known=False)
     passes.clear()
-    models = models_of(source, algorithm, whole=True)
-    updates, old_BT, weights = stepped(models, algorithm, rollout, epochs)
-    assert (models.policy in passes) is read
+    models = models_of(source, algorithm)
+    updates, old_BT, weights = stepped(models, algorithm, rollout, cut)
+    assert (models.policy in [policy for policy, _ in passes]) is read
     assert updates == expected[0]
     assert torch.equal(old_BT, expected[1])
     assert all(torch.equal(a, b) for a, b in zip(weights, expected[2], strict=True))
@@ -179,22 +189,58 @@ def test_the_first_update_stands_for_the_pass(
     assert not old_BT[~rollout.mask_BT].any()
 
 
+@pytest.mark.parametrize("epochs", [1, 2])
+@pytest.mark.parametrize(
+    ("algorithm", "read"), CASES, ids=[f"{type(a).__name__}-{read}" for a, read in CASES]
+)
+def test_the_first_of_several_updates_stands_for_the_pass_over_its_rows(
+    source: Source,
+    rollout: Rollout,
+    passes: list[tuple[Policy, list[int]]],
+    monkeypatch: pytest.MonkeyPatch,
+    algorithm: Any,
+    read: bool,
+    epochs: int,
+) -> None:
+    """As from a pass before, over its rows and over the others; no row is read twice by one."""
+    count = len(rollout.texts)
+    order_B = torch.arange(count).roll(3)
+    cut = [*order_B.tensor_split(3)] * epochs
+    before = models_of(source, algorithm)
+    real = before.policy.logprobs
+    both = (cut[0], torch.cat(cut[1:3]).sort().values)
+    monkeypatch.setattr(
+        before.policy, "logprobs", lambda made: sum(real(made, rows_b) for rows_b in both)
+    )
+    expected = stepped(before, algorithm, rollout, cut, known=False)
+    passes.clear()
+    models = models_of(source, algorithm)
+    updates, old_BT, weights = stepped(models, algorithm, rollout, cut)
+    scored = sorted(i for policy, rows in passes if policy is models.policy for i in rows)
+    assert scored == (list(range(count)) if read else both[1].tolist())
+    assert updates == expected[0]
+    assert torch.equal(old_BT, expected[1])
+    assert all(torch.equal(a, b) for a, b in zip(weights, expected[2], strict=True))
+    assert old_BT[rollout.mask_BT].all()
+    assert not old_BT[~rollout.mask_BT].any()
+
+
 def test_weights_against_the_sampler_are_read_before(source: Source, rollout: Rollout) -> None:
-    models = models_of(source, Grpo(), whole=True, cap=2.0)
-    made = models.annotated(rollout, frozenset({OLD}))
+    models = models_of(source, Grpo(), cap=2.0)
+    made = models.annotated(rollout, frozenset({OLD}), whole(rollout)[0])
     assert {OLD, "importance_BT"} <= set(dict(made))
 
 
 def test_whose_numbers_are_none_is_told_without_the_pass(source: Source, rollout: Rollout) -> None:
     """Where both are, the policy's weights are the cause and not the engine."""
-    models = models_of(source, Grpo(), whole=True)
+    models = models_of(source, Grpo())
     with torch.no_grad():
         models.policy.module.model.model.norm.weight[0] = math.nan
     with pytest.raises(DivergedError, match="the policy's log-probs are no longer finite"):
-        stepped(models, Grpo(group_size=4), rollout, 1)
+        stepped(models, Grpo(group_size=4), rollout, whole(rollout))
     broken = dataclasses.replace(rollout, logprobs_BT=rollout.logprobs_BT * math.nan)
     with pytest.raises(DivergedError, match="the policy's log-probs are no numbers"):
-        models.annotated(broken, frozenset({OLD}))
+        models.annotated(broken, frozenset({OLD}), whole(rollout)[0])
 
 
 def rounded(rollout: Rollout) -> Rollout:
@@ -208,19 +254,23 @@ def rounded(rollout: Rollout) -> Rollout:
     ids=["Grpo-whole", *(f"{type(a).__name__}-{read}" for a, read in CASES)],
 )
 def test_the_samplers_own_stand_for_the_pass(
-    source: Source, rollout: Rollout, passes: list[Policy], algorithm: Any, count: int
+    source: Source,
+    rollout: Rollout,
+    passes: list[tuple[Policy, list[int]]],
+    algorithm: Any,
+    count: int,
 ) -> None:
     """No pass; every loss is given them; the mismatch is of the rows that the first update saw."""
     sampled = rounded(rollout)
     trainer_BT = Policy(source.model(), 0.9, Layout(300)).logprobs(rollout)
     passes.clear()
-    models = models_of(source, algorithm, whole=count == 1, old=OldLogprobs.SAMPLER)
-    batch, advantages_BT = annotated(models, algorithm, sampled)
+    models = models_of(source, algorithm, old=OldLogprobs.SAMPLER)
     order_B = torch.arange(len(rollout.texts)).flip(0)
     parts = list(order_B.tensor_split(count))
+    batch, advantages_BT = annotated(models, algorithm, sampled, parts[0])
     for rows_b in parts:
         update(models, algorithm, sampled, batch, advantages_BT, rows_b)
-    assert models.policy not in passes
+    assert models.policy not in [policy for policy, _ in passes]
     assert torch.equal(batch[OLD], sampled.logprobs_BT)
     own_BT, seen_BT = compared(batch)
     first_B = torch.isin(torch.arange(len(rollout.texts)), parts[0])
@@ -233,8 +283,8 @@ def test_ratios_begin_at_the_mismatch(source: Source, rollout: Rollout) -> None:
     sampled, algorithm = rounded(rollout), Reinforced()
     found = {}
     for old in OldLogprobs:
-        models = models_of(source, algorithm, whole=True, old=old)
-        updates, _, _ = stepped(models, algorithm, sampled, 1)
+        models = models_of(source, algorithm, old=old)
+        updates, _, _ = stepped(models, algorithm, sampled, whole(sampled))
         found[old] = updates[0]["actor/ratio"]
     trainer_BT = Policy(source.model(), 0.9, Layout(300)).logprobs(rollout)
     w_N = (trainer_BT - sampled.logprobs_BT)[rollout.mask_BT].exp()
@@ -244,10 +294,12 @@ def test_ratios_begin_at_the_mismatch(source: Source, rollout: Rollout) -> None:
 
 
 def test_trainers_own_are_compared_on_every_token(source: Source, rollout: Rollout) -> None:
-    for whole in (False, True):
-        models = models_of(source, Grpo(group_size=4), whole)
-        batch, advantages_BT = annotated(models, Grpo(group_size=4), rollout)
-        for rows_b in torch.arange(len(rollout.texts)).tensor_split(1 if whole else 2):
+    for count, known in ((1, True), (2, True), (2, False)):
+        models = models_of(source, Grpo(group_size=4))
+        cut = torch.arange(len(rollout.texts)).tensor_split(count)
+        first_b = cut[0] if known else None
+        batch, advantages_BT = annotated(models, Grpo(group_size=4), rollout, first_b)
+        for rows_b in cut:
             update(models, Grpo(group_size=4), rollout, batch, advantages_BT, rows_b)
         own_BT, seen_BT = compared(batch)
         assert torch.equal(own_BT, batch[OLD])
@@ -256,7 +308,7 @@ def test_trainers_own_are_compared_on_every_token(source: Source, rollout: Rollo
 
 def test_whose_numbers_are_none_is_told_of_the_samplers(source: Source, rollout: Rollout) -> None:
     """The pass is made for the message alone: whether the weights are the cause."""
-    models = models_of(source, Grpo(), whole=True, old=OldLogprobs.SAMPLER)
+    models = models_of(source, Grpo(), old=OldLogprobs.SAMPLER)
     broken = dataclasses.replace(rollout, logprobs_BT=rollout.logprobs_BT * math.nan)
     with pytest.raises(EngineError, match="the rollout engine's log-probs are no numbers"):
         models.annotated(broken, frozenset({OLD}))
