@@ -176,7 +176,7 @@ class TransformersEngine:
             tokens_R, logprobs_R = (x_R.cpu() for x_R in drawn)  # never the logits
             rows.write(t, tokens_R, logprobs_R, self._ends(rows, tokens_R, t, sampling))
             keep_R = rows.compacted()
-            if keep_R is None:
+            if keep_R is None or t + 1 == sampling.max_new_tokens:
                 break
             if len(keep_R) < len(logits_RV):
                 self.pace.spare((len(logits_RV) - len(keep_R)) * (sampling.max_new_tokens - 1 - t))

@@ -161,6 +161,21 @@ def test_equal_prompts_differ_by_item_and_equal_items_agree(
     assert a != b
 
 
+def test_no_pass_is_made_after_the_last_token(
+    source: Source, tokens: Tokens, requests: list[Request]
+) -> None:
+    """The prompts' pass gives the first token: five tokens that end nothing take four more."""
+    engine = fresh(source, tokens)
+    read: list[int] = []
+    engine.model.register_forward_pre_hook(
+        lambda model, args, given: read.append(given["input_ids"].shape[1]), with_kwargs=True
+    )
+    sampling = Sampling(max_new_tokens=5, min_new_tokens=5)
+    made = engine.generate(requests[:4], sampling, STREAM)
+    assert made.lengths_B.tolist() == [5] * 8
+    assert read == [engine.width, 1, 1, 1, 1]
+
+
 def test_one_number_per_response_and_token_leaves_the_device(
     engine: TransformersEngine, requests: list[Request], monkeypatch: pytest.MonkeyPatch
 ) -> None:
