@@ -18,7 +18,7 @@ from harness.distributed.ranks import Ranks
 from harness.errors import CheckpointError
 from harness.kl import KlController
 from harness.learner import checkpoint
-from harness.learner.batching import mini_batches
+from harness.learner.batching import batches
 from harness.learner.columns import compared, joined
 from harness.learner.sync import Synced
 from harness.learner.update import Models, estimates, update
@@ -119,11 +119,7 @@ def train(parts: Parts) -> dict[str, float]:
         sampled = parts.collector(draw, trainer.prompts_per_step, plan, window, state.step, clock)
         rollout = sampled.rollout
         size = len(rollout.texts)
-        cut = [
-            rows_b
-            for epoch in range(trainer.epochs)
-            for rows_b in mini_batches(size, trainer.mini_batches, seed, state.step, epoch)
-        ]
+        cut = batches(size, trainer.epochs, trainer.mini_batches, seed, state.step)
         parts.engine.sleep()
         with clock("old_log_prob"):
             known = models.annotated(rollout, algorithm.columns, cut[0])

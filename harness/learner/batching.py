@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -30,6 +31,12 @@ def mini_batches(rows: int, count: int, seed: int, step: int, epoch: int) -> lis
         return [torch.arange(rows)]
     order = streams.permutation(seed, f"mini_batches/{epoch}", step, rows)
     return list(torch.from_numpy(order).tensor_split(min(count, rows)))
+
+
+def batches(rows: int, epochs: int, count: int, seed: int, step: int) -> list[Tensor]:
+    """Row numbers of each optimizer step, over all passes: see `mini_batches`."""
+    each = (mini_batches(rows, count, seed, step, epoch) for epoch in range(epochs))
+    return list(chain.from_iterable(each))
 
 
 def micro_batches(rows_b: Tensor, lengths_B: Tensor, token_budget: int) -> list[Tensor]:

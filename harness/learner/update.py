@@ -88,12 +88,13 @@ class Models:
             return made
         if sampled or first_b is None:
             return Awaited(made)
+        return self._awaiting(rollout, made, first_b)
+
+    def _awaiting(self, rollout: Rollout, made: dict[str, Tensor], first_b: Tensor) -> Awaited:
+        """The columns, the old log-probs known of all but the rows of the first update."""
         others_b = _others(first_b, len(rollout.prompts))
-        return Awaited(
-            made,
-            partial(self.policy.logprobs, rollout, first_b),
-            self.policy.logprobs(rollout, others_b) if len(others_b) else None,
-        )
+        others_BT = self.policy.logprobs(rollout, others_b) if len(others_b) else None
+        return Awaited(made, partial(self.policy.logprobs, rollout, first_b), others_BT)
 
     @property
     def trained(self) -> tuple[Learner, ...]:
