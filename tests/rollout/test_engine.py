@@ -167,9 +167,11 @@ def test_no_pass_is_made_after_the_last_token(
     """The prompts' pass gives the first token: five tokens that end nothing take four more."""
     engine = fresh(source, tokens)
     read: list[int] = []
-    engine.model.register_forward_pre_hook(
-        lambda model, args, given: read.append(given["input_ids"].shape[1]), with_kwargs=True
-    )
+
+    def reads(model: Any, args: Any, given: Any) -> None:
+        read.append(given["input_ids"].shape[1])
+
+    engine.model.register_forward_pre_hook(reads, with_kwargs=True)
     sampling = Sampling(max_new_tokens=5, min_new_tokens=5)
     made = engine.generate(requests[:4], sampling, STREAM)
     assert made.lengths_B.tolist() == [5] * 8
