@@ -23,8 +23,9 @@ from harness.tasks.templates import TinyZeroBase
 TAGGED = Countdown(template=TinyZeroBase(), train_size=64, eval_size=16)
 PROMPT = TAGGED.pool()[0]
 RIGHT = solution(PROMPT.answer)
-# CPU seconds that no response may take: 32k characters are read in far less.
-CPU_LIMIT_S = 0.05
+# CPU seconds that no response may take: 32k characters are read in far less on any machine, and in
+# far more where something is gone back and forth in (1 to 16 s, regular expressions tried).
+CPU_LIMIT_S = 1.0
 EXAMPLES = 600
 LONGEST = 32_000
 

@@ -418,12 +418,15 @@ def test_any_text_is_counted_consistently(text: str) -> None:
     assert b.answers == bool(re.search(r"<answer>.*</answer>", text, re.DOTALL))
 
 
-def test_long_texts_take_no_time() -> None:
+def test_time_grows_with_length_only() -> None:
+    """Four times the text takes four times as long; gone back and forth in, sixteen times."""
     task, prompt = Countdown(template=TinyZeroBase()), prompt_of((2, 3, 4), 10)
     for piece in ("2 + 3 = 5, 5 * 4 = 20. ", "(", "2=", "2+3=5*4=20-", "<answer>", "9"):
-        text = piece * (32_000 // len(piece))
-        spent = min(_cpu_seconds(lambda text=text: task.behaviour(prompt, text)) for _ in range(3))
-        assert spent < 0.25, (piece, spent)
+        short, long = (
+            min(_cpu_seconds(lambda text=text: task.behaviour(prompt, text)) for _ in range(3))
+            for text in (piece * (8_000 // len(piece)), piece * (32_000 // len(piece)))
+        )
+        assert long < 8 * short + 0.05, (piece, short, long)
 
 
 def _cpu_seconds(call: Any) -> float:

@@ -224,18 +224,9 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_long_texts_take_no_time(name: str) -> None:
-    """Under 50 ms on the machine this was written on; four times that on any."""
-    spent = []
-    for _ in range(3):
-        began = time.process_time()
-        facts(HOSTILE[name])
-        spent.append(time.process_time() - began)
-    assert min(spent) < 0.2
-
-
-@pytest.mark.parametrize("name", HOSTILE)
 def test_time_grows_with_length_only(name: str) -> None:
+    """Four times the text takes four times as long; gone back and forth in, sixteen times."""
+
     def seconds(text: str) -> float:
         spent = []
         for _ in range(3):
