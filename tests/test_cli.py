@@ -177,6 +177,7 @@ def test_a_value_is_refused_before_anything_slow_is_imported(tmp_path: Path) -> 
     assert "trainer.prompts_per_step" in done.stderr
 
 
+@pytest.mark.commands
 def test_a_single_run_says_where_it_is_and_a_second_one_that_it_is_finished(
     work: Path, here: Here
 ) -> None:

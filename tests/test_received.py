@@ -31,6 +31,7 @@ class Touch:
         return Path.touch, (self.canary,)
 
 
+@pytest.mark.commands
 def test_a_hostile_folder_runs_nothing_and_reads_nothing(
     work: Path, tmp_path: Path, composed: Callable[..., Any]
 ) -> None:

@@ -87,6 +87,7 @@ def test_a_comment_is_no_change(
     assert run_trial(jsonl(composed), ignore)["training/global_step"] == 8
 
 
+@pytest.mark.commands
 def test_another_model_under_the_same_path_is_another_trial(
     work: Path, composed: Callable[..., Any]
 ) -> None:

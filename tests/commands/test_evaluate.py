@@ -112,6 +112,7 @@ def test_help_documents_every_key(
     assert "--help" in capsys.readouterr().err
 
 
+@pytest.mark.commands
 def test_the_command_prints_a_table_and_refuses_in_one_line(
     final: tuple[Path, dict[str, float]],
     tmp_path: Path,

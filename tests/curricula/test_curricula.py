@@ -102,6 +102,7 @@ def test_refusals() -> None:
         Success(threshold=1.5)
 
 
+@pytest.mark.commands
 def test_a_trial_follows_its_schedule_also_over_a_crash(
     work: Path, composed: Callable[..., Any]
 ) -> None:

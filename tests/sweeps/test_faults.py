@@ -92,6 +92,7 @@ def left(sessions: Path) -> set[str]:
 # --- Ray ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.commands
 @pytest.mark.parametrize("name", ["raylet", "gcs_server"])
 def test_a_killed_process_of_ray_is_one_line_and_leaves_no_folder(
     sessions: Path, name: str
@@ -113,6 +114,7 @@ def in_the_background() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
+@pytest.mark.commands
 @pytest.mark.parametrize("started", [None, in_the_background])
 def test_sigterm_is_ctrl_c_and_no_page_of_rays(
     sessions: Path, started: Callable[[], object] | None
@@ -159,6 +161,7 @@ def test_a_raylet_that_is_killed_in_mid_sweep_is_one_line(
     assert left(sessions) == set()
 
 
+@pytest.mark.commands
 def test_a_cluster_of_ours_leaves_nothing_and_clears_up_after_a_killed_driver(
     sessions: Path,
 ) -> None:
@@ -214,6 +217,7 @@ def test_a_ray_that_does_not_start_is_one_line() -> None:
 # --- no room --------------------------------------------------------------------------------------
 
 
+@pytest.mark.commands
 def test_a_limit_on_file_sizes_is_one_line_and_the_same_command_then_works(
     work: Path, here: Here
 ) -> None:

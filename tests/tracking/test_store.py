@@ -91,6 +91,7 @@ def line(error: pytest.ExceptionInfo[Any]) -> str:
 # --- made once and whole --------------------------------------------------------------------------
 
 
+@pytest.mark.commands
 def test_many_that_start_together_share_one_store(tmp_path: Path) -> None:
     processes = [opener(tmp_path / "runs") for _ in range(4)]
     (tmp_path / "runs").mkdir(exist_ok=True)
@@ -307,6 +308,7 @@ def test_a_store_that_may_not_be_written_is_read_or_refused(made: Path, moved: b
 # --- many writers ---------------------------------------------------------------------------------
 
 
+@pytest.mark.commands
 def test_many_processes_write_at_once_and_lose_nothing(runs: Path) -> None:
     processes = [opener(runs, count=15) for _ in range(3)]
     ends = [process.communicate(timeout=240) for process in processes]

@@ -126,6 +126,7 @@ def test_a_scheduler_stop_is_recorded_as_killed(work: Path, config: Any) -> None
     assert only_run(work).info.status == "KILLED"
 
 
+@pytest.mark.commands
 def test_sigterm_is_recorded_as_killed(work: Path) -> None:
     settings = command(*SMALL, "budget.amount=400")
     process = subprocess.Popen(**settings, cwd=work, stdout=subprocess.PIPE, text=True)
