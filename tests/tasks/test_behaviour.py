@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import re
-import time
 from typing import Any
 
 import pytest
@@ -25,6 +24,7 @@ from harness.tasks.forms import form
 from harness.tasks.prose import attempts
 from harness.tasks.templates import FewShot, Hashes, Plain, TinyZeroBase, TinyZeroInstruct
 from harness.types import Behaviour, Grade, Prompt, Rollout
+from tests.timing import cpu_seconds
 
 SETTINGS = settings(max_examples=150, deadline=None, derandomize=True)
 
@@ -423,16 +423,10 @@ def test_time_grows_with_length_only() -> None:
     task, prompt = Countdown(template=TinyZeroBase()), prompt_of((2, 3, 4), 10)
     for piece in ("2 + 3 = 5, 5 * 4 = 20. ", "(", "2=", "2+3=5*4=20-", "<answer>", "9"):
         short, long = (
-            min(_cpu_seconds(lambda text=text: task.behaviour(prompt, text)) for _ in range(3))
+            cpu_seconds(lambda text=text: task.behaviour(prompt, text))
             for text in (piece * (8_000 // len(piece)), piece * (32_000 // len(piece)))
         )
         assert long < 8 * short + 0.05, (piece, short, long)
-
-
-def _cpu_seconds(call: Any) -> float:
-    began = time.process_time()
-    call()
-    return time.process_time() - began
 
 
 # --- repetition -----------------------------------------------------------------------------------
@@ -500,7 +494,7 @@ def test_long_texts_are_searched_for_repetition_in_no_time() -> None:
     words = "".join(f"word{i * 7919 % 32_000} " for i in range(3_000))
     twice = words[:15_000] * 2
     for text in (bits, words, twice, "(=" * 16_000, "a\n;" * 10_000, "-" * 79 + "\n" * 30_000):
-        spent = min(_cpu_seconds(lambda text=text: repetitive(text)) for _ in range(3))
+        spent = cpu_seconds(lambda text=text: repetitive(text))
         assert spent < 0.4, (text[:20], spent)
 
 

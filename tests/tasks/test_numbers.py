@@ -3,7 +3,6 @@
 The values are Python fractions written as text; None is what is not understood.
 """
 
-import time
 from fractions import Fraction
 
 import pytest
@@ -12,6 +11,7 @@ from harness.tasks.gsm8k import Gsm8k, Method
 from harness.tasks.in_text import last_number
 from harness.tasks.numbers import integer, number, written
 from harness.types import Grade, Prompt
+from tests.timing import cpu_seconds
 
 INTEGERS = [
     ("408", 408), (" 408\n", 408), ("0", 0), ("-7", -7), ("1" * 18, int("1" * 18)),
@@ -215,19 +215,16 @@ def test_time_grows_with_length_only() -> None:
     for piece in hard:
         text = (piece * 32_000)[:32_000]
         for ending in ("", "9", " 18"):
-            short, long = (_cpu_seconds(part + ending) for part in (text[:8_000], text))
+            short, long = (
+                cpu_seconds(lambda part=part: _read(part))
+                for part in (text[:8_000] + ending, text + ending)
+            )
             assert long < 8 * short + 0.02, (piece, ending, short, long)
 
 
-def _cpu_seconds(text: str) -> float:
-    """The least of three readings."""
-    spent = []
-    for _ in range(3):
-        begun = time.process_time()
-        number(text)
-        last_number(text, finished=True)
-        spent.append(time.process_time() - begun)
-    return min(spent)
+def _read(text: str) -> None:
+    number(text)
+    last_number(text, finished=True)
 
 
 # What a hard look at `flexible` found: what stands beside a number was not seen through markup.

@@ -1,6 +1,5 @@
 """Arithmetic statements: hand-written texts, generated statements, hostile texts."""
 
-import time
 from fractions import Fraction
 
 import pytest
@@ -8,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.tasks.working import facts, plain, value
+from tests.timing import cpu_seconds
 
 SETTINGS = settings(max_examples=200, deadline=None, derandomize=True)
 LONG = 32_000
@@ -226,14 +226,6 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_time_grows_with_length_only(name: str) -> None:
     """Four times the text takes four times as long; gone back and forth in, sixteen times."""
-
-    def seconds(text: str) -> float:
-        spent = []
-        for _ in range(3):
-            began = time.process_time()
-            facts(text)
-            spent.append(time.process_time() - began)
-        return min(spent)
-
     text = HOSTILE[name]
-    assert seconds(text * 4) < 8 * seconds(text) + 0.02
+    short, long = (cpu_seconds(lambda text=text: facts(text)) for text in (text, text * 4))
+    assert long < 8 * short + 0.02
