@@ -42,6 +42,7 @@ NAMES = {
     "eval/strategy/random": "tries at random",
     "eval/strategy/away": "steers away from the target",
     "eval/strategy/patient": "is patient",
+    "eval/strategy/slips": "slips",
 }
 
 

@@ -38,7 +38,7 @@ STEPWISE = {
         *("eval/behaviour/checked", "eval/behaviour/computed_rightly"),
         "eval/behaviour/success_per_attempt",
         *("eval/strategy/toward", "eval/strategy/random", "eval/strategy/away"),
-        "eval/strategy/patient",
+        *("eval/strategy/patient", "eval/strategy/slips"),
     ),
 }
 REWARD = "critic/score/mean"

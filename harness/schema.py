@@ -131,6 +131,7 @@ EVAL = {
     "eval/strategy/random": Metric("1", "share of responses that try at random"),
     "eval/strategy/away": Metric("1", "share of responses that steer away from the target"),
     "eval/strategy/patient": Metric("1", "share that stops as seldom as the patient searcher"),
+    "eval/strategy/slips": Metric("1", "share of the steps worked out that are wrong"),
     "eval/accuracy_best_searcher": Metric(
         "1", "share of held-out prompts that the best planted searcher solves, played exactly"
     ),

@@ -67,10 +67,10 @@ class CountdownSearch(Countdown):
     def best_searcher(self) -> float:
         """Share of the held-out prompts that the best searcher solves, played exactly.
 
-        That is a patient one who steers toward the target.
+        That is a patient one who steers toward the target and makes no slips.
         """
         best = dataclasses.replace(
-            self.persona, patient_share=1.0, toward_share=1.0, away_share=0.0
+            self.persona, patient_share=1.0, toward_share=1.0, away_share=0.0, slip=0.0
         )
         prompts = self.held_out()
         writer = SearcherWriter(self.operators, best)

@@ -101,12 +101,19 @@ class TraceWriter:
             if value in tried:
                 continue
             answer = text
-            written += chain + (HIT if value == target else MISS)
+            chain, stated = self._worked(chain, value, len(tried), uniforms)
+            written += chain + (HIT if stated == target else MISS)
             give_up = chances[len(tried)] < stop
             tried.add(value)
-            if value == target or give_up or len(tried) == persona.max_attempts:
+            if stated == target or give_up or len(tried) == persona.max_attempts:
                 break
         return written, answer
+
+    def _worked(
+        self, chain: str, value: int, attempt: int, uniforms: Sequence[float]
+    ) -> tuple[str, int]:
+        """An attempt's chain and its result as the searcher works them out: rightly."""
+        return chain, value
 
     def _order(
         self, numbers: Sequence[int], target: int, uniforms: Sequence[float]

@@ -2,7 +2,8 @@
 
 One searcher writes a trace. How it proposes what to try next and whether it is patient are drawn
 independently at known shares, so that each skill can be told from the other. A searcher that steers
-adds where it is below the target and subtracts where it is above.
+adds where it is below the target and subtracts where it is above. All make slips in arithmetic at
+one known rate, and believe what they have worked out.
 
 It says first how it proposes, by one sign (MARKS), as a model that reasons says what it is about
 to do: without it the tiny model did not learn to keep to one way of proposing.
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from harness import checks
 from harness.errors import ConfigError
-from harness.tasks.search import Persona, TraceWriter, chains
+from harness.tasks.search import Persona, TraceWriter, apply, chains
 
 # How a searcher proposes, and the sign that a trace begins with.
 TOWARD, RANDOM, AWAY = "toward", "random", "away"
@@ -27,6 +28,9 @@ MARKS = {TOWARD: ">", RANDOM: "~", AWAY: "<"}
 UP = "+*"
 # Both ways alike.
 COIN = 0.5
+# By how much a slip is off. By 1 alone no sum or difference could be taken for the target: all that
+# the same numbers make are odd, or all are even.
+SLIPS = (1, -1, 2, -2)
 # Four numbers of 1 to 9 are 495 sets, each asked for hundreds of times while a base is made and
 # again at each evaluation. A set has 192 expressions with two operators, 1,536 with four: so many
 # sets take .2 GB at most.
@@ -43,15 +47,18 @@ class Searchers(Persona):
         toward_share: share of traces whose searcher steers toward the target.
         away_share: share whose searcher steers away from it. The others try at random.
         steering: chance that a step of theirs goes the way they steer; 0.5 would be random.
+        slip: chance that a step is worked out wrong, by one or two; the next goes on from it.
+            An attempt that could not be worked to its end then has no slip.
     """
 
     toward_share: float = 0.2
     away_share: float = 0.2
     steering: float = 0.9
+    slip: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("toward_share", "away_share"):
+        for name in ("toward_share", "away_share", "slip"):
             checks.part(f"task.persona.{name}", getattr(self, name))
         if not COIN < self.steering < 1:
             raise ConfigError(
@@ -68,6 +75,10 @@ class Searchers(Persona):
     def steerings(self) -> dict[str, float]:
         """Each way to propose as the chance that a step goes toward the target."""
         return {TOWARD: self.steering, RANDOM: COIN, AWAY: 1 - self.steering}
+
+    def slips(self, u: float) -> int:
+        """By how much one uniform number says that a step's result is off."""
+        return SLIPS[int(len(SLIPS) * u / self.slip)] if u < self.slip else 0
 
     def proposes(self, u: float) -> str:
         """Which way one uniform number stands for."""
@@ -125,7 +136,8 @@ class SearcherWriter(TraceWriter):
         return self.space(numbers).expressions
 
     def draws(self, numbers: Sequence[int]) -> int:
-        return super().draws(numbers) + 1  # how it proposes
+        steps = self.searchers.max_attempts * (len(numbers) - 1) if self.searchers.slip else 0
+        return super().draws(numbers) + 1 + steps  # how it proposes, and where it slips
 
     def write(
         self, numbers: Sequence[int], target: int, uniforms: Sequence[float]
@@ -136,6 +148,16 @@ class SearcherWriter(TraceWriter):
     def _proposes(self, numbers: Sequence[int], uniforms: Sequence[float]) -> str:
         return self.searchers.proposes(uniforms[super().draws(numbers)])
 
+    def _worked(
+        self, chain: str, value: int, attempt: int, uniforms: Sequence[float]
+    ) -> tuple[str, int]:
+        if not self.searchers.slip:
+            return chain, value
+        steps = _STEP.findall(chain)
+        end = len(uniforms) - (self.searchers.max_attempts - 1 - attempt) * len(steps)
+        slips = [self.searchers.slips(u) for u in uniforms[end - len(steps) : end]]
+        return slipped(chain, slips) or (chain, value)
+
     def _order(
         self, numbers: Sequence[int], target: int, uniforms: Sequence[float]
     ) -> Sequence[int]:
@@ -144,6 +166,22 @@ class SearcherWriter(TraceWriter):
         drawn = self.space(numbers).weights(target, steering)
         order: list[int] = np.argsort(-np.log(uniforms[: len(drawn)]) / drawn).tolist()
         return order
+
+
+def slipped(chain: str, slips: Sequence[int]) -> tuple[str, int] | None:
+    """A worked chain and its result where each step is off by so much, and the next goes on there.
+
+    None where a division then has no integer result.
+    """
+    written = _FIRST.findall(chain)[0]
+    value = int(written)
+    for (sign, number, _), off in zip(_STEP.findall(chain), slips, strict=True):
+        right = apply(sign, value, int(number))
+        if right is None:
+            return None
+        value = right + off
+        written += f"{sign}{number}={value}"
+    return written, value
 
 
 def marked(response: str) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from harness.tasks.courses import Try
 from harness.tasks.searchers import MARKS, Searchers, SearcherWriter
 
-PATIENT = "patient"
+PATIENT, SLIPS = "patient", "slips"
 ROUNDS = 200
 # Chance of what a kind never does, so that one oddity of a model does not rule the kind out.
 ODD = 0.01
@@ -39,7 +39,7 @@ class Strategies:
     """Who wrote some responses.
 
     Attributes:
-        shares: of each way to propose, and of patient searchers.
+        shares: of each way to propose, of patient searchers, and of steps that are wrong.
         proposals: likeliest way of each response.
     """
 
@@ -59,7 +59,13 @@ def strategies(responses: Sequence[Response], writer: SearcherWriter) -> Strateg
     patient = mixture(np.array([_stopped(r, searchers) for r in responses]))[0][0]
     shares = dict(zip(ways, map(float, which), strict=True))
     likeliest = [list(ways)[i] for i in posterior.argmax(axis=1)]
-    return Strategies(shares | {PATIENT: float(patient)}, likeliest)
+    return Strategies(shares | {PATIENT: float(patient), SLIPS: _slips(responses)}, likeliest)
+
+
+def _slips(responses: Sequence[Response]) -> float:
+    """Wrong steps of all steps; 0 where none is worked out."""
+    attempts = [attempt for response in responses for attempt in response.course]
+    return sum(t.slips for t in attempts) / max(1, sum(t.facts for t in attempts))
 
 
 def mixture(

@@ -12,7 +12,7 @@ from harness.errors import ConfigError
 from harness.prompts import Prompt
 from harness.tasks.countdown_search import CountdownSearch
 from harness.tasks.courses import course
-from harness.tasks.searchers import MARKS, Searchers, SearcherWriter, Space, unmarked
+from harness.tasks.searchers import MARKS, Searchers, SearcherWriter, Space, slipped, unmarked
 from harness.tasks.strategies import Response, mixture, strategies
 from harness.tasks.templates import FewShot
 
@@ -103,6 +103,44 @@ def test_a_writer_reads_as_many_numbers_as_it_says() -> None:
     assert SearcherWriter("+-", SKILLED).draws((1, 2, 3, 4)) == 24 * 8 + 1 + 8 + 1
 
 
+def test_a_slip_by_hand() -> None:
+    # 7+8 is 15, written 16; the rest goes on from there.
+    assert slipped("7+8=15-3=12", [1, 0]) == ("7+8=16-3=13", 13)
+    assert slipped("7+8=15-3=12", [0, -1]) == ("7+8=15-3=11", 11)
+    assert slipped("7+8=15-3=12", [0, 0]) == ("7+8=15-3=12", 12)
+    # 5*3 is 15, written 16, of which there is no fifth.
+    assert slipped("5*3=15/5=3", [1, 0]) is None
+    # A fifth of all, and of these a quarter each.
+    off = [Searchers(slip=0.2).slips(u) for u in (0.0, 0.04, 0.06, 0.11, 0.16, 0.2, 0.9)]
+    assert off == [1, 1, -1, 2, -2, 0, 0]
+
+
+@pytest.mark.parametrize("operators", ["+-", "+-*/"])
+def test_slips_are_planted_and_read_back(task: CountdownSearch, operators: str) -> None:
+    """Who slips believes what it wrote: it passes hits over, and takes misses for one."""
+    slipping = dataclasses.replace(SKILLED, slip=0.1)
+    careless = dataclasses.replace(task, persona=slipping, operators=operators)
+    rows = played(careless, N)
+    found = careless.strategies([p for p, _ in rows], [response for _, response in rows]).shares
+    # With divisions some attempts could not be worked out after a slip, and then have none.
+    assert found["slips"] == pytest.approx(0.1, abs=0.01 if operators == "+-" else 0.03)
+    planted = {"toward": 0.25, "random": 0.6, "away": 0.15, "patient": 0.7}
+    assert {name: found[name] for name in planted} == pytest.approx(planted, abs=0.05)
+    taken = [r for p, r in rows if course(r, p.answer.numbers)[-1].declared]
+    solved = [r for p, r in rows if careless.grade(p, r, True).correct]
+    assert len(set(taken) - set(solved)) > 5
+    assert len(solved) < sum(careless.grade(p, r, True).correct for p, r in played(task, N)) - 50
+    assert task.strategies([p for p, _ in rows], [""] * N).shares["slips"] == 0.0
+
+
+def test_without_slips_no_number_is_drawn_for_them(task: CountdownSearch) -> None:
+    numbers = (1, 2, 3, 4)
+    plain, slipping = SearcherWriter("+-", SKILLED), SearcherWriter("+-", Searchers(slip=0.1))
+    assert slipping.draws(numbers) - SearcherWriter("+-", Searchers()).draws(numbers) == 8 * 3
+    uniforms = np.linspace(0.01, 0.99, plain.draws(numbers)).tolist()
+    assert "=" in plain.write(numbers, 10, uniforms)[0]
+
+
 def test_the_sign_is_no_part_of_the_search(task: CountdownSearch) -> None:
     assert unmarked(">7-8=-1+3=2!A7-8+3") == "7-8=-1+3=2!A7-8+3"
     assert unmarked("7-8=-1+3=2!A7-8+3") == "7-8=-1+3=2!A7-8+3"
@@ -122,7 +160,7 @@ def test_planted_shares_are_read_back(task: CountdownSearch) -> None:
     silent = [(p, unmarked(response)) for p, response in rows]  # by what they do alone
     found = task.strategies([p for p, _ in silent], [response for _, response in silent])
     planted = {"toward": 0.25, "random": 0.6, "away": 0.15, "patient": 0.7}
-    assert found.shares == pytest.approx(planted, abs=0.05)
+    assert found.shares == pytest.approx(planted | {"slips": 0.0}, abs=0.05)
     assert len(found.proposals) == N
 
 
@@ -177,6 +215,7 @@ def test_a_response_that_shows_nothing_leaves_the_shares_alone(task: CountdownSe
         ({"steering": 0.5}, "task.persona.steering must be above 0.5"),
         ({"steering": 1.0}, "task.persona.steering must be above 0.5"),
         ({"patient_share": -0.1}, "task.persona.patient_share"),
+        ({"slip": 1.5}, "task.persona.slip"),
     ],
 )
 def test_searchers_that_cannot_be_are_refused(bad: dict[str, float], message: str) -> None:
