@@ -6,6 +6,26 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
+# The packages that are installed together; a command imports all of them by these names.
+PACKAGES = ("harness", "conf", "sweeps", "analysis")
+
+
+def namesake() -> str:
+    """In one line what stands before one of our packages; "" where nothing does.
+
+    The folder in which a command is started comes first in Python's path.
+    """
+    home = Path(__file__).resolve().parents[1]
+    for name in PACKAGES:
+        spec = find_spec(name)
+        found = None if spec is None or spec.origin is None else Path(spec.origin).resolve()
+        if found != home / name / "__init__.py":
+            return (
+                f"{'nothing' if found is None else found} is imported as {name!r}, which is a "
+                f"package of the harness; rename it, or start the command in another folder"
+            )
+    return ""
+
 
 def use_sweeper_plugin() -> None:
     """Let Hydra 1.3 find our sweeper, which it seeks under the namespace `hydra_plugins` only."""
@@ -36,8 +56,13 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, we word the message
-    use_sweeper_plugin()
     use_modules_beside()
+    if other := namesake():
+        from harness.machine.terminal import complain
+
+        complain(other)
+        sys.exit(2)
+    use_sweeper_plugin()
     from harness.cli import run
 
     sys.exit(run())

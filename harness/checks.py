@@ -6,6 +6,7 @@ import re
 from harness.errors import ConfigError
 
 MAX_NAME = 100  # characters; a folder's name may have 255 bytes on most systems
+YEAR_S = 366 * 24 * 3600.0  # nothing is waited for longer, and clocks of the system overflow
 
 
 def at_least(name: str, value: float | None, minimum: float) -> None:
@@ -18,6 +19,12 @@ def above(name: str, value: float | None, bound: float) -> None:
     """Raise ConfigError unless value > bound; None is a switch that is off."""
     if value is not None and not value > bound:
         raise ConfigError(f"{name} must be above {bound}, received {value}")
+
+
+def seconds(name: str, value: float | None) -> None:
+    """Raise ConfigError for a time that is longer than a year; None is a switch that is off."""
+    if value is not None and not value <= YEAR_S:
+        raise ConfigError(f"{name} must be at most {YEAR_S:.0f} (a year), received {value}")
 
 
 def finite(name: str, value: float) -> None:

@@ -96,10 +96,7 @@ class Grading:
     def __post_init__(self) -> None:
         checks.above("grading.cpu_seconds", self.cpu_seconds, 0)
         checks.at_least("grading.wall_seconds", self.wall_seconds, self.cpu_seconds)
-        if math.isinf(self.wall_seconds):
-            raise ConfigError(
-                "grading.wall_seconds must be finite, received inf; every grader ends"
-            )
+        checks.seconds("grading.wall_seconds", self.wall_seconds)
         if not 0 <= self.max_error_share <= 1:
             raise ConfigError(
                 f"grading.max_error_share must be in 0..1, received {self.max_error_share}"
@@ -154,7 +151,7 @@ class RayConfig:
         checks.share("ray.gpus_per_rank", self.gpus_per_rank)
         checks.at_least("ray.retries", self.retries, 0)
         checks.at_least("ray.retry_seconds", self.retry_seconds, 0)
-        checks.finite("ray.retry_seconds", self.retry_seconds)
+        checks.seconds("ray.retry_seconds", self.retry_seconds)
         checks.at_least("ray.price_per_device_hour", self.price_per_device_hour, 0)
 
 

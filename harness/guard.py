@@ -34,5 +34,6 @@ class Guard:
 
     def __post_init__(self) -> None:
         checks.above("guard.stall_seconds", self.stall_seconds, 0)
+        checks.seconds("guard.stall_seconds", self.stall_seconds)
         checks.at_least("guard.collapse_steps", self.collapse_steps, 1)
         checks.at_least("guard.entropy_floor", self.entropy_floor, 0)

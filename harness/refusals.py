@@ -36,7 +36,7 @@ def check_arguments(arguments: Sequence[str]) -> None:
         ConfigError: an unknown option or a wrong value of one.
     """
     parser = get_args_parser()
-    parser.error = _refuse  # type: ignore[method-assign]
+    parser.error = _unparsed  # type: ignore[method-assign]
     asked = parser.parse_args([a for a in arguments if a != "--version"])
     for override in asked.overrides:
         if override.startswith("="):
@@ -89,6 +89,12 @@ def no_choice(overrides: Sequence[str]) -> str:
         if options and value not in options:
             return unknown("choice", value, options, f"{group}=")
     return f"{NO_CHOICE}; {HELP}"
+
+
+def _unparsed(message: str) -> NoReturn:
+    """What argparse says; it takes overrides in one piece only, and does not say so."""
+    between = "; -m and other options stand before all overrides or behind them, not between"
+    _refuse(message + between * ("unrecognized" in message and "=" in message))
 
 
 def _refuse(message: str) -> NoReturn:

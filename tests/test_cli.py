@@ -16,6 +16,7 @@ from tests.conftest import SMALL, Here, command, harness
 SLOW = ("ray", "mlflow", "sklearn", "scipy.stats", "pandas", "matplotlib", "datasets")
 BAD = [
     (["algorithm=nope"], ["algorithm=nope", "dr_grpo", "grpo"]),
+    (["task=coin", "-m", "seed=0,1"], ["seed=0,1", "-m", "before all overrides or behind them"]),
     (["algorithm.nope=1"], ["algorithm.nope", "group_size"]),
     (["nope=1"], ["nope"]),
     (["-m", "+ablation=nope"], ["ablation=nope", "length_bias"]),
@@ -111,6 +112,18 @@ if not torch.cuda.is_available():
 
 def contents(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("name", ["conf", "sweeps", "analysis"])
+def test_a_file_that_stands_before_a_package_of_ours_is_named_and_not_run(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / f"{name}.py").write_text("print('it was run')")
+    done = harness(tmp_path, "dry_run=true")
+    said = f"error: {tmp_path / name}.py is imported as {name!r}, which is a package of the harness"
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(said)
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(("arguments", "words"), BAD, ids=lambda x: " ".join(x)[:40])

@@ -234,6 +234,9 @@ def test_seed_zero_is_not_the_absence_of_a_seed() -> None:
         ({"ray": {"retries": -1}}, "ray.retries"),
         ({"ray": {"cpus_per_rank": 0}}, "ray.cpus_per_rank"),
         ({"ray": {"retry_seconds": "inf"}}, "ray.retry_seconds must be finite"),
+        ({"ray": {"retry_seconds": 1e8}}, r"ray.retry_seconds must be at most .* \(a year\)"),
+        # The system's clock ends before 1e10 seconds do: it was accepted, and guarded nothing.
+        ({"guard": {"stall_seconds": 1e10}}, r"guard.stall_seconds must be at most .* \(a year\)"),
         ({"guard": {"stall_seconds": 10}}, r"above grading.wall_seconds=10.*null switches it off"),
         ({"guard": {"collapse_steps": 0}}, "guard.collapse_steps"),
         ({"fresh": True, "sweep": {"only": "failed"}}, "fresh=true throws away.*leave one out"),

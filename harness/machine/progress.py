@@ -39,6 +39,7 @@ AGAIN_S = 120.0
 class Unit(Enum):
     """What work is counted in."""
 
+    PROMPTS = "prompts"
     RESPONSES = "responses"
     BYTES = "bytes"
     COPIES = "copies"

@@ -152,25 +152,31 @@ class Kept:
 
     def _read(self, piece: Piece) -> Made | None:
         """What is kept of a piece; None, and a line that says why, where that is not sound."""
+        made, reason = self._kept(piece)
+        if reason:
+            path = self._path(piece.name)
+            warn(f"{path} {reason}: this part of the base's evaluation is made again")
+        return made
+
+    def _kept(self, piece: Piece) -> tuple[Made | None, str]:
+        """What is kept of a piece; None where nothing is, or, with the reason, nothing sound."""
         path = self._path(piece.name)
         if not os.path.lexists(path):
-            return None
+            return None, ""
         made, reason = _sound(path, self.folder)
         if made is not None and (made.key, made.piece) != (self.key, piece.name):
             reason = "is another evaluation's"
         elif made is not None and not piece.fits(made.content):
             reason = "does not hold what it should"
-        if reason:
-            warn(f"{path} {reason}: this part of the base's evaluation is made again")
-            return None
-        return made
+        return (None if reason else made), reason
 
     def _written(self, piece: Piece, made: Made) -> Made:
         """Keep a piece, unless somebody has done so meanwhile; what is kept then counts."""
         path, plain = self._path(piece.name), asdict(made)
         text = json.dumps({**plain, "sha256": digest(plain)})
         with files.locked(self.folder / LOCK, LOCK_WAIT_S):
-            if (there := self._read(piece)) is not None:
+            there, _ = self._kept(piece)
+            if there is not None:
                 return there
             temporary = files.temporary_name(path)
             temporary.write_text(text)

@@ -32,6 +32,8 @@ RECIPE_SEED = 0
 BUCKET_BATCHES = 16
 # Traces that stand for the way a task writes them in the recipe's hash.
 FINGERPRINT_TRACES = 256
+# Settings of a task that its traces do not depend on, but through its pool.
+NOT_WRITING = ("eval_size", "source", "path")
 # What decides the base beside the task's traces: how it is made, not how it is kept or shown.
 RECIPE_CODE = (__name__, vocabulary.__name__, streams.__name__)
 # Label of positions that cross-entropy leaves out.
@@ -159,17 +161,25 @@ class Tiny:
         return _source(folder, runs) if folder.is_dir() else None
 
     def _folder(self, task: Any, runs: str) -> Path:
-        """Named by all that decides the weights."""
+        """Named by all that decides the weights: a share a little higher shows in few traces."""
         made_of = code.modules(RECIPE_CODE)
         recipe = config.digest(
             {
                 "model": config.resolved(self),
-                "pool": [prompt.text for prompt in task.pool()],
+                "task": _writing(config.resolved(task)),
+                "pool": [(p.text, str(config.resolved(p.answer))) for p in task.pool()],
                 "traces": task.traces(RECIPE_SEED, range(FINGERPRINT_TRACES)),
                 "code": {name: made_of[name] for name in RECIPE_CODE},
             }
         )[:16]
         return Path(runs) / "models" / recipe
+
+
+def _writing(settings: Any) -> Any:
+    """A task's settings without those that its traces do not depend on, in its parts as well."""
+    if not isinstance(settings, dict):
+        return settings
+    return {key: _writing(x) for key, x in settings.items() if key not in NOT_WRITING}
 
 
 def _source(folder: Path, runs: str) -> Source:

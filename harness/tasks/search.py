@@ -101,7 +101,7 @@ class TraceWriter:
             if value in tried:
                 continue
             answer = text
-            chain, stated = self._worked(chain, value, len(tried), uniforms)
+            chain, stated = self._worked(numbers, (chain, value), len(tried), uniforms)
             written += chain + (HIT if stated == target else MISS)
             give_up = chances[len(tried)] < stop
             tried.add(value)
@@ -110,10 +110,14 @@ class TraceWriter:
         return written, answer
 
     def _worked(
-        self, chain: str, value: int, attempt: int, uniforms: Sequence[float]
+        self,
+        numbers: Sequence[int],
+        tried: tuple[str, int],
+        attempt: int,
+        uniforms: Sequence[float],
     ) -> tuple[str, int]:
         """An attempt's chain and its result as the searcher works them out: rightly."""
-        return chain, value
+        return tried
 
     def _order(
         self, numbers: Sequence[int], target: int, uniforms: Sequence[float]

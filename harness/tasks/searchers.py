@@ -137,7 +137,11 @@ class SearcherWriter(TraceWriter):
 
     def draws(self, numbers: Sequence[int]) -> int:
         steps = self.searchers.max_attempts * (len(numbers) - 1) if self.searchers.slip else 0
-        return super().draws(numbers) + 1 + steps  # how it proposes, and where it slips
+        return self._proposing(numbers) + 1 + steps
+
+    def _proposing(self, numbers: Sequence[int]) -> int:
+        """Which of the uniform numbers says how it proposes; behind it are those of the slips."""
+        return super().draws(numbers)
 
     def write(
         self, numbers: Sequence[int], target: int, uniforms: Sequence[float]
@@ -146,16 +150,21 @@ class SearcherWriter(TraceWriter):
         return MARKS[self._proposes(numbers, uniforms)] + work, answer
 
     def _proposes(self, numbers: Sequence[int], uniforms: Sequence[float]) -> str:
-        return self.searchers.proposes(uniforms[super().draws(numbers)])
+        return self.searchers.proposes(uniforms[self._proposing(numbers)])
 
     def _worked(
-        self, chain: str, value: int, attempt: int, uniforms: Sequence[float]
+        self,
+        numbers: Sequence[int],
+        tried: tuple[str, int],
+        attempt: int,
+        uniforms: Sequence[float],
     ) -> tuple[str, int]:
+        chain, value = tried
         if not self.searchers.slip:
             return chain, value
-        steps = _STEP.findall(chain)
-        end = len(uniforms) - (self.searchers.max_attempts - 1 - attempt) * len(steps)
-        slips = [self.searchers.slips(u) for u in uniforms[end - len(steps) : end]]
+        steps = len(_STEP.findall(chain))
+        first = self._proposing(numbers) + 1 + attempt * steps
+        slips = [self.searchers.slips(u) for u in uniforms[first : first + steps]]
         return slipped(chain, slips) or (chain, value)
 
     def _order(

@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import Any
 
 from harness.errors import ConfigError, ContractError
+from harness.machine.progress import Unit, advance, waiting
 from harness.maths import streams
 from harness.prompts import Behaviour, Prompt
 
@@ -84,8 +85,18 @@ def split(
     Raises:
         ConfigError: there are fewer.
     """
+    total = (train_size or 0) + (eval_size or 0)
+    with waiting(Unit.PROMPTS, "drawing", f"{total:,} prompts", total):
+        parts = _drawn(prompts, (train_size, eval_size), hold_out)
+    share = f", or hold out another share (task.hold_out={hold_out} is one in {hold_out})"
+    return checked(parts, train_size, eval_size, origin, share)
+
+
+def _drawn(
+    prompts: Iterable[Prompt | None], sizes: tuple[int | None, int | None], hold_out: int
+) -> Sets:
+    """What `split` finds, fewer perhaps than were asked for."""
     parts: tuple[list[Prompt], list[Prompt]] = ([], [])
-    sizes = (train_size, eval_size)
     seen = set[str]()
     stale = 0
     for prompt in prompts:
@@ -98,9 +109,9 @@ def split(
         held = is_held_out(prompt.problem, hold_out)
         if sizes[held] is None or len(parts[held]) < (sizes[held] or 0):
             parts[held].append(dataclasses.replace(prompt, item=len(parts[held])))
+            advance(Unit.PROMPTS)
             stale = 0
-    share = f", or hold out another share (task.hold_out={hold_out} is one in {hold_out})"
-    return checked((tuple(parts[0]), tuple(parts[1])), train_size, eval_size, origin, share)
+    return tuple(parts[0]), tuple(parts[1])
 
 
 def given(

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from tests.benchmarks.verdict import NOT_RUN
 from tests.gpu import checks
 from tests.gpu.conftest import ABSENT
 from tests.gpu.world import HALF_BILLION, World
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run it; returns the exit code."""
     if not torch.cuda.is_available():
         print(f"gpu: {ABSENT}")
-        return 0
+        return NOT_RUN
     name = torch.cuda.get_device_name(0)
     print(f"{name}, torch {torch.__version__}, {STEPS} steps of {PROMPTS} x {GROUP} responses")
     with tempfile.TemporaryDirectory() as folder:

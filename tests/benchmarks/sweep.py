@@ -46,7 +46,7 @@ SHORT = (
 def command(runs: Path, *arguments: str) -> "subprocess.Popen[bytes]":
     """`python -m harness` in a process of its own, with one thread."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    asked = [sys.executable, "-m", "harness", f"runs={runs}", *arguments]
+    asked = [sys.executable, "-m", "harness", *arguments, f"runs={runs}"]
     return subprocess.Popen(
         asked, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -80,7 +80,7 @@ def starts(runs: Path, repeats: int) -> Found:
     command(runs, *SHORT).wait()  # fills every cache
     found = []
     for (what, limit), arguments in zip(FIRST_S.items(), ((), GRID), strict=True):
-        seconds = [first_step(runs, *SHORT, *arguments) for _ in range(repeats)]
+        seconds = [first_step(runs, *arguments, *SHORT) for _ in range(repeats)]
         name = f"command to first optimizer step, {what} / {limit:g} s"
         found.append(quotient(name, {what: seconds, "allowed": [limit]}, most=1.0, unit="s"))
     return Found(tuple(found))

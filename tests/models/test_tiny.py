@@ -168,6 +168,31 @@ def test_what_the_recipe_hash_sees(tmp_path: Path) -> None:
     assert ONE_STEP.prepare(base, str(tmp_path / "elsewhere")).hash == hashes[0]
 
 
+def test_what_few_traces_show_names_another_base_too(tmp_path: Path) -> None:
+    """A share a little higher, and one answer far behind: the first 256 traces are the same."""
+    base, runs = Countdown(train_size=16, eval_size=8), str(tmp_path / "runs")
+    nearly = dataclasses.replace(base, persona=Persona(patient_share=0.4 + 1e-9))
+    assert nearly.traces(0, range(256)) == base.traces(0, range(256))
+    ONE_STEP.prepare(base, runs)
+    assert ONE_STEP.made(base, runs) is not None
+    assert ONE_STEP.made(nearly, runs) is None
+    rows = [{"prompt": f"Q{i}", "answer": str(i)} for i in range(400)]
+
+    def asked(folder: str) -> Jsonl:
+        path = tmp_path / f"{folder}.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        grader = "tests.models.test_tiny.same"
+        return Jsonl(template=Compact(), path=str(path), grader=grader, eval_size=2)
+
+    first, copied = asked("first"), asked("copied")
+    asking = [text for text, _ in first.traces(0, range(256))]
+    last = next(i for i, row in enumerate(rows) if row["prompt"] not in "".join(asking))
+    rows[last]["answer"] = "0"
+    ONE_STEP.prepare(first, runs)
+    assert ONE_STEP.made(copied, runs) is not None
+    assert ONE_STEP.made(asked("edited"), runs) is None
+
+
 def test_how_the_recipe_is_spelled_makes_no_new_base(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -133,6 +133,15 @@ def test_slips_are_planted_and_read_back(task: CountdownSearch, operators: str) 
     assert task.strategies([p for p, _ in rows], [""] * N).shares["slips"] == 0.0
 
 
+@pytest.mark.parametrize("counts", [[4], [3, 4]])
+def test_a_slip_is_the_items_own(task: CountdownSearch, counts: list[int]) -> None:
+    """Whatever is written beside it: sets of unlike numbers have unlike many expressions."""
+    slipping = dataclasses.replace(SKILLED, slip=0.3)
+    careless = dataclasses.replace(task, persona=slipping, counts=counts, operators="+-*/")
+    together = careless.traces(5, range(60))
+    assert together[:20] == [careless.traces(5, range(i, i + 1))[0] for i in range(20)]
+
+
 def test_without_slips_no_number_is_drawn_for_them(task: CountdownSearch) -> None:
     numbers = (1, 2, 3, 4)
     plain, slipping = SearcherWriter("+-", SKILLED), SearcherWriter("+-", Searchers(slip=0.1))
