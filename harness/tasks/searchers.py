@@ -159,13 +159,13 @@ class SearcherWriter(TraceWriter):
         attempt: int,
         uniforms: Sequence[float],
     ) -> tuple[str, int]:
-        chain, value = tried
         if not self.searchers.slip:
-            return chain, value
+            return tried
+        chain, _ = tried
         steps = len(_STEP.findall(chain))
         first = self._proposing(numbers) + 1 + attempt * steps
         slips = [self.searchers.slips(u) for u in uniforms[first : first + steps]]
-        return slipped(chain, slips) or (chain, value)
+        return slipped(chain, slips) or tried
 
     def _order(
         self, numbers: Sequence[int], target: int, uniforms: Sequence[float]
