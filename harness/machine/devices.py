@@ -32,6 +32,9 @@ def settle(threads: int, deterministic: bool) -> None:
     if deterministic:
         os.environ.update(CUBLAS)
     torch.use_deterministic_algorithms(deterministic)
+    # cuDNN's attention makes a plan for every new shape, and here nearly every pass has one: a
+    # decode step of 23 ms takes 94 with it (tests/benchmarks/NOTES.md).
+    torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def gpu() -> Room | None:

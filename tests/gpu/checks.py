@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cache
 
 import pytest
 import torch
@@ -25,13 +26,13 @@ from harness.learner.optimizer import Optimizer
 from harness.learner.policy import Policy
 from harness.learner.sync import TOLERANCE, Synced
 from harness.models.loading import Source
-from harness.preflight import memory, read
+from harness.preflight import memory, read, settle
 from harness.rollout.engine import Request, Stream
 from harness.rollout.spread import Spread
 from harness.schema import described
 from harness.trial import trial_folder
 from harness.types import Rollout, Sampling
-from tests.gpu.world import World
+from tests.gpu.world import PLAIN, World
 
 FAMILIES = {
     "grpo": ("algorithm=grpo", "algorithm.group_size=4"),
@@ -66,6 +67,13 @@ def run(config: TrialConfig, stop_after: int | None = None) -> dict[int, Mapping
     return found
 
 
+@cache
+def plain(world: World) -> tuple[TrialConfig, dict[int, Mapping[str, float]]]:
+    """A brief trial without anything special, run once, and its metrics."""
+    config = brief(world, runs=PLAIN)
+    return config, run(config)
+
+
 def source_of(config: TrialConfig) -> Source:
     source: Source = config.model.prepare(config.task, config.runs)
     return source
@@ -85,6 +93,7 @@ def deterministic(metrics: Mapping[str, float]) -> dict[str, float]:
 
 def sampled(config: TrialConfig, source: Source, device: str, times: int = 1) -> Rollout:
     """A rollout by the transformers engine, in bfloat16; tokens per second of the last of many."""
+    settle(config)
     half = dataclasses.replace(source, dtype=torch.bfloat16)
     with in_group(config, None, 0) as ranks:
         engine = config.rollout.engine(half, source.tokens, config.task.pool(), device, ranks)
@@ -179,8 +188,7 @@ def resumes(world: World) -> None:
 
 def evaluates(world: World) -> None:
     """A checkpoint is measured on the trial's device and in its type, with its numbers."""
-    config = brief(world, runs="runs_evaluated")
-    trained = run(config)
+    config, trained = plain(world)
     final = trial_folder(config) / "final"
     again = config_of(final, [])
     assert again.trainer.device.value == world.device
@@ -236,15 +244,13 @@ def moves(world: World) -> None:
             assert full - _allocated(world) >= 0.98 * size
         _timed(policy.weights_state, size)
         assert policy.checksum(torch.float32) == before
-    plain, moved = (
-        run(brief(world, f"trainer.sharding.offload={offload}", runs=f"runs_offload_{offload}"))
-        for offload in ("false", "true")
-    )
-    for step in plain:
+    _, stayed = plain(world)
+    moved = run(brief(world, "trainer.sharding.offload=true", runs="runs_offload"))
+    for step in stayed:
         for key in ("actor/pg_loss", "actor/grad_norm"):
-            if key in plain[step]:
+            if key in stayed[step]:
                 assert math.isclose(
-                    plain[step][key], moved[step][key], rel_tol=0.05, abs_tol=1e-3
+                    stayed[step][key], moved[step][key], rel_tol=0.05, abs_tol=1e-3
                 ), (step, key)
 
 

@@ -6,7 +6,7 @@ and with two GPUs and Ray, more of it runs. Prints what it measures.
 
 import importlib.util
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
@@ -23,6 +23,13 @@ pytestmark = [
 ]
 HAS_VLLM = importlib.util.find_spec("vllm") is not None
 TWO = torch.cuda.device_count() > 1 and importlib.util.find_spec("ray") is not None
+
+
+@pytest.fixture(autouse=True)
+def clear(world: World) -> Iterator[None]:
+    """What one check wrote is thrown away before the next."""
+    yield
+    world.clear()
 
 
 @pytest.mark.parametrize("family", checks.FAMILIES)

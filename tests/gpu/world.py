@@ -4,6 +4,7 @@ Nothing is downloaded. The same checks run on a CPU with a tiny shape (test_rehe
 what is started on a GPU for the first time has run before.
 """
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,10 @@ class Shape:
 HALF_BILLION = Shape(896, 24, 14, 2, 4864, 151_936)
 """Qwen2.5-0.5B's: 494M parameters."""
 TINY = Shape(64, 2, 2, 1, 128, 160)
+PLAIN = "runs_plain"
+"""Of the one trial that several checks look at."""
+THREADS = 8
+"""Beside a GPU: half a billion numbers are read, cast and written several times per trial."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +64,16 @@ class World:
             _written(self.shape, path)
         return str(path)
 
+    def clear(self) -> None:
+        """Throw away what trials wrote but those that others read: some take 20 GB of the disk."""
+        for path in self.folder.glob("runs*"):
+            if path.name != PLAIN:
+                shutil.rmtree(path)
+
     def config(self, *overrides: str, runs: str = "runs") -> TrialConfig:
         """A trial: FSDP2 on one rank in bfloat16, a random reward, so that there is a gradient."""
         use_sweeper_plugin()
+        threads = THREADS if self.device == "cuda" else 1
         asked = (
             *("model=hf", f"model.path={self.model}", "task/template=compact", "tracking=none"),
             *("reward=random", "task.train_size=256", "task.eval_size=16", "evaluation.pass_k=0"),
@@ -70,6 +82,7 @@ class World:
             *(f"trainer.prompts_per_step={self.prompts}", f"trainer.device={self.device}"),
             f"rollout.max_new_tokens={self.new_tokens}",
             f"rollout.min_new_tokens={self.new_tokens}",
+            f"trainer.threads={threads}",
             "trainer.optimizer.learning_rate=1e-6",
             "trainer.sharding={fsdp:true,precision:bfloat16,checkpointing:true}",
             f"runs={self.folder / runs}",

@@ -42,3 +42,11 @@ def test_deterministic_kernels_are_asked_for_by_name(monkeypatch: pytest.MonkeyP
     finally:
         devices.settle(1, deterministic=False)
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_attention_that_plans_each_shape_anew_is_left_out() -> None:
+    """By what torch is told: whether it is fast can be seen on a GPU alone."""
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    devices.settle(1, deterministic=False)
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
+    assert torch.backends.cuda.mem_efficient_sdp_enabled(), "which takes a mask"
