@@ -192,21 +192,25 @@ def slope(x: Sequence[float], y: Sequence[float]) -> float:
 def grown(
     name: str, points: Mapping[float, Point], judged: bool = True, memory: bool = True
 ) -> Found:
-    """Exponents of CPU seconds and peak in what the points are numbered by."""
-    found = [apart(point) for point in points.values()]
-    parts = zip(("CPU s", "MiB"), zip(*found, strict=True), strict=True)
+    """Exponents of CPU seconds and peak in what the points are numbered by.
+
+    There and back: other work that comes or goes meanwhile bends no line.
+    """
+    there = [apart(point) for point in points.values()]
+    back = [apart(point) for point in reversed(list(points.values()))][::-1]
     most = LINEAR if judged else None
-    ratios = [
-        Ratio(
-            f"{name}: exponent of {unit}",
-            slope(list(points), values),
-            most=most,
-            sides={f"{at:g}": [value] for at, value in zip(points, values, strict=True)},
-            unit=unit,
+    ratios = []
+    for i, unit in enumerate(("CPU s", "MiB") if memory else ("CPU s",)):
+        both = [[one[i], two[i]] for one, two in zip(there, back, strict=True)]
+        ratios.append(
+            Ratio(
+                f"{name}: exponent of {unit}",
+                slope(list(points), [statistics.mean(each) for each in both]),
+                most=most,
+                sides={f"{at:g}": each for at, each in zip(points, both, strict=True)},
+                unit=unit,
+            )
         )
-        for unit, values in parts
-        if memory or unit != "MiB"
-    ]
     return Found(tuple(ratios))
 
 
