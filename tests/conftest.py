@@ -139,7 +139,7 @@ def command(*arguments: str, **extra: str) -> dict[str, Any]:
 
 
 def harness(
-    work: Path, *arguments: str, timeout: float = 240, **extra: str
+    work: Path, *arguments: str, timeout: float = 600, **extra: str
 ) -> subprocess.CompletedProcess[str]:
     """Run `python -m harness` in a folder to its end."""
     return subprocess.run(

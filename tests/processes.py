@@ -13,6 +13,10 @@ from safetensors.torch import load_file
 from harness.trial import trial_folder
 from tests.conftest import command
 
+# Until a command's trial has written its first checkpoint. Far above what it takes: the limits of
+# waiting end a test that hangs, and say nothing about speed on a machine with other work.
+FIRST_S = 600.0
+
 
 def folder_of(work: Path, composed: Callable[..., Any], *overrides: str) -> Path:
     return trial_folder(composed(*overrides, f"runs={work / 'runs'}"))
@@ -57,6 +61,6 @@ def started(work: Path, folder: Path, *arguments: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
     )
-    wait_for(lambda: bool(list(folder.glob("step_*"))) or process.poll() is not None, 180)
+    wait_for(lambda: bool(list(folder.glob("step_*"))) or process.poll() is not None, FIRST_S)
     assert process.poll() is None, process.communicate()[0]
     return process

@@ -74,7 +74,7 @@ def test_kill_9_of_a_rank_is_named_within_seconds_and_resumed_exactly(
     (line,) = [line for line in out.splitlines() if line.startswith("error:")]
     assert f"rank {victim} of 2 failed: its process was killed" in line
     wait_for(lambda: not any(map(alive, ranks)), ORPHAN_S)
-    again = harness(work, *LONG, timeout=400)
+    again = harness(work, *LONG, timeout=900)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "resumed after step" in (folder / "trial.log").read_text()
     assert equal(weights(folder), uninterrupted)
@@ -121,11 +121,11 @@ def test_kill_9_in_a_sweep_leaves_nothing_and_the_same_command_goes_on(
     if victim == "driver":
         process.wait()
         wait_for(lambda: not any(map(alive, [*ranks, trial])), ORPHAN_S)
-        again = harness(work, *arguments, timeout=400)
+        again = harness(work, *arguments, timeout=900)
         assert again.returncode == 0, again.stdout + again.stderr
     else:  # Tune starts the trial again: ray.retries is 1
         wait_for(lambda: not any(map(alive, ranks)), ORPHAN_S)
-        out = process.communicate(timeout=400)[0]
+        out = process.communicate(timeout=900)[0]
         assert process.returncode == 0, out
     log = (folder / "trial.log").read_text()
     assert "resumed after step" in log

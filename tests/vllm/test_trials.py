@@ -18,7 +18,7 @@ from transformers import OpenAIGPTConfig
 from harness.errors import ConfigError
 from harness.tracking.store import open_store
 from tests.conftest import SMALL, command, harness
-from tests.processes import alive, folder_of, pids, started, wait_for
+from tests.processes import FIRST_S, alive, folder_of, pids, started, wait_for
 
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
 
@@ -124,11 +124,11 @@ def test_the_whole_stack_from_a_grid_to_its_report_with_a_rank_killed_on_the_way
         **command(*grid), cwd=work, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     folders = work / "runs" / "checkpoints"
-    wait_for(lambda: bool(list(folders.glob("*/step_*"))) or process.poll() is not None, 240)
+    wait_for(lambda: bool(list(folders.glob("*/step_*"))) or process.poll() is not None, FIRST_S)
     assert process.poll() is None, process.communicate()[0]
     (folder,) = {path.parent for path in folders.glob("*/step_*")}
     os.kill(pids(folder)[1], signal.SIGKILL)
-    printed, _ = process.communicate(timeout=600)
+    printed, _ = process.communicate(timeout=1800)
     assert process.returncode == 0, printed
     assert "resumed after step" in (folder / "trial.log").read_text()
     client = open_store(work / "runs")
@@ -153,7 +153,7 @@ def test_a_checkpoint_is_measured_with_the_engine_of_its_trial(
         env={**environment, "COLUMNS": "120"},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     expected = rf"eval/greedy_accuracy +. +{rows[-1]['eval/greedy_accuracy']:.3f}"
