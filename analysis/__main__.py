@@ -86,8 +86,18 @@ def _report(options: argparse.Namespace, console: Console) -> int:
 
 
 def _findings(options: argparse.Namespace, console: Console) -> int:
-    if options.check:
+    if options.check is not None:
+        if options.names:
+            raise ConfigError(
+                f"--check takes one finding, received {options.check} and "
+                f"{', '.join(options.names)} to keep; give two commands"
+            )
         return _check(options, console)
+    if not options.names and not options.folder.exists():
+        raise ConfigError(
+            f"--folder: there is no folder {str(options.folder)!r} whose findings a page could be "
+            f"written of; name one, or the findings to keep in it"
+        )
     for name in options.names:
         console.print(str(kept.keep(options.runs, name, options.folder)))
     console.print(str(kept_page.write(options.folder)))
@@ -99,7 +109,8 @@ def _check(options: argparse.Namespace, console: Console) -> int:
     checks.name("the name of a finding", options.check)
     finding = kept.read(options.folder / f"{options.check}.json")
     study = read_study(options.runs, options.check)
-    arms = agreement.compared(finding, kept.made(study, findings(study)))
+    now = kept.made(study, findings(study))
+    arms = agreement.compared(finding, now)
     for arm in arms:
         change = text.difference(arm.difference, arm.metric)
         level = text.percent(arm.difference.level)
@@ -109,7 +120,10 @@ def _check(options: argparse.Namespace, console: Console) -> int:
             blind = ": it would show a change of {}, the finding is about one of {}".format(*sizes)
         what = f"{arm.metric} of {arm.variant}, now - kept {change} {level}{blind}"
         console.print(f"{arm.reading.value}: {what}")
-    readings = {arm.reading for arm in arms}
+    turned = agreement.turned(finding, now)
+    for line in agreement.beside(finding, now):
+        console.print(f"beside: {line}")
+    readings = {arm.reading for arm in arms} | ({Reading.DISAGREES} if turned else set())
     said = "agrees"
     if Reading.BLIND in readings:
         said = "has too few seeds, or too much spread over them, to tell"

@@ -54,7 +54,8 @@ def compared(kept: Mapping[str, Any], now: Mapping[str, Any]) -> list[Compared]:
     """Every arm and metric of a kept finding against those of a new run, by Welch's t.
 
     Raises:
-        ConfigError: the new run asks something else, or has fewer than two seeds in an arm.
+        ConfigError: the new run asks something else, or one of both has fewer than two seeds in
+            an arm.
     """
     for key in ("question", "baseline", "primary", "budget"):
         if kept[key] != now[key]:
@@ -63,14 +64,54 @@ def compared(kept: Mapping[str, Any], now: Mapping[str, Any]) -> list[Compared]:
                 f"{now[key]!r:.80} in the new run; run the ablation's file as it was"
             )
     arms = [(metric, label) for metric, own in kept["seeds"].items() for label in own]
-    lacking = [f"{m} of {v}" for m, v in arms if len(now["seeds"].get(m, {}).get(v, ())) < 2]
-    if lacking:
-        raise ConfigError(
-            f"{kept['name']}: at least 2 seeds of every arm are compared, the new run has fewer of "
-            f"{lacking[0]}; run more seeds"
-        )
+    for what, side in (("the new run", now), ("the finding", kept)):
+        lacking = [f"{m} of {v}" for m, v in arms if len(side["seeds"].get(m, {}).get(v, ())) < 2]
+        if lacking:
+            raise ConfigError(
+                f"{kept['name']}: at least 2 seeds of every arm are compared, {what} has fewer of "
+                f"{lacking[0]}; run more seeds"
+            )
     alpha = ALPHA / len(arms)
     return [_compared(kept, now, metric, label, alpha) for metric, label in arms]
+
+
+def turned(kept: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Claims of which the new run says the opposite."""
+    opposite = [{"supported", "refuted"}, {"higher", "lower"}]
+    return [claim for claim, *both in _verdicts(kept, now) if set(both) in opposite]
+
+
+def beside(kept: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What else is not as it was kept, a line each: verdicts, arms, what the runs were made of."""
+    lines = [
+        f"verdict {new}, kept {old}: {c}" for c, old, new in _verdicts(kept, now) if old != new
+    ]
+    arms = {label for own in kept["seeds"].values() for label in own}
+    more = {label for own in now["seeds"].values() for label in own} - arms
+    lines += [f"the new run has an arm {label!r} that is not kept" for label in sorted(more)]
+    there, here = kept["made_of"], now["made_of"]
+    lines += [
+        f"{key} {here[key]}, kept {there[key]}"
+        for key in sorted(there.keys() - {"versions"})
+        if here[key] != there[key]
+    ]
+    old, new = there["versions"], here["versions"]
+    lines += [
+        f"{name} {new.get(name, 'none')}, kept {old.get(name, 'none')}"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+    ]
+    return lines
+
+
+def _verdicts(kept: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Claims that both speak of, with the word of each."""
+    words = {each["claim"]: each["verdict"] for each in now["verdicts"]}
+    return [
+        (each["claim"], each["verdict"], words[each["claim"]])
+        for each in kept["verdicts"]
+        if each["claim"] in words
+    ]
 
 
 def _compared(

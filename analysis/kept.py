@@ -20,6 +20,7 @@ from analysis.manifest import Manifest
 from analysis.quantity import RESULT
 from analysis.stats import Estimate
 from analysis.study import Study, read_study
+from harness.config import digest
 from harness.errors import ConfigError
 from harness.machine import files
 
@@ -29,6 +30,7 @@ REPEATED = (
     *("name", "question", "seal", "revision", "primary", "baseline", "test", "adjustment", "alpha"),
     *("withheld", "results", "predictions", "comparisons", "gains"),
 )
+DIGEST = "digest"
 # With fewer seeds in any arm it is a screening; the gate on seeds says the same.
 CONFIRMS = 5
 
@@ -48,9 +50,14 @@ def keep(runs: Path, name: str, folder: Path = FOLDER) -> Path:
     study = read_study(runs, name)
     _complete(study)
     path = files.writable_folder(folder, "--folder") / f"{name}.json"
-    content = json.dumps(made(study, findings(study)), indent=1, ensure_ascii=False)
-    path.write_text(content + "\n", encoding="utf-8")
+    path.write_text(signed(made(study, findings(study))), encoding="utf-8")
     return path
+
+
+def signed(content: Mapping[str, Any]) -> str:
+    """The text of the file: its content and a digest of it, so that no later hand goes unseen."""
+    whole = {**content, DIGEST: digest(json.loads(json.dumps(content)))}
+    return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
 
 
 def made(study: Study, found: Findings) -> dict[str, Any]:
@@ -92,6 +99,7 @@ def _verdict(f: Finding) -> dict[str, Any]:
         "claim": f.claim,
         "predicted": f.prediction is not None,
         "verdict": f.word,
+        "reason": f.verdict.reason,
         "difference": text.difference(difference, f.metric),
         "level": text.percent(difference.level),
         "n": list(difference.n),
@@ -102,7 +110,7 @@ def read(path: Path) -> dict[str, Any]:
     """A finding that is kept.
 
     Raises:
-        ConfigError: no such file, or none that `keep` wrote.
+        ConfigError: no such file, or not what `keep` wrote.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -113,8 +121,10 @@ def read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} cannot be read ({error.strerror}); make it readable") from error
     except ValueError as error:
         raise ConfigError(f"{path} is no JSON ({error}); keep the finding again") from error
-    if not isinstance(data, dict) or not {*REPEATED, "seeds", "made_of"} <= data.keys():
+    if not isinstance(data, dict) or DIGEST not in data:
         raise ConfigError(f"{path} is no finding that was kept here; keep it again")
+    if data.pop(DIGEST) != digest(data):
+        raise ConfigError(f"{path} is not what was kept (its digest is another's); keep it again")
     return data
 
 

@@ -15,7 +15,8 @@ HEAD = (
     "# Findings\n\n"
     "Written by `python -m analysis findings` from the files beside it. A claim was predicted "
     "before its runs, or is marked as not predicted; verdicts are taken over all predictions "
-    "of an ablation together (Holm). `harness -m +ablation=NAME` runs one again and "
+    "of an ablation together (Holm). A screening has fewer than five seeds: it shows what is plain "
+    "and is no ground for equalities. `harness -m +ablation=NAME` runs one again and "
     "`python -m analysis findings --check NAME` says whether the new run agrees. They are about "
     "the tiny models and tasks that they name."
 )
@@ -56,9 +57,12 @@ def page(kept: Sequence[Mapping[str, Any]]) -> str:
 
 def _row(finding: Mapping[str, Any], each: Mapping[str, Any]) -> list[str]:
     word = each["verdict"] if each["predicted"] else f"{each['verdict']} (not predicted)"
+    if word == Outcome.WITHHELD.value:
+        word = f"{word}: {text.prose(each['reason'])}"
     seeds = " and ".join(map(str, each["n"]))
     level = f"{each['difference']} {each['level']}"
-    return [text.prose(each["claim"]), word, level, seeds, text.code(finding["name"])]
+    kind = ", a screening" if finding["screening"] else ""
+    return [text.prose(each["claim"]), word, level, seeds, text.code(finding["name"]) + kind]
 
 
 def _one(finding: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ import synthetic_store as store
 from analysis import __main__ as command
 from analysis import kept, kept_page
 from analysis.ablation import Relation
-from analysis.agreement import Reading, compared
+from analysis.agreement import Reading, beside, compared, turned
 from analysis.findings import findings
 from analysis.gates import Level
 from analysis.revisions import History
@@ -204,15 +204,76 @@ def test_the_command_keeps_checks_and_refuses(
     for planned in data["predictions"]:
         planned["margin"] = max(planned["margin"], 0.05)
     path.write_text(json.dumps(data), encoding="utf-8")
+    assert command.main(["findings", "--check", name, *where]) == command.USER_ERROR
+    assert "is not what was kept (its digest is another's)" in capsys.readouterr().err
+    del data[kept.DIGEST]
+    path.write_text(kept.signed(data), encoding="utf-8")
     assert command.main(["findings", "--check", name, *where]) == 0
     assert f"{name}: the new run agrees" in capsys.readouterr().out
     for seeds in data["seeds"][ACCURACY].values():
         seeds.update({seed: value - 0.3 for seed, value in seeds.items()})
-    path.write_text(json.dumps(data), encoding="utf-8")
+    path.write_text(kept.signed(data), encoding="utf-8")
     assert command.main(["findings", "--check", name, *where]) == command.NOT_AGREED
     assert "does not agree" in capsys.readouterr().out
     assert command.main(["findings", "--check", "other", *where]) == command.USER_ERROR
     assert f"there are: {name}" in capsys.readouterr().err
+    assert command.main(["findings", "--check", name, "other", *where]) == command.USER_ERROR
+    assert "--check takes one finding" in capsys.readouterr().err
+    nowhere = ["--folder", str(tmp_path / "typo"), "--runs", str(stored)]
+    assert command.main(["findings", *nowhere]) == command.USER_ERROR
+    assert "there is no folder" in capsys.readouterr().err
+    assert not (tmp_path / "typo").exists()
+
+
+PLANTED: dict[str, Callable[[dict[str, Any]], object]] = {
+    "a verdict": lambda data: data["verdicts"][0].update(verdict="refuted"),
+    "a difference": lambda data: data["verdicts"][0].update(difference="+9.999 [+9.0, +9.1]"),
+    "a mean": lambda data: data["results"][0].update(mean=0.1),
+    "a seed": lambda data: data["seeds"][ACCURACY].update(grpo={"0": "high"}),
+    "no seeds": lambda data: data.update(seeds={}),
+    "no gates": lambda data: data.pop("gates"),
+    "a commit": lambda data: data["made_of"].update(git_commit=None),
+}
+
+
+@pytest.mark.parametrize("plant", PLANTED.values(), ids=PLANTED)
+def test_whatever_a_hand_changes_is_seen(
+    finding: dict[str, Any], plant: Callable[[dict[str, Any]], object], tmp_path: Path
+) -> None:
+    path = tmp_path / "sound.json"
+    path.write_text(kept.signed(finding), encoding="utf-8")
+    assert kept.read(path) == json.loads(json.dumps(finding))
+    data = json.loads(path.read_text(encoding="utf-8"))
+    plant(data)
+    path.write_text(json.dumps(data), encoding="utf-8")
+    with pytest.raises(ConfigError, match="is not what was kept"):
+        kept.read(path)
+
+
+def test_an_opposite_verdict_and_other_makings_are_told(finding: dict[str, Any]) -> None:
+    assert (turned(finding, finding), beside(finding, finding)) == ([], [])
+    claim = {"claim": "so it is", "predicted": True, "verdict": "supported"}
+    other = copy.deepcopy(finding) | {"verdicts": [claim | {"verdict": "refuted"}]}
+    other["made_of"]["code_hash"] = "another"
+    other["made_of"]["versions"]["torch"] = "0.0"
+    other["seeds"][ACCURACY]["fourth"] = {"0": 0.5}
+    own = finding | {"verdicts": [claim]}
+    assert turned(own, other) == ["so it is"]
+    code, torch = finding["made_of"]["code_hash"], finding["made_of"]["versions"]["torch"]
+    assert beside(own, other) == [
+        "verdict refuted, kept supported: so it is",
+        "the new run has an arm 'fourth' that is not kept",
+        f"code_hash another, kept {code}",
+        f"torch 0.0, kept {torch}",
+    ]
+    undecided = other | {"verdicts": [claim | {"verdict": "undecided"}]}
+    assert turned(own, undecided) == []
+
+
+def test_a_withheld_claim_says_why_on_the_page(finding: dict[str, Any]) -> None:
+    own = copy.deepcopy(finding)
+    own["verdicts"][0] |= {"verdict": "withheld", "predicted": True, "reason": "no spread"}
+    assert "| withheld: no spread |" in kept_page.page([own])
 
 
 @pytest.mark.parametrize(("content", "says"), [("{", "is no JSON"), ("[]", "is no finding")])

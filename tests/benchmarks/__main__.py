@@ -29,6 +29,9 @@ def main(arguments: Sequence[str]) -> int:
         print(f"error: no benchmark {name!r}; there are {', '.join(NAMES)}", file=sys.stderr)
         return verdict.NOT_RUN
     found = _of(name)
+    if {"-h", "--help"} & set(rest):
+        print(found.__doc__)
+        return 0
     if hasattr(found, "measure"):
         return judged({name: found}, rest)
     code: int = found.main(rest)

@@ -21,9 +21,9 @@ from tests.gpu import checks
 from tests.gpu.conftest import ABSENT
 from tests.gpu.world import HALF_BILLION, World
 
-STEPS, PROMPTS, GROUP, NEW_TOKENS = 6, 16, 8, 256
+STEPS, PROMPTS, GROUP, NEW_TOKENS = 4, 16, 8, 128
 STAGES = ("gen", "reward", "old_log_prob", "ref", "adv", "update_actor", "update_weights", "step")
-WARM = 2
+WARM = 1
 """First steps that are left out: kernels are compiled, memory is taken."""
 PEAK = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12}
 """Multiplications and additions per second in bfloat16, dense, by the makers' data sheets."""
@@ -102,7 +102,7 @@ def trl(world: World) -> float:
     from trl import GRPOConfig, GRPOTrainer
 
     class Clocked(GRPOTrainer):  # type: ignore[misc]
-        """Notes when each optimizer step ends."""
+        """Notes when each forward and backward pass ends, of which a step has one."""
 
         ends: list[float]
 

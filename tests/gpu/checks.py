@@ -7,9 +7,11 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from harness.commands.evaluate import config_of, measured
@@ -121,8 +123,13 @@ def sampling_of(config: TrialConfig) -> Sampling:
 
 
 def trains(world: World, family: str) -> None:
-    """Every step of a trial is finite, moves the weights, and samples from what was learnt."""
-    found = run(world.config(*FAMILIES[family], runs=f"runs_{family}"))
+    """Every step of a trial is finite, the weights move, and the sampler is near the trainer.
+
+    That it has the very weights is what version and checksum of each sync say: the gap of bfloat16
+    is larger than what so few steps change.
+    """
+    config = world.config(*FAMILIES[family], runs=f"runs_{family}")
+    found = run(config)
     assert max(found) >= 1
     for step, metrics in found.items():
         assert all(math.isfinite(value) for value in metrics.values()), (family, step)
@@ -130,6 +137,7 @@ def trains(world: World, family: str) -> None:
     norms = [m["actor/grad_norm"] for m in found.values() if "actor/grad_norm" in m]
     assert max(gaps) < TOLERANCE[torch.bfloat16]
     assert max(norms) > 0
+    assert _moved(Path(world.model), trial_folder(config) / "final")
     last = found[max(found)]
     print(
         f"{family}: {max(found)} steps, gap {max(gaps):.4f}, {last['timing_s/step']:.2f} s a step"
@@ -188,7 +196,7 @@ def resumes(world: World) -> None:
 
 
 def evaluates(world: World) -> None:
-    """A checkpoint is measured on the trial's device and in its type, with its numbers."""
+    """A checkpoint is measured on the trial's device and in its type, near its numbers."""
     config, trained = plain(world)
     final = trial_folder(config) / "final"
     again = config_of(final, [])
@@ -302,6 +310,12 @@ def on_two_gpus(world: World, parallel: int) -> None:
 
 
 # --- parts ----------------------------------------------------------------------------------------
+
+
+def _moved(before: Path, after: Path) -> bool:
+    """Whether any weight of a model in one folder is another in the other."""
+    old, new = (load_file(folder / "model.safetensors") for folder in (before, after))
+    return any(not torch.equal(x.float(), new[name].float()) for name, x in old.items())
 
 
 def _layout(world: World, sharding: Sharding, ranks: Ranks = ALONE) -> Layout:
