@@ -1,6 +1,5 @@
 """The table of claims: whole, read from the findings that are kept, and filled by new ones."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -76,7 +75,7 @@ def test_a_finding_fills_its_row(tmp_path: Path) -> None:
     assert said == f"one against four: {first['difference']}, 5 and 5 seeds ({first['verdict']})"
     # Kept anew with another result, the row says that one.
     finding["verdicts"][0] |= {"difference": "-0.300 [-0.400, -0.200]", "n": [7, 6]}
-    (empty / "updates_per_rollout.json").write_text(json.dumps(finding))
+    (empty / "updates_per_rollout.json").write_text(kept.signed(finding))
     assert "-0.300 [-0.400, -0.200], 7 and 6 seeds" in table(empty, tmp_path, asked)
 
 
