@@ -1,6 +1,7 @@
 """Whether a new run of an ablation agrees with the finding that is kept of it.
 
-Results that could not have disagreed do not agree. An arm agrees only where its comparison would
+Results that could not have disagreed do not agree. An arm agrees where all its seeds repeat what is
+kept to the bit, and else only where its comparison would
 show, with 80 % power, a change as large as what the finding is about on that metric: the largest
 difference between its arms, or the margin of a prediction where that is larger.
 """
@@ -38,8 +39,9 @@ class Compared:
             without a spread on both sides it has none.
         shows: the smallest change that the comparison shows with 80 % power; NaN below 3 seeds.
         about: the change that it has to show.
-        reading: DISAGREES where the interval excludes 0 or, without a spread, results differ;
-            else AGREES where it would have shown what the finding is about.
+        reading: AGREES where every seed gives the same to the bit; DISAGREES where the interval
+            excludes 0 or, without a spread, results differ; else AGREES where it would have shown
+            what the finding is about.
     """
 
     metric: str
@@ -118,9 +120,12 @@ def _compared(
     kept: Mapping[str, Any], now: Mapping[str, Any], metric: str, label: str, alpha: float
 ) -> Compared:
     new, old = (np.array(list(of["seeds"][metric][label].values())) for of in (now, kept))
+    same_seeds = now["seeds"][metric][label] == kept["seeds"][metric][label]
     difference = stats.welch(new, old, 1 - alpha)
     shows, about = stats.detectable(new, old, alpha).value, _about(kept, metric)
-    if np.isnan(difference.low):
+    if same_seeds:
+        reading = Reading.AGREES
+    elif np.isnan(difference.low):
         same = np.ptp([*new, *old]) == 0
         reading = Reading.AGREES if same else Reading.DISAGREES
     elif not difference.low <= 0 <= difference.high:

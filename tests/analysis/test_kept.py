@@ -125,6 +125,23 @@ def read_off(kept: dict[str, Any], now: dict[str, Any]) -> dict[tuple[str, str],
     return {(arm.metric, arm.variant): arm.reading for arm in compared(kept, now)}
 
 
+def nudged(data: dict[str, Any]) -> dict[str, Any]:
+    """Every result in its ninth digit: no longer the same run, and not another result."""
+    own = copy.deepcopy(data)
+    for seeds in (each for arms in own["seeds"].values() for each in arms.values()):
+        seeds.update({seed: value * (1 + 1e-9) for seed, value in seeds.items()})
+    return own
+
+
+def test_equal_to_the_bit_agrees_whatever_the_spread(finding: dict[str, Any]) -> None:
+    """KL, which is too coarse to tell by its interval, repeats at every seed."""
+    assert set(read_off(finding, finding).values()) == {Reading.AGREES}
+    one = copy.deepcopy(finding)
+    own = one["seeds"]["eval/kl"]["grpo"]
+    own[next(iter(own))] += 1e-12
+    assert read_off(finding, one)[("eval/kl", "grpo")] is Reading.BLIND
+
+
 def test_the_same_run_agrees_and_a_planted_result_does_not(coarse: dict[str, Any]) -> None:
     finding = coarse
     assert set(read_off(finding, finding).values()) == {Reading.AGREES}
@@ -143,12 +160,13 @@ def test_what_could_not_have_disagreed_does_not_agree(finding: dict[str, Any]) -
     6 arms and metrics: level .05 / 6 = .00833, where 80 % power needs 6.74 sd (6.74 = that of
     the length, whose sd is 1), so 6.74 * .002 = .0135 > .01.
     """
-    by_arm = read_off(finding, finding)
+    near = nudged(finding)
+    by_arm = read_off(finding, near)
     blind = {key for key, reading in by_arm.items() if reading is Reading.BLIND}
     assert blind == {("eval/kl", "grpo"), ("eval/kl", "reinforce")}
-    kl = next(arm for arm in compared(finding, finding) if arm.metric == "eval/kl")
+    kl = next(arm for arm in compared(finding, near) if arm.metric == "eval/kl")
     assert (kl.shows, kl.about) == (pytest.approx(0.01348, abs=1e-5), 0.01)
-    length = next(arm for arm in compared(finding, finding) if "length" in arm.metric)
+    length = next(arm for arm in compared(finding, near) if "length" in arm.metric)
     assert (length.shows, length.about) == (pytest.approx(6.742, abs=1e-3), pytest.approx(10))
 
 
@@ -197,16 +215,20 @@ def test_the_command_keeps_checks_and_refuses(
     assert (tmp_path / kept_page.PAGE).is_file()
     path = tmp_path / f"{name}.json"
     data = json.loads(path.read_text(encoding="utf-8"))
+    assert command.main(["findings", "--check", name, *where]) == 0
+    del data[kept.DIGEST]
+    data = nudged(data)
+    path.write_text(kept.signed(data), encoding="utf-8")
+    capsys.readouterr()
     assert command.main(["findings", "--check", name, *where]) == command.NOT_AGREED
     said = " ".join(capsys.readouterr().out.split())
     assert "change of 0.013, the finding is about one of 0.010" in said
     assert f"{name}: the new run has too few seeds, or too much spread over them, to tell" in said
     for planned in data["predictions"]:
         planned["margin"] = max(planned["margin"], 0.05)
-    path.write_text(json.dumps(data), encoding="utf-8")
+    path.write_text(json.dumps(data | {kept.DIGEST: "another"}), encoding="utf-8")
     assert command.main(["findings", "--check", name, *where]) == command.USER_ERROR
     assert "is not what was kept (its digest is another's)" in capsys.readouterr().err
-    del data[kept.DIGEST]
     path.write_text(kept.signed(data), encoding="utf-8")
     assert command.main(["findings", "--check", name, *where]) == 0
     assert f"{name}: the new run agrees" in capsys.readouterr().out
