@@ -1,9 +1,9 @@
 """Whether a new run of an ablation agrees with the finding that is kept of it.
 
 Results that could not have disagreed do not agree. An arm agrees where all its seeds repeat what is
-kept to the bit, and else only where its comparison would
-show, with 80 % power, a change as large as what the finding is about on that metric: the largest
-difference between its arms, or the margin of a prediction where that is larger.
+kept to the bit, and else only where its comparison would show, with 80 % power, a change as large
+as what the finding is about on that metric: the largest difference between its arms, or the margin
+of a prediction where that is larger.
 """
 
 from collections.abc import Mapping
@@ -87,6 +87,12 @@ def beside(kept: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What else is not as it was kept, a line each: verdicts, arms, what the runs were made of."""
     lines = [
         f"verdict {new}, kept {old}: {c}" for c, old, new in _verdicts(kept, now) if old != new
+    ]
+    said = {each["claim"] for each in now["verdicts"]}
+    lines += [
+        f"the new run says nothing of: {each['claim']}"
+        for each in kept["verdicts"]
+        if each["claim"] not in said
     ]
     arms = {label for own in kept["seeds"].values() for label in own}
     more = {label for own in now["seeds"].values() for label in own} - arms

@@ -288,6 +288,7 @@ def test_an_opposite_verdict_and_other_makings_are_told(finding: dict[str, Any])
         f"code_hash another, kept {code}",
         f"torch 0.0, kept {torch}",
     ]
+    assert beside(own, finding | {"verdicts": []}) == ["the new run says nothing of: so it is"]
     undecided = other | {"verdicts": [claim | {"verdict": "undecided"}]}
     assert turned(own, undecided) == []
 
