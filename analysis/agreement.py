@@ -86,50 +86,45 @@ def turned(kept: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 def beside(kept: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What else is not as it was kept, a line each: verdicts, arms, what the runs were made of."""
     lines = [
-        f"verdict {new}, kept {old}: {c}" for c, old, new in _verdicts(kept, now) if old != new
-    ]
-    said = {each["claim"] for each in now["verdicts"]}
-    lines += [
-        f"the new run says nothing of: {each['claim']}"
-        for each in kept["verdicts"]
-        if each["claim"] not in said
+        f"the new run says nothing of: {claim}"
+        if new is None
+        else f"verdict {new}, kept {old}: {claim}"
+        for claim, old, new in _verdicts(kept, now)
+        if old != new
     ]
     arms = {label for own in kept["seeds"].values() for label in own}
     more = {label for own in now["seeds"].values() for label in own} - arms
     lines += [f"the new run has an arm {label!r} that is not kept" for label in sorted(more)]
-    there, here = kept["made_of"], now["made_of"]
+    there, here = _makings(kept), _makings(now)
     lines += [
-        f"{key} {here[key]}, kept {there[key]}"
-        for key in sorted(there.keys() - {"versions"})
-        if here[key] != there[key]
-    ]
-    old, new = there["versions"], here["versions"]
-    lines += [
-        f"{name} {new.get(name, 'none')}, kept {old.get(name, 'none')}"
-        for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name)
+        f"{key} {here.get(key, 'none')}, kept {there.get(key, 'none')}"
+        for key in there | here
+        if here.get(key) != there.get(key)
     ]
     return lines
 
 
-def _verdicts(kept: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Claims that both speak of, with the word of each."""
+def _verdicts(kept: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, str, str | None]]:
+    """Each kept claim, its verdict, and that of the new run; None where it says nothing of it."""
     words = {each["claim"]: each["verdict"] for each in now["verdicts"]}
-    return [
-        (each["claim"], each["verdict"], words[each["claim"]])
-        for each in kept["verdicts"]
-        if each["claim"] in words
-    ]
+    return [(each["claim"], each["verdict"], words.get(each["claim"])) for each in kept["verdicts"]]
+
+
+def _makings(finding: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run was made of, the versions of its libraries among it."""
+    made = dict(finding["made_of"])
+    versions: dict[str, Any] = made.pop("versions")
+    return made | versions
 
 
 def _compared(
     kept: Mapping[str, Any], now: Mapping[str, Any], metric: str, label: str, alpha: float
 ) -> Compared:
     new, old = (np.array(list(of["seeds"][metric][label].values())) for of in (now, kept))
-    same_seeds = now["seeds"][metric][label] == kept["seeds"][metric][label]
+    repeated = now["seeds"][metric][label] == kept["seeds"][metric][label]
     difference = stats.welch(new, old, 1 - alpha)
     shows, about = stats.detectable(new, old, alpha).value, _about(kept, metric)
-    if same_seeds:
+    if repeated:
         reading = Reading.AGREES
     elif np.isnan(difference.low):
         same = np.ptp([*new, *old]) == 0
