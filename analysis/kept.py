@@ -56,7 +56,7 @@ def keep(runs: Path, name: str, folder: Path = FOLDER) -> Path:
 
 def signed(content: Mapping[str, Any]) -> str:
     """The text of the file: its content and a digest of it, so that no later hand goes unseen."""
-    whole = {**content, DIGEST: digest(json.loads(json.dumps(content)))}
+    whole = {**content, DIGEST: digest(content)}
     return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
 
 
