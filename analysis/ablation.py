@@ -1,5 +1,6 @@
 """One question: the typed form of `sweeps/ablation/*.yaml`, read by sweep and report alike."""
 
+import dataclasses
 import math
 import re
 from dataclasses import dataclass, field
@@ -210,6 +211,14 @@ class Ablation:
                 raise ConfigError(
                     f"ablation {self.name}: {what} {label!r} is no variant; "
                     f"valid: {', '.join(labels)}"
+                )
+        claims = [dataclasses.replace(p, because="") for p in self.predictions]
+        for claim in claims:
+            if claims.count(claim) > 1:
+                raise ConfigError(
+                    f"ablation {self.name}: the prediction {claim.variant} - {claim.baseline} on "
+                    f"{claim.metric} ({claim.relation.value}) repeats, and each one costs the "
+                    f"others certainty; write it once"
                 )
         for metric in [self.primary.metric, *(p.metric for p in self.predictions)]:
             if described(metric) is None:

@@ -135,6 +135,8 @@ def test_a_model_that_cannot_fit_is_refused(
             with pytest.raises(ConfigError, match="each rank needs about") as refusal:
                 prepare(config)
             assert "\n" not in str(refusal.value)
+            # Two ranks of this machine would have half of its memory each.
+            assert "trainer.ranks over several machines" in str(refusal.value)
         else:
             prepare(config)
 

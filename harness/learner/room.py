@@ -10,9 +10,9 @@ from harness.machine.devices import Room
 
 # Share of a GPU that is left free: what its allocator cannot use between blocks that are.
 HEADROOM = 0.05
-SMALLER = (
-    "raise trainer.ranks, lower trainer.token_budget, or set trainer.sharding.checkpointing=true"
-)
+SPARE = "lower trainer.token_budget, set trainer.sharding.checkpointing=true"
+# Ranks of one machine share its memory: more of them there need more in all.
+SPREAD = "raise trainer.ranks over several machines, or take a machine with more"
 
 
 def check(config: TrialConfig, device: Mapping[str, int], host: Mapping[str, int]) -> None:
@@ -30,14 +30,13 @@ def check(config: TrialConfig, device: Mapping[str, int], host: Mapping[str, int
     """
     needed = sum(device.values())
     if config.trainer.device is Device.CPU:
-        _check_host(config, needed, SMALLER)
+        _check_host(config, needed, f"{SPARE}, {SPREAD}")
         return
     card = devices.gpu()
     if card is None:
         return
     _check_gpu(config, needed, card)
-    away = "set trainer.sharding.offload=false, raise trainer.ranks over several machines, or take "
-    _check_host(config, sum(host.values()), f"{away}a machine with more")
+    _check_host(config, sum(host.values()), f"set trainer.sharding.offload=false, {SPREAD}")
 
 
 def _check_gpu(config: TrialConfig, needed: int, card: Room) -> None:
@@ -49,7 +48,7 @@ def _check_gpu(config: TrialConfig, needed: int, card: Room) -> None:
         raise ConfigError(
             f"each rank needs about {needed / 1e9:.1f} GB of its GPU and has {there / 1e9:.1f}: "
             f"{card.free / 1e9:.1f} of {card.total / 1e9:.1f} are free{part}, {HEADROOM:.0%} stay "
-            f"so (dry_run=true shows what for); {SMALLER}"
+            f"so (dry_run=true shows what for); {SPARE}, or raise trainer.ranks"
         )
 
 

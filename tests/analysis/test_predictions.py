@@ -86,6 +86,16 @@ def test_a_variant_is_not_compared_with_itself() -> None:
         Prediction("eval/kl", "grpo", EQUAL, "grpo", "a reason", 0.01)
 
 
+def test_a_claim_is_written_once() -> None:
+    """Twice it would count twice in Holm's family; two bars for one difference are two claims."""
+    first = claimed(GREATER, "result", margin=0.05)
+    other = dataclasses.replace(first, because="for another reason")
+    with pytest.raises(ConfigError, match=r"b - a on eval/accuracy \(greater\) repeats"):
+        store.manifest(planned([first, other]))
+    store.manifest(planned([first, dataclasses.replace(first, margin=0.1)]))
+    store.manifest(planned([first, claimed(GREATER, "tokens_to(0.6)", ratio=1.05)]))
+
+
 def test_a_ratio_is_tested_as_a_logarithm() -> None:
     assert claimed(LESS, "tokens_to(0.6)", ratio=0.33).margin == pytest.approx(1.10866, abs=1e-5)
     said = [

@@ -194,6 +194,19 @@ def test_what_is_not_sound_is_made_again(
     assert Trial(tmp_path, "rloo").asks()[0] == found
 
 
+def test_a_folder_in_a_parts_place_gives_way(tmp_path: Path, said: list[str]) -> None:
+    first, second = Trial(tmp_path, "grpo"), Trial(tmp_path, "ppo")
+    first.asks()
+    path = first.kept.folder / "sampled.json"
+    path.unlink()
+    (path / "inside").mkdir(parents=True)
+    assert second.asks()[0]["sampled"] == FIRST
+    assert second.made == ["sampled"]
+    assert f"{path} is no file of its folder" in said[0]
+    assert Trial(tmp_path, "rloo").asks()[1] > 0
+    assert path.is_file()
+
+
 def test_a_link_that_leads_elsewhere_is_not_followed(tmp_path: Path, said: list[str]) -> None:
     first, second = Trial(tmp_path, "grpo"), Trial(tmp_path, "ppo")
     first.asks()
