@@ -109,6 +109,7 @@ def _check(options: argparse.Namespace, console: Console) -> int:
     checks.name("the name of a finding", options.check)
     finding = kept.read(options.folder / f"{options.check}.json")
     study = read_study(options.runs, options.check)
+    kept.complete(study)
     now = kept.made(study, findings(study))
     arms = agreement.compared(finding, now)
     for arm in arms:

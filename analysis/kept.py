@@ -7,6 +7,7 @@ be read, cited and compared with a new run without the runs themselves.
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +49,29 @@ def keep(runs: Path, name: str, folder: Path = FOLDER) -> Path:
         StoreError: the store is damaged, of another MLflow, or cannot be written.
     """
     study = read_study(runs, name)
-    _complete(study)
+    complete(study)
     path = files.writable_folder(folder, "--folder") / f"{name}.json"
-    path.write_text(signed(made(study, findings(study))), encoding="utf-8")
+    put(path, signed(made(study, findings(study))))
     return path
+
+
+def put(path: Path, content: str) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        ConfigError: something lies there that no file replaces.
+    """
+    temporary = files.temporary_name(path)
+    try:
+        temporary.write_text(content, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise ConfigError(
+            f"{path} cannot be written ({error.strerror}); remove what lies there or name another "
+            f"--folder"
+        ) from error
 
 
 def signed(content: Mapping[str, Any]) -> str:
@@ -113,18 +133,23 @@ def read(path: Path) -> dict[str, Any]:
         ConfigError: no such file, or not what `keep` wrote.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        written = path.read_text(encoding="utf-8")
+        data = json.loads(written)
     except FileNotFoundError:
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.json"))) or "none"
         raise ConfigError(f"no finding {path.stem!r} is kept; there are: {known}") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror}); make it readable") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is no JSON ({error}); keep the finding again") from error
     if not isinstance(data, dict) or DIGEST not in data:
         raise ConfigError(f"{path} is no finding that was kept here; keep it again")
     if data.pop(DIGEST) != digest(data):
         raise ConfigError(f"{path} is not what was kept (its digest is another's); keep it again")
+    if signed(data) != written:  # a key written twice, of which JSON takes the last
+        raise ConfigError(f"{path} is not as it was kept (its text is another's); keep it again")
+    if data.get("name") != path.stem:
+        raise ConfigError(f"{path} holds the finding {data.get('name')!r}; give it that name again")
     return data
 
 
@@ -148,8 +173,12 @@ def _seeds(study: Study, metric: str) -> Mapping[str, Mapping[str, float]]:
     return by
 
 
-def _complete(study: Study) -> None:
-    """Refuse a study that lacks a trial, or that no file describes: what is kept is final."""
+def complete(study: Study) -> None:
+    """Refuse a study that lacks a trial, or that no file describes: what is kept is final.
+
+    Raises:
+        ConfigError: it is one.
+    """
     if study.manifest.grid:
         raise ConfigError(
             f"findings are kept of ablation files, received the grid {study.manifest.ablation.name}"
@@ -159,5 +188,6 @@ def _complete(study: Study) -> None:
     if len(lacking):
         raise ConfigError(
             f"{len(lacking)} of {len(study.trials)} planned trials have no result, the first is "
-            f"{lacking[0, 'trial']}; a finding is kept when all have: {study.manifest.command}"
+            f"{lacking[0, 'trial']}; a finding is kept, or compared, when all have: "
+            f"{study.manifest.command}"
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 from analysis import text
 from analysis.gains import ACCURACY, TITLE
-from analysis.kept import FOLDER, estimated, everything
+from analysis.kept import FOLDER, estimated, everything, put
 from analysis.stats import Outcome
 from harness.machine import files
 
@@ -36,7 +36,7 @@ def write(folder: Path = FOLDER) -> Path:
         ConfigError: a folder that cannot be written, or a finding that cannot be read.
     """
     path = files.writable_folder(folder, "--folder") / PAGE
-    path.write_text(page(everything(folder)), encoding="utf-8")
+    put(path, page(everything(folder)))
     return path
 
 

@@ -180,7 +180,8 @@ class Kept:
                 return there
             temporary = files.temporary_name(path)
             temporary.write_text(text)
-            files.remove(path)  # what is not sound may be a folder, which no rename replaces
+            if path.is_dir():  # which no file replaces
+                files.remove(path)
             temporary.replace(path)
         # As JSON gives it back: what is made now and what is found later are the same.
         return Made(**json.loads(json.dumps(plain)))

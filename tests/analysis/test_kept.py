@@ -106,6 +106,17 @@ def test_an_incomplete_study_is_not_kept(stored: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_an_incomplete_study_is_not_compared(
+    stored: Path, tmp_path: Path, finding: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those that ended badly would drop out, and the rest agree."""
+    name = store.FULL.name
+    (tmp_path / f"{name}.json").write_text(kept.signed(finding | {"name": name}))
+    where = ["--folder", str(tmp_path), "--runs", str(stored)]
+    assert command.main(["findings", "--check", name, *where]) == command.USER_ERROR
+    assert "planned trials have no result" in capsys.readouterr().err
+
+
 def test_a_grid_is_not_kept(sound: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = dataclasses.replace(sound.manifest, grid=True)
     grid = dataclasses.replace(sound, history=History([manifest], []))
@@ -262,7 +273,7 @@ PLANTED: dict[str, Callable[[dict[str, Any]], object]] = {
 def test_whatever_a_hand_changes_is_seen(
     finding: dict[str, Any], plant: Callable[[dict[str, Any]], object], tmp_path: Path
 ) -> None:
-    path = tmp_path / "sound.json"
+    path = tmp_path / f"{store.SOUND.name}.json"
     path.write_text(kept.signed(finding), encoding="utf-8")
     assert kept.read(path) == json.loads(json.dumps(finding))
     data = json.loads(path.read_text(encoding="utf-8"))
@@ -270,6 +281,32 @@ def test_whatever_a_hand_changes_is_seen(
     path.write_text(json.dumps(data), encoding="utf-8")
     with pytest.raises(ConfigError, match="is not what was kept"):
         kept.read(path)
+
+
+def test_a_key_that_is_written_twice_is_seen(finding: dict[str, Any], tmp_path: Path) -> None:
+    """JSON takes the last one, a reader the first."""
+    path = tmp_path / f"{store.SOUND.name}.json"
+    path.write_text(kept.signed(finding).replace("{", '{\n "baseline": "another",', 1))
+    with pytest.raises(ConfigError, match="is not as it was kept"):
+        kept.read(path)
+
+
+def test_a_finding_under_anothers_name_is_refused(finding: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "copy.json").write_text(kept.signed(finding), encoding="utf-8")
+    with pytest.raises(ConfigError, match=rf"holds the finding '{store.SOUND.name}'"):
+        kept.everything(tmp_path)
+
+
+@pytest.mark.parametrize("taken", [f"{store.SOUND.name}.json", kept_page.PAGE])
+def test_a_folder_in_a_files_place_is_one_line(
+    stored: Path, tmp_path: Path, taken: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["--folder", str(tmp_path), "--runs", str(stored)]
+    (tmp_path / taken).mkdir()
+    assert command.main(["findings", store.SOUND.name, *where]) == command.USER_ERROR
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{taken} cannot be written (Is a directory)" in said
+    assert not [path for path in tmp_path.iterdir() if path.name.endswith(".new")]
 
 
 def test_an_opposite_verdict_and_other_makings_are_told(finding: dict[str, Any]) -> None:
@@ -299,7 +336,10 @@ def test_a_withheld_claim_says_why_on_the_page(finding: dict[str, Any]) -> None:
     assert "| withheld: no spread |" in kept_page.page([own])
 
 
-@pytest.mark.parametrize(("content", "says"), [("{", "is no JSON"), ("[]", "is no finding")])
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [("{", "is no JSON"), ("[" * 200_000, "is no JSON"), ("[]", "is no finding")],
+)
 def test_a_damaged_finding_is_one_line(tmp_path: Path, content: str, says: str) -> None:
     path = tmp_path / "mine.json"
     path.write_text(content, encoding="utf-8")

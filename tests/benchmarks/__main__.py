@@ -13,6 +13,7 @@ from typing import Any
 from tests.benchmarks import verdict
 
 HELPERS = {"work", "turns", "verdict"}
+ASKS_HELP = {"-h", "--help"}
 NAMES = sorted(
     path.stem
     for path in Path(__file__).parent.glob("*.py")
@@ -25,11 +26,14 @@ def main(arguments: Sequence[str]) -> int:
     if not arguments:
         return judged({name: made for name in NAMES if getattr(made := _of(name), "QUICK", False)})
     name, *rest = arguments
+    if name in ASKS_HELP:
+        print(f"{__doc__}\nThere are {', '.join(NAMES)}.")
+        return 0
     if name not in NAMES:
         print(f"error: no benchmark {name!r}; there are {', '.join(NAMES)}", file=sys.stderr)
         return verdict.NOT_RUN
     found = _of(name)
-    if {"-h", "--help"} & set(rest):
+    if ASKS_HELP & set(rest):
         print(found.__doc__)
         return 0
     if hasattr(found, "measure"):

@@ -100,7 +100,7 @@ def distance(name: str, steps: int) -> Found:
 def measure(arguments: Sequence[str]) -> Iterator[Found]:
     """Both sizes, or the one that is asked for."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks floor")
-    parser.add_argument("--size", choices=sorted(work.SIZES), nargs="*", default=[*work.SIZES])
+    parser.add_argument("--size", choices=sorted(work.SIZES), nargs="+", default=[*work.SIZES])
     parser.add_argument("--steps", type=int, default=3, help="measured steps")
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)

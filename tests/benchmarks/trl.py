@@ -366,7 +366,7 @@ def measure(arguments: Sequence[str]) -> Iterator[Found]:
     """Both sizes, or the one that is asked for."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks trl")
     parser.add_argument("--check", action="store_true", help="compare weights, not seconds")
-    parser.add_argument("--size", choices=sorted(work.SIZES), nargs="*", default=[*work.SIZES])
+    parser.add_argument("--size", choices=sorted(work.SIZES), nargs="+", default=[*work.SIZES])
     parser.add_argument("--rounds", type=int, default=3, help="measured steps of each side")
     asked = parser.parse_args(arguments)
     if importlib.util.find_spec("trl") is None:

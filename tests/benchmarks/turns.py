@@ -4,13 +4,14 @@ What else goes on on a machine then meets all sides alike, and each has a peak o
 """
 
 import multiprocessing
-import resource
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
 import torch
+
+from tests.benchmarks import layouts
 
 Turn = Callable[[], None]
 Side = Callable[[Turn], None]
@@ -48,7 +49,7 @@ def alternated(sides: Mapping[str, Side], rounds: int, warm: int = 1) -> dict[st
     processes = []
     for name, side in sides.items():
         lines[name], theirs = context.Pipe()
-        processes.append(context.Process(target=_work, args=(side, theirs)))
+        processes.append(context.Process(target=_work, args=(side, theirs), daemon=True))
         processes[-1].start()
         theirs.close()  # so that the end of the other process ends the line
         _heard(lines[name], name)
@@ -82,7 +83,8 @@ def _work(side: Side, line: Connection) -> None:
     def turn() -> None:
         if began:
             spent = (time.perf_counter() - began[0], time.process_time() - began[1])
-            line.send((*spent, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+            # Not ru_maxrss: a process inherits that of the one that started it.
+            line.send((*spent, layouts.kilobytes("VmHWM") / 1024))
         else:
             line.send(READY)
         if line.recv() != GO:

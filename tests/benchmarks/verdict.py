@@ -145,7 +145,7 @@ def code(found: Found) -> int:
     print(f"{kept.count(True)} kept, {missed} missed, {len(found.not_run)} not run")
     if missed:
         return MISSED
-    return 0 if judged or not found.not_run else NOT_RUN
+    return 0 if judged or (found.ratios and not found.not_run) else NOT_RUN
 
 
 def _shown(value: float) -> str:
