@@ -21,6 +21,7 @@ from harness.learner.policy import Policy
 from harness.learner.update import Models, update
 from harness.maths.tensor_ops import on_last_token
 from harness.types import Batch, Prompt, Rollout
+from tests.benchmarks import turns
 
 ROWS, PROMPT, RESPONSE, TOKEN_BUDGET, STEPS = 16, 64, 192, 2048, 2
 LAYOUTS: dict[str, tuple[int, Sharding]] = {
@@ -35,12 +36,6 @@ LAYOUTS: dict[str, tuple[int, Sharding]] = {
     "two ranks": (2, Sharding()),
     "two ranks, checkpointing": (2, Sharding(checkpointing=True)),
 }
-
-
-def kilobytes(key: str) -> int:
-    """A line of /proc/self/status."""
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith(key))
 
 
 def rollout() -> Rollout:
@@ -76,7 +71,7 @@ def steps(sharding: Sharding, ranks: Ranks) -> dict[str, float]:
         tie_word_embeddings=True,
     )
     made, algorithm = rollout(), Grpo(group_size=4)
-    idle = kilobytes("VmRSS")
+    idle = turns.kilobytes("VmRSS")
     layout = Layout(TOKEN_BUDGET, sharding, ranks=ranks)
     policy = Policy(Qwen2ForCausalLM(config).eval(), 1.0, layout, Optimizer(warmup=0.0))
     models = Models(policy=policy, reference=policy)
@@ -93,7 +88,7 @@ def steps(sharding: Sharding, ranks: Ranks) -> dict[str, float]:
     for _ in range(STEPS):
         metrics = update(models, algorithm, made, batch, advantages_BT, torch.arange(ROWS))
     seconds = (time.perf_counter() - began) / STEPS
-    peak = max(ranks.gathered((kilobytes("VmHWM") - idle) / 1e6))
+    peak = max(ranks.gathered((turns.kilobytes("VmHWM") - idle) / 1e6))
     return {"peak": peak, "seconds": seconds, "loss": metrics["actor/pg_loss"]}
 
 

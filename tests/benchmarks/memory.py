@@ -13,7 +13,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from harness.learner.batching import Packed
 from harness.learner.scorer import Scorer
-from tests.benchmarks import layouts
+from tests.benchmarks import turns
 from tests.benchmarks.verdict import Found, quotient
 
 ROWS, TOKENS, VOCABULARY, HIDDEN = 8, 2048, 151_936, 64
@@ -25,7 +25,7 @@ MOST = 0.10
 
 def resident(key: str) -> float:
     """Resident memory of this process now (VmRSS) or at most (VmHWM), in GB."""
-    return layouts.kilobytes(key) * 1024 / 1e9
+    return turns.kilobytes(key) * 1024 / 1e9
 
 
 def measured() -> tuple[float, float]:

@@ -25,7 +25,7 @@ from harness.cli import composed
 from harness.config import TrialConfig
 from harness.machine.cluster import ray_cluster, set_environment
 from harness.tracking import record
-from tests.benchmarks import layouts
+from tests.benchmarks import turns
 from tests.benchmarks.verdict import Found, Ratio, quotient
 
 QUICK = False
@@ -120,7 +120,7 @@ class Counted:
 
     def finished(self) -> None:
         self.ended = time.perf_counter()
-        self.mib.append(layouts.kilobytes("VmRSS") / 1024)
+        self.mib.append(turns.kilobytes("VmRSS") / 1024)
 
 
 def nothing(config: dict[str, Any], **given: Any) -> None:

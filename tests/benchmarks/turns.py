@@ -11,8 +11,6 @@ from multiprocessing.connection import Connection
 
 import torch
 
-from tests.benchmarks import layouts
-
 Turn = Callable[[], None]
 Side = Callable[[Turn], None]
 """Works, and calls what it is given where a step begins, endlessly."""
@@ -67,6 +65,12 @@ def alternated(sides: Mapping[str, Side], rounds: int, warm: int = 1) -> dict[st
     return taken
 
 
+def kilobytes(key: str) -> int:
+    """A line of /proc/self/status."""
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(key))
+
+
 def _heard(line: Connection, name: str) -> tuple[float, float, float]:
     try:
         found: tuple[float, float, float] = line.recv()
@@ -84,7 +88,7 @@ def _work(side: Side, line: Connection) -> None:
         if began:
             spent = (time.perf_counter() - began[0], time.process_time() - began[1])
             # Not ru_maxrss: a process inherits that of the one that started it.
-            line.send((*spent, layouts.kilobytes("VmHWM") / 1024))
+            line.send((*spent, kilobytes("VmHWM") / 1024))
         else:
             line.send(READY)
         if line.recv() != GO:
