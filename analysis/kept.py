@@ -7,7 +7,6 @@ be read, cited and compared with a new run without the runs themselves.
 import json
 import math
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +60,9 @@ def put(path: Path, content: str) -> None:
     Raises:
         ConfigError: something lies there that no file replaces.
     """
-    temporary = files.temporary_name(path)
     try:
-        temporary.write_text(content, encoding="utf-8")
-        temporary.replace(path)
+        files.write(path, content.encode())
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
         raise ConfigError(
             f"{path} cannot be written ({error.strerror}); remove what lies there or name another "
             f"--folder"

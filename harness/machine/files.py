@@ -6,7 +6,7 @@ import shutil
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from harness.errors import ConfigError
@@ -78,9 +78,25 @@ def held(lock: Path) -> bool:
     return False
 
 
-def temporary_name(folder: Path) -> Path:
-    """What a folder is called while it is being written."""
-    return folder.with_name(f".{folder.name}.new")
+def temporary_name(path: Path) -> Path:
+    """What a file or a folder is called while it is being written."""
+    return path.with_name(f".{path.name}.new")
+
+
+def write(path: Path, data: bytes) -> None:
+    """Put a whole file in a place, or leave what lies there as it is.
+
+    Raises:
+        OSError: the file cannot be written, or a folder lies there.
+    """
+    temporary = temporary_name(path)
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
 
 
 def append(path: Path, data: bytes, end: int | None = None) -> None:

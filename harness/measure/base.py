@@ -178,11 +178,9 @@ class Kept:
             there, _ = self._kept(piece)
             if there is not None:
                 return there
-            temporary = files.temporary_name(path)
-            temporary.write_text(text)
             if path.is_dir():  # which no file replaces
                 files.remove(path)
-            temporary.replace(path)
+            files.write(path, text.encode())
         # As JSON gives it back: what is made now and what is found later are the same.
         return Made(**json.loads(json.dumps(plain)))
 

@@ -140,8 +140,7 @@ def _keep(kept: Path, name: str, entry: dict[str, Any]) -> None:
         with files.locked(kept.with_suffix(".lock"), LOCK_WAIT_S):
             others = {path: known for path, known in _read(kept).items() if Path(path).exists()}
             known = {**others, name: entry}
-            temporary = kept.with_name(f".{kept.name}.new")
-            temporary.write_text(json.dumps({"files": known, "seal": config.digest(known)}))
-            temporary.replace(kept)
+            text = json.dumps({"files": known, "seal": config.digest(known)})
+            files.write(kept, text.encode())
     except (OSError, ConfigError) as error:  # the next start hashes it again, that is all
         logging.getLogger("harness").warning("the digest of %s is not kept: %s", name, error)

@@ -68,9 +68,7 @@ class Writer:
         """A file of the record, whole or not at all."""
         path = self.folder / name
         path.parent.mkdir(exist_ok=True)
-        temporary = path.with_name(f".{path.name}.new")
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-        temporary.replace(path)
+        files.write(path, text.encode(errors="backslashreplace"))
 
     def _append(self, event: str, **content: Any) -> int:
         time_ms = int(time.time() * 1000)

@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.benchmarks import verdict
 
-HELPERS = {"work", "turns", "verdict"}
+HELPERS = {"resident", "turns", "verdict", "work"}
 ASKS_HELP = {"-h", "--help"}
 NAMES = sorted(
     path.stem

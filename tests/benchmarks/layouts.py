@@ -21,7 +21,7 @@ from harness.learner.policy import Policy
 from harness.learner.update import Models, update
 from harness.maths.tensor_ops import on_last_token
 from harness.types import Batch, Prompt, Rollout
-from tests.benchmarks import turns
+from tests.benchmarks import resident
 
 ROWS, PROMPT, RESPONSE, TOKEN_BUDGET, STEPS = 16, 64, 192, 2048, 2
 LAYOUTS: dict[str, tuple[int, Sharding]] = {
@@ -71,7 +71,7 @@ def steps(sharding: Sharding, ranks: Ranks) -> dict[str, float]:
         tie_word_embeddings=True,
     )
     made, algorithm = rollout(), Grpo(group_size=4)
-    idle = turns.kilobytes("VmRSS")
+    idle = resident.mib(resident.NOW)
     layout = Layout(TOKEN_BUDGET, sharding, ranks=ranks)
     policy = Policy(Qwen2ForCausalLM(config).eval(), 1.0, layout, Optimizer(warmup=0.0))
     models = Models(policy=policy, reference=policy)
@@ -88,7 +88,7 @@ def steps(sharding: Sharding, ranks: Ranks) -> dict[str, float]:
     for _ in range(STEPS):
         metrics = update(models, algorithm, made, batch, advantages_BT, torch.arange(ROWS))
     seconds = (time.perf_counter() - began) / STEPS
-    peak = max(ranks.gathered((turns.kilobytes("VmHWM") - idle) / 1e6))
+    peak = max(ranks.gathered((resident.mib(resident.PEAK) - idle) * 1024 / 1e6))
     return {"peak": peak, "seconds": seconds, "loss": metrics["actor/pg_loss"]}
 
 

@@ -26,6 +26,7 @@ from analysis.revisions import line, manifest_path, sealed
 from harness.config import Budget
 from harness.schema import EVAL, METRICS
 from harness.tracking.store import open_store
+from tests.benchmarks import resident
 
 NAME = "large"
 RUNS, STEPS, VARIANTS, SHARE = 200, 500, 8, 10
@@ -162,10 +163,7 @@ def measured(way: str, runs: Path, name: str = "") -> tuple[float, float]:
 def one(way: str, runs: Path) -> int:
     """What `measured` starts."""
     cpu = WAYS[way](runs)
-    # What getrusage says begins with the peak of the process that started this one.
-    lines = Path("/proc/self/status").read_text().splitlines()
-    peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-    print(json.dumps((cpu, peak / 1024)))
+    print(json.dumps((cpu, resident.mib(resident.PEAK))))
     return 0
 
 

@@ -6,14 +6,13 @@ Qwen2.5's vocabulary of 151,936: the logits alone would take 9.96 GB in float32.
 
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from harness.learner.batching import Packed
 from harness.learner.scorer import Scorer
-from tests.benchmarks import turns
+from tests.benchmarks import resident
 from tests.benchmarks.verdict import Found, quotient
 
 ROWS, TOKENS, VOCABULARY, HIDDEN = 8, 2048, 151_936, 64
@@ -21,11 +20,6 @@ PROMPT = 8
 QUICK = True
 MOST = 0.10
 """Share of all logits that may be there at once, activations and gradients with them."""
-
-
-def resident(key: str) -> float:
-    """Resident memory of this process now (VmRSS) or at most (VmHWM), in GB."""
-    return turns.kilobytes(key) * 1024 / 1e9
 
 
 def measured() -> tuple[float, float]:
@@ -50,11 +44,12 @@ def measured() -> tuple[float, float]:
         mask_bt=torch.ones(ROWS, TOKENS, dtype=torch.bool),
         position_bt=(PROMPT - 1 + torch.arange(TOKENS)).expand(ROWS, -1),
     )
-    Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
-    idle, began = resident("VmRSS"), time.perf_counter()
+    resident.forget_peak()
+    idle, began = resident.mib(resident.NOW), time.perf_counter()
     made = scorer(inputs, frozenset({"entropy_BT"}))
     (made["logprobs_BT"].mean() - 0.01 * made["entropy_BT"].mean()).backward()
-    return resident("VmHWM") - idle, time.perf_counter() - began
+    above = resident.mib(resident.PEAK) - idle
+    return above * 2**20 / 1e9, time.perf_counter() - began
 
 
 def measure(arguments: Sequence[str]) -> Iterator[Found]:

@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,7 +31,7 @@ from harness.models.tokens import Tokens
 from harness.rollout.engine import Request, Stream
 from harness.rollout.transformers import TransformersEngine
 from harness.types import Prompt, Rollout, Sampling
-from tests.benchmarks import layouts, trl, turns, work
+from tests.benchmarks import layouts, resident, trl, work
 from tests.benchmarks.verdict import Found, Ratio
 from tests.benchmarks.work import Shape, Size
 
@@ -145,10 +144,10 @@ def measured_by(point: Point, ranks: Ranks) -> tuple[float, float]:
     made = model(point.size, PROMPT + max(LENGTHS))
     work_once = sampler(made, point.tokens) if point.sampling else learner(made, point, ranks)
     work_once(8)  # what is set up once
-    Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
-    idle, began = turns.kilobytes("VmRSS"), time.process_time()
+    resident.forget_peak()
+    idle, began = resident.mib(resident.NOW), time.process_time()
     work_once(point.tokens)
-    return time.process_time() - began, (turns.kilobytes("VmHWM") - idle) / 1024
+    return time.process_time() - began, resident.mib(resident.PEAK) - idle
 
 
 def learner(made: Any, point: Point, ranks: Ranks) -> Any:

@@ -25,7 +25,7 @@ from harness.cli import composed
 from harness.config import TrialConfig
 from harness.machine.cluster import ray_cluster, set_environment
 from harness.tracking import record
-from tests.benchmarks import turns
+from tests.benchmarks import resident
 from tests.benchmarks.verdict import Found, Ratio, quotient
 
 QUICK = False
@@ -120,7 +120,7 @@ class Counted:
 
     def finished(self) -> None:
         self.ended = time.perf_counter()
-        self.mib.append(turns.kilobytes("VmRSS") / 1024)
+        self.mib.append(resident.mib(resident.NOW))
 
 
 def nothing(config: dict[str, Any], **given: Any) -> None:

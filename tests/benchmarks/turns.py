@@ -11,6 +11,8 @@ from multiprocessing.connection import Connection
 
 import torch
 
+from tests.benchmarks import resident
+
 Turn = Callable[[], None]
 Side = Callable[[Turn], None]
 """Works, and calls what it is given where a step begins, endlessly."""
@@ -65,12 +67,6 @@ def alternated(sides: Mapping[str, Side], rounds: int, warm: int = 1) -> dict[st
     return taken
 
 
-def kilobytes(key: str) -> int:
-    """A line of /proc/self/status."""
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith(key))
-
-
 def _heard(line: Connection, name: str) -> tuple[float, float, float]:
     try:
         found: tuple[float, float, float] = line.recv()
@@ -87,8 +83,7 @@ def _work(side: Side, line: Connection) -> None:
     def turn() -> None:
         if began:
             spent = (time.perf_counter() - began[0], time.process_time() - began[1])
-            # Not ru_maxrss: a process inherits that of the one that started it.
-            line.send((*spent, kilobytes("VmHWM") / 1024))
+            line.send((*spent, resident.mib(resident.PEAK)))
         else:
             line.send(READY)
         if line.recv() != GO:

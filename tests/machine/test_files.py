@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import ConfigError
-from harness.machine.files import locked, replacing, writable_folder
+from harness.machine.files import locked, replacing, writable_folder, write
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLDER = """
@@ -270,3 +270,14 @@ def test_a_file_in_the_way_is_named_in_one_line(
     assert message.startswith(f"runs: cannot write to '{path}' (")
     assert message.endswith("set runs to a folder that you may write to")
     assert "\n" not in message
+
+
+def test_a_file_is_replaced_whole_and_a_folder_stays(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"a longer one")
+    write(path, b"new")
+    assert path.read_bytes() == b"new"
+    (tmp_path / "folder" / "inside").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        write(tmp_path / "folder", b"new")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]

@@ -23,7 +23,7 @@ from harness.rollout.spread import Spread
 from harness.rollout.vllm import Vllm
 from harness.tasks.countdown import Countdown
 from harness.types import Prompt, Sampling
-from tests.benchmarks import work
+from tests.benchmarks import resident, work
 
 pytestmark = pytest.mark.vllm
 
@@ -128,16 +128,8 @@ def _sync_memory(folder: Path) -> dict[str, float]:
         sizes = [x.numel() * x.element_size() for _, x in policy.weights(torch.float32)]
         taken = []
         for _ in range(5):  # pages of libraries that come back meanwhile count as well: the median
-            Path("/proc/self/clear_refs").write_text("5")  # sets the high-water mark back
-            before = _status("VmRSS")
+            resident.forget_peak()
+            before = resident.mib(resident.NOW)
             engine.load_weights(policy.weights(torch.float32))
-            taken.append(_status("VmHWM") - before)
+            taken.append((resident.mib(resident.PEAK) - before) * 2**20)
         return {"model": float(sum(sizes)), "largest": float(max(sizes)), "taken": median(taken)}
-
-
-def _status(key: str) -> float:
-    """Bytes, from this process's own account."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(key + ":"):
-            return float(line.split()[1]) * 1024
-    raise AssertionError(key)
