@@ -202,14 +202,14 @@ def test_the_last_looks_end_what_is_called_for(whole: Plan, folder: Folder) -> N
 
 
 def test_another_question_is_looked_at_anew(whole: Plan, folder: Folder) -> None:
-    first = folder.write(whole)
+    first, claim = folder.write(whole), whole.ablation.predictions[0]
     looked = [taken(first.looks[0], [1], ["dr_grpo"]), *first.looks[1:]]
     longer = {
         label: dataclasses.replace(config, budget=Budget(amount=3))
         for label, config in whole.variants.items()
     }
     others = [
-        asking(whole, predictions=whole.ablation.predictions[:1] * 2),
+        asking(whole, predictions=[claim, dataclasses.replace(claim, margin=claim.margin + 0.1)]),
         asking(whole, until=until(spending=Spending.POCOCK)),
         dataclasses.replace(whole, variants=longer, jobs=list(longer.values())),
     ]
